@@ -1,0 +1,1 @@
+"""Act: one protocol, one driver, one guard, the journal, and a backend for each world."""

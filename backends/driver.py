@@ -1,0 +1,76 @@
+"""The one loop, for every world: observe, step, guard, journal, submit, wait.
+
+Contract: a turn's record (intent) is in the journal before any of its commands is sent; a command is sent once per
+intent; the guard stands between. Killed between any two statements, a new driver with the same journal goes on: it
+loads the last State, adopts what has a receipt and treats what has none as unknown.
+"""
+
+from __future__ import annotations
+
+from backends.guard import judge
+from backends.journal import Journal
+from backends.protocol import Backend, Wait
+from planner.commands import Status
+from planner.errors import InvariantViolated
+from planner.invariants import Sent
+from planner.model import ScaleSet
+from planner.phases import Phase
+from planner.rollout import Observation, Rollout, State, View
+from planner.trace import Receipt, Refusal, turn
+
+
+class Driver:
+    """Drives one rollout through one world."""
+
+    def __init__(self, rollout: Rollout, backend: Backend, journal: Journal) -> None:
+        self.rollout = rollout
+        self.backend = backend
+        self.journal = journal
+        self.view: View | None = None
+        self.before: ScaleSet | None = None
+        self.in_flight: dict[str, Sent] = {}
+        last = journal.last_state()
+        self.state: State = last if last is not None else rollout.start()
+        ticket = self.state.ticket
+        if last is not None and ticket is not None:
+            self.in_flight[ticket.command.id] = Sent(ticket.command, ticket.sent_ms)
+            backend.adopt(ticket.command, journal.receipt(ticket.command.id))
+
+    def turn(self) -> Wait | None:
+        """One turn; None when the rollout has ended. Raises InvariantViolated when the guard refuses."""
+        seen = self.backend.observe()
+        requests = self.journal.requests(self.state.request)
+        observation = Observation(
+            now_ms=seen.now_ms,
+            scale_set=seen.scale_set,
+            changed=seen.changed if self.view is not None else None,
+            outcomes=seen.outcomes,
+            requests=requests,
+        )
+        for outcome in seen.outcomes:
+            if outcome.status is not Status.UNKNOWN or outcome.command in self.in_flight:
+                self.in_flight.pop(outcome.command, None)
+        step = self.rollout.step(self.state, observation, self.view)
+        if step.commands:
+            violations = judge(self.rollout, step, seen.scale_set, self.in_flight, seen.now_ms)
+            if violations:
+                self.journal.write(Refusal(now_ms=seen.now_ms, violations=violations))
+                raise InvariantViolated(tuple(f"{one.invariant}: {one.text}" for one in violations))
+        self.journal.write(
+            turn(self.journal.turns + 1, observation, self.before, step.notes, step.commands, step.state)
+        )
+        self.state, self.view, self.before = step.state, step.view, seen.scale_set
+        for command in step.commands:
+            self.in_flight[command.id] = Sent(command, seen.now_ms)
+            handle = self.backend.submit(command)
+            self.journal.write(Receipt(command=command.id, handle=handle, now_ms=seen.now_ms))
+        if self.state.phase is Phase.ENDED:
+            return None
+        return Wait(until_ms=step.wake_at_ms, awaiting=step.awaiting, watch=step.watch)
+
+    def run(self) -> State:
+        """Turn after turn, to the end, or until nothing can happen any more (paused, and nobody there to ask)."""
+        while (wait := self.turn()) is not None:
+            if not self.backend.wait(wait):
+                break
+        return self.state

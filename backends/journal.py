@@ -1,0 +1,164 @@
+"""The journal: what was seen, decided and sent, in order, so that another executor can go on.
+
+Contract: `write` returns when the record is kept. `MemoryJournal` keeps the same records for studies; `SqliteJournal`
+keeps them in a file (WAL, synchronous=FULL: a record survives the machine losing power). Operator requests are rows
+that another process may append at any time. Nothing secret is ever in a record: the snapshot holds none.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import sqlite3
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Protocol
+
+import msgspec
+
+from planner.errors import InputError
+from planner.rollout import Asked, OperatorRequest, State
+from planner.trace import Receipt, Record, Turn
+
+_encoder = msgspec.json.Encoder()
+_decoder = msgspec.json.Decoder(Record)
+
+
+class Journal(Protocol):
+    """Where records go. `turns`: how many turns it holds."""
+
+    turns: int
+
+    def write(self, record: Record) -> None:
+        """Keep a record."""
+
+    def last_state(self) -> State | None:
+        """The State of the last turn; None for a new rollout."""
+
+    def receipt(self, command: str) -> str:
+        """The handle of a command's last receipt; empty where there is none."""
+
+    def ask(self, asked: Asked, ids: tuple[str, ...] = (), reason: str = "") -> int:
+        """Append an operator request; returns its id."""
+
+    def requests(self, after: int) -> tuple[OperatorRequest, ...]:
+        """Operator requests with a higher id."""
+
+    def records(self) -> Iterator[Record]:
+        """All records, in order."""
+
+
+def digest(journal: Journal) -> str:
+    """SHA-256 over the encoded records: equal digests mean equal histories."""
+    made = hashlib.sha256()
+    for record in journal.records():
+        made.update(_encoder.encode(record))
+        made.update(b"\n")
+    return made.hexdigest()
+
+
+class MemoryJournal:
+    """A journal in memory: the same records, kept as values."""
+
+    def __init__(self) -> None:
+        self.turns = 0
+        self._records: list[Record] = []
+        self._requests: list[OperatorRequest] = []
+        self._state: State | None = None
+        self._receipts: dict[str, str] = {}
+
+    def write(self, record: Record) -> None:
+        """Keep a record."""
+        self._records.append(record)
+        if isinstance(record, Turn):
+            self.turns += 1
+            self._state = record.state
+        elif isinstance(record, Receipt):
+            self._receipts[record.command] = record.handle
+
+    def last_state(self) -> State | None:
+        """The State of the last turn."""
+        return self._state
+
+    def receipt(self, command: str) -> str:
+        """The handle of a command's last receipt."""
+        return self._receipts.get(command, "")
+
+    def ask(self, asked: Asked, ids: tuple[str, ...] = (), reason: str = "") -> int:
+        """Append an operator request."""
+        self._requests.append(OperatorRequest(id=len(self._requests) + 1, asked=asked, ids=ids, reason=reason))
+        return len(self._requests)
+
+    def requests(self, after: int) -> tuple[OperatorRequest, ...]:
+        """Operator requests with a higher id."""
+        return tuple(self._requests[after:])
+
+    def records(self) -> Iterator[Record]:
+        """All records, in order."""
+        return iter(self._records)
+
+
+class SqliteJournal:
+    """A journal in one SQLite file."""
+
+    def __init__(self, path: Path) -> None:
+        try:
+            self._db = sqlite3.connect(path, isolation_level=None)
+            self._db.execute("PRAGMA journal_mode=WAL")
+            self._db.execute("PRAGMA synchronous=FULL")
+            self._db.execute(
+                "CREATE TABLE IF NOT EXISTS record (id INTEGER PRIMARY KEY, kind TEXT NOT NULL, command TEXT, body BLOB NOT NULL)"
+            )
+            self._db.execute(
+                "CREATE TABLE IF NOT EXISTS request (id INTEGER PRIMARY KEY AUTOINCREMENT, body BLOB NOT NULL)"
+            )
+        except sqlite3.DatabaseError as error:
+            raise InputError(
+                "not a journal", str(path), str(error), "a journal file written by vmss-sim, or a new path"
+            ) from error
+        self.turns = int(self._db.execute("SELECT count(*) FROM record WHERE kind = 'Turn'").fetchone()[0])
+
+    def close(self) -> None:
+        """Close the file."""
+        self._db.close()
+
+    def write(self, record: Record) -> None:
+        """Keep a record: it is on disk when this returns."""
+        command = record.command if isinstance(record, Receipt) else None
+        self._db.execute(
+            "INSERT INTO record (kind, command, body) VALUES (?, ?, ?)",
+            (type(record).__name__, command, _encoder.encode(record)),
+        )
+        self.turns += isinstance(record, Turn)
+
+    def last_state(self) -> State | None:
+        """The State of the last turn."""
+        row = self._db.execute("SELECT body FROM record WHERE kind = 'Turn' ORDER BY id DESC LIMIT 1").fetchone()
+        record = _decoder.decode(row[0]) if row else None
+        return record.state if isinstance(record, Turn) else None
+
+    def receipt(self, command: str) -> str:
+        """The handle of a command's last receipt."""
+        row = self._db.execute(
+            "SELECT body FROM record WHERE kind = 'Receipt' AND command = ? ORDER BY id DESC LIMIT 1", (command,)
+        ).fetchone()
+        record = _decoder.decode(row[0]) if row else None
+        return record.handle if isinstance(record, Receipt) else ""
+
+    def ask(self, asked: Asked, ids: tuple[str, ...] = (), reason: str = "") -> int:
+        """Append an operator request."""
+        cursor = self._db.execute(
+            "INSERT INTO request (body) VALUES (?)", (_encoder.encode({"asked": asked, "ids": ids, "reason": reason}),)
+        )
+        return int(cursor.lastrowid or 0)
+
+    def requests(self, after: int) -> tuple[OperatorRequest, ...]:
+        """Operator requests with a higher id."""
+        rows = self._db.execute("SELECT id, body FROM request WHERE id > ? ORDER BY id", (after,)).fetchall()
+        return tuple(
+            msgspec.convert({"id": number, **msgspec.json.decode(body)}, OperatorRequest) for number, body in rows
+        )
+
+    def records(self) -> Iterator[Record]:
+        """All records, in order."""
+        for (body,) in self._db.execute("SELECT body FROM record ORDER BY id"):
+            yield _decoder.decode(body)

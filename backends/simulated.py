@@ -1,0 +1,230 @@
+"""The simulated backend: the driver's view of a `World`.
+
+Contract: translates the world's VMs into planner instances and nothing else; unchanged instances are the same objects.
+`poll_ms`: 0 tells at once; otherwise what happened is told at the next poll, as a client that polls would learn it.
+Several backends may be made over one world, one after another (an executor that was killed, and its successor).
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from backends.protocol import Seen, Wait
+from planner.commands import Command, Kind, Outcome, Status
+from planner.model import Health, ImageReference, Instance, Power, Provisioning, ScaleSet, UpgradeMode
+from vmss_sim.world.config import Image
+from vmss_sim.world.scale_set import NEVER, Operation, Vm, World
+
+_PROVISIONING = {one.value: one for one in Provisioning}
+_POWER = {one.value: one for one in Power}
+_HEALTH = {one.value: one for one in Health}
+
+
+class SimulatedBackend:
+    """A world as the driver sees it. `scale_set`: the snapshot the world was made from."""
+
+    def __init__(self, world: World, scale_set: ScaleSet, *, poll_ms: int = 0) -> None:
+        self.world = world
+        self.model = scale_set.model
+        self.instances = dict(scale_set.instances)
+        self.poll_ms = poll_ms
+        self._images: dict[Image | None, ImageReference | None] = {}
+        self._outcomes: list[Outcome] = []
+        self._names: dict[str, str] = {}
+        self._first = True
+        self._shown: tuple[object, ...] = ()
+
+    # -- looking -------------------------------------------------------------------------------------------------
+
+    def observe(self) -> Seen:
+        """Look: translate what changed."""
+        world = self.world
+        changed: tuple[str, ...] | None = None
+        if self._first:
+            self._first = False
+            self.instances = {}
+            for one in world.vms.values():
+                self.instances[one.id] = self._instance(one)
+            for _ in world.read_changes():
+                pass
+        else:
+            instances = None
+            names = []
+            for vm in world.read_changes():
+                if instances is None:
+                    instances = dict(self.instances)
+                if isinstance(vm, str):
+                    instances.pop(vm, None)
+                    names.append(vm)
+                    continue
+                instances[vm.id] = self._instance(vm)
+                names.append(vm.id)
+            if instances is not None:
+                self.instances = instances
+            changed = tuple(names)
+        self._look_at_model()
+        outcomes = self._take_outcomes()
+        return Seen(
+            now_ms=world.now,
+            scale_set=ScaleSet(model=self.model, instances=self.instances),
+            changed=changed,
+            outcomes=outcomes,
+        )
+
+    def _instance(self, vm: Vm) -> Instance:
+        provisioning, power, health = self.world.state(vm)
+        machine = vm.machine
+        return Instance(
+            id=vm.id,
+            vm_id=vm.vm_id,
+            zone=machine.zone,
+            placement_group=machine.placement_group,
+            update_domain=machine.update_domain,
+            fault_domain=machine.fault_domain,
+            image=self._image(vm.image),
+            latest_model=vm.content == self.world.content,
+            provisioning=_PROVISIONING[provisioning],
+            provisioning_error=vm.error if provisioning == "failed" else None,
+            power=_POWER[power],
+            health=_HEALTH[health],
+            protected=vm.protected,
+            os_disk=f"{machine.os_disk}{vm.disk}",
+            run_commands=vm.commands,
+        )
+
+    def _image(self, image: Image | None) -> ImageReference | None:
+        made = self._images.get(image)
+        if made is None and image is not None:
+            made = self._images[image] = reference(image)
+        return made
+
+    def _look_at_model(self) -> None:
+        world = self.world
+        shown = (world.mode, world.content, world.repairs_suspended, len(world.vms))
+        if shown == self._shown:
+            return
+        self._shown = shown
+        image = world.model_image
+        repairs = self.model.repairs
+        self.model = msgspec.structs.replace(
+            self.model,
+            mode=UpgradeMode(world.mode),
+            image=self.model.image if image is None else msgspec.structs.replace(reference(image), exact_version=None),
+            repairs=None if repairs is None else msgspec.structs.replace(repairs, suspended=world.repairs_suspended),
+            settings={path: world.model.get(path, value) for path, value in self.model.settings.items()},
+            capacity=len(world.vms),
+        )
+
+    def _take_outcomes(self) -> tuple[Outcome, ...]:
+        made, self._outcomes = self._outcomes, []
+        still: list[Operation] = []
+        for operation in self.world.ended:
+            command = self._names.pop(operation.name, None)
+            if command is None:
+                still.append(operation)
+            else:
+                made.append(_outcome(command, operation))
+        self.world.ended = still
+        return tuple(made)
+
+    # -- sending -------------------------------------------------------------------------------------------------
+
+    def submit(self, command: Command) -> str:
+        """Send once."""
+        world = self.world
+        name = f"{command.id}/{world.requests + 1}"
+        reply = world.submit(name, command.kind.value, command.ids, **_arguments(command))
+        if reply.kind == "refused":
+            self._outcomes.append(
+                Outcome(
+                    command=command.id,
+                    status=Status.FAILED,
+                    code=reply.code,
+                    refused=True,
+                    retry_after_ms=reply.retry_after_ms,
+                )
+            )
+            return ""
+        if reply.kind == "silence":
+            self._outcomes.append(Outcome(command=command.id, status=Status.UNKNOWN, code=reply.code))
+            return ""
+        self._names[name] = command.id
+        return name
+
+    def adopt(self, command: Command, handle: str) -> None:
+        """Ask for an operation that an earlier executor sent."""
+        operation = self.world.operations.get(handle)
+        if operation is None:
+            self._outcomes.append(Outcome(command=command.id, status=Status.UNKNOWN, code="NoReceipt"))
+        elif operation.status in ("succeeded", "failed"):
+            self._outcomes.append(_outcome(command.id, operation))
+        else:
+            self._names[handle] = command.id
+
+    # -- waiting -------------------------------------------------------------------------------------------------
+
+    def wait(self, wait: Wait) -> bool:
+        """Let virtual time pass to what the step waits for."""
+        world = self.world
+        if self._outcomes:
+            return True
+        until = NEVER if wait.until_ms is None else wait.until_ms
+        start = world.now
+        while True:
+            ready = world.shown_serving_from(wait.awaiting) if wait.awaiting else NEVER
+            if ready <= world.now:
+                ready = NEVER  # that was to be seen already; what else is awaited shows itself otherwise
+            goal = min(until, ready)
+            if goal == NEVER and world.env.peek() == float("inf"):
+                return False
+            world.run(goal)
+            if not world.woken or self._concerns(wait):
+                break
+            world.disturbed = {}
+        if self.poll_ms:
+            elapsed = world.now - start
+            tick = min(until, start + -(-max(elapsed, 1) // self.poll_ms) * self.poll_ms)
+            while world.now < tick:
+                world.run(tick, stop_on_wake=False)
+        return True
+
+    def _concerns(self, wait: Wait) -> bool:
+        """Is what woke the world something this step waits for?"""
+        world = self.world
+        if any(operation.name in self._names for operation in world.ended):
+            return True
+        return bool(world.disturbed) and (wait.watch or any(name in world.disturbed for name in wait.awaiting))
+
+
+def reference(image: Image) -> ImageReference:
+    """A world's image as the planner sees it."""
+    return ImageReference(
+        publisher=image.publisher,
+        offer=image.offer,
+        sku=image.sku,
+        version=image.version,
+        exact_version=image.exact,
+        id=image.id,
+        uri=image.uri,
+    )
+
+
+def _outcome(command: str, operation: Operation) -> Outcome:
+    status = Status.SUCCEEDED if operation.status == "succeeded" else Status.FAILED
+    return Outcome(command=command, status=status, code=operation.code)
+
+
+def _arguments(command: Command) -> dict[str, object]:
+    match command.kind:
+        case Kind.UPDATE_MODEL:
+            return {"patch": command.patch}
+        case Kind.SET_MODE:
+            return {"mode": command.mode.value if command.mode else ""}
+        case Kind.REIMAGE:
+            return {"exact_version": command.exact_version}
+        case Kind.RUN_COMMAND:
+            return {"run_name": command.name}
+        case Kind.SET_CAPACITY:
+            return {"capacity": command.capacity}
+        case _:
+            return {}

@@ -1,0 +1,1 @@
+"""Decides: pure values and functions, no clock, randomness, files, network or environment."""

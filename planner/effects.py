@@ -1,0 +1,56 @@
+"""Which instances a command takes down: the one answer that guard, invariants, lint and preview share.
+
+1. A command that names ids touches those ids; empty ids mean *all* to the platform, so here too.
+2. A model update on a set in mode Automatic touches everything that is not at the new model.
+3. A model update on a set in mode Rolling touches at most the policy's largest batch at a time, but in the end everything.
+4. A model update on a Manual set, a change of mode, of repairs or of capacity upwards touches nothing.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from planner.amount import batch_size
+from planner.change import Target, at_target
+from planner.commands import TABLE, Command, Kind
+from planner.model import RollingPolicy, ScaleSet, UpgradeMode
+
+
+class Touched(msgspec.Struct, frozen=True, kw_only=True):
+    """ids: instances that may go down. at_once: at most how many at the same time."""
+
+    ids: tuple[str, ...]
+    at_once: int
+
+
+NOTHING = Touched(ids=(), at_once=0)
+
+
+def touched(command: Command, scale_set: ScaleSet, target: Target) -> Touched:
+    """What `command` takes down on this set. `target`: where the command's model change wants the instances."""
+    rule = TABLE[command.kind]
+    if rule.touches == "ids":
+        ids = command.ids or tuple(scale_set.instances)
+        return Touched(ids=ids, at_once=len(ids))
+    if rule.touches == "model":
+        mode = scale_set.model.mode
+        if mode is UpgradeMode.MANUAL:
+            return NOTHING
+        stale = tuple(
+            name
+            for name, one in scale_set.instances.items()
+            if not one.protected and at_target(one, target) is not True
+        )
+        if mode is UpgradeMode.AUTOMATIC:
+            return Touched(ids=stale, at_once=len(stale))
+        policy = scale_set.model.rolling or RollingPolicy()
+        largest = batch_size(f"{policy.max_batch_percent}%", len(scale_set.instances))
+        return Touched(ids=stale, at_once=min(largest, len(stale)))
+    if (
+        command.kind is Kind.SET_CAPACITY
+        and command.capacity is not None
+        and command.capacity < len(scale_set.instances)
+    ):
+        fewer = len(scale_set.instances) - command.capacity
+        return Touched(ids=tuple(scale_set.instances), at_once=fewer)  # the platform chooses which
+    return NOTHING

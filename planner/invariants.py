@@ -1,0 +1,322 @@
+"""What must hold of every command before it is sent: the safety rules, by name.
+
+1. One tuple, `ALL`, three users: the property tests, the guard in front of every backend, the conformance kit.
+2. A check returns *all* violations and never raises; what breaks inside a check is the guard's to fail closed on.
+3. Everything is recomputed from the snapshot, the plan and the commands in flight, never from the machine's own counters.
+4. There is no exemption. What may differ between rollouts stands in the vetted plan: `floor`, `rollback_floor`,
+   `emergency_floor`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import NamedTuple
+
+import msgspec
+
+from planner.amount import follow
+from planner.change import Target, at_target
+from planner.commands import TABLE, Command, Kind
+from planner.effects import Touched, touched
+from planner.model import Provisioning, ScaleSet, Service, UpgradeMode, runs, service
+from planner.phases import Phase
+from planner.plan import MovedBy, Plan
+from planner.rollout import Rollout, State
+
+
+class Sent(NamedTuple):
+    """A command in flight: nobody has said how it ended."""
+
+    command: Command
+    sent_ms: int
+
+
+class Context:
+    """One command, judged against one snapshot: what all checks share, computed once."""
+
+    __slots__ = (
+        "command",
+        "disrupts",
+        "effect",
+        "floor",
+        "in_flight",
+        "left",
+        "now_ms",
+        "plan",
+        "rollout",
+        "scale_set",
+        "serving_taken",
+        "state",
+    )
+
+    def __init__(
+        self,
+        rollout: Rollout,
+        state: State,
+        scale_set: ScaleSet,
+        command: Command,
+        in_flight: Mapping[str, Sent],
+        now_ms: int,
+    ) -> None:
+        self.rollout = rollout
+        self.plan: Plan = rollout.plan
+        self.state = state
+        self.scale_set = scale_set
+        self.command = command
+        self.in_flight = {name: sent for name, sent in in_flight.items() if name != command.id}
+        self.now_ms = now_ms
+        self.effect: Touched = touched(command, scale_set, self.plan.resolved.target if not state.back else Target())
+        self.disrupts = bool(self.effect.at_once)
+        self.floor = self._floor()
+        self.left, self.serving_taken = self._serving_left()
+
+    def _floor(self) -> int:
+        plan, total = self.plan, len(self.scale_set.instances)
+        if self.state.back:
+            return follow(plan.emergency_floor if self.state.emergency else plan.rollback_floor, total)
+        return max(plan.floor_min, follow(plan.floor, total))
+
+    def _serving_left(self) -> tuple[int, int]:
+        """The one pass over the snapshot: how many serve and are neither in flight nor touched; how many of those touched serve."""
+        if not self.disrupts:
+            return 0, 0
+        down = {name for sent in self.in_flight.values() for name in sent.command.ids}
+        mine = set(self.effect.ids)
+        source = self.plan.scale_set.health_source
+        left = taken = 0
+        for name, instance in self.scale_set.instances.items():
+            if service(instance, source) is Service.IN:
+                if name in mine:
+                    taken += 1
+                elif name not in down:
+                    left += 1
+        if self.effect.at_once < len(mine):  # the platform takes only so many at a time
+            spared = max(0, taken - self.effect.at_once)
+            left, taken = left + spared, taken - spared
+        return left, taken
+
+
+class Invariant(NamedTuple):
+    """A named rule. `check` returns one sentence per violation."""
+
+    name: str
+    why: str
+    check: Callable[[Context], list[str]]
+
+
+def _floor(context: Context) -> list[str]:
+    if context.serving_taken and context.left < context.floor:
+        return [
+            f"{context.command.kind.value} would leave {context.left} instances in service, the floor is {context.floor}"
+        ]
+    return []
+
+
+def _one_operation(context: Context) -> list[str]:
+    span = context.plan.deadlines.operation_ms
+    return [
+        f"{sent.command.kind.value} ({name}) is still in flight"
+        for name, sent in context.in_flight.items()
+        if context.now_ms - sent.sent_ms < span
+    ]
+
+
+def _explicit_ids(context: Context) -> list[str]:
+    command = context.command
+    if TABLE[command.kind].touches != "ids":
+        return []
+    if not command.ids or "*" in command.ids:
+        return [f"{command.kind.value} names no instances, which the platform reads as all of them"]
+    twice = (
+        [name for name in command.ids if command.ids.count(name) > 1]
+        if len(set(command.ids)) != len(command.ids)
+        else []
+    )
+    missing = [name for name in command.ids if name not in context.scale_set.instances]
+    return [f"instance {name} is named twice" for name in dict.fromkeys(twice)] + [
+        f"instance {name} does not exist" for name in missing
+    ]
+
+
+def _planned_only(context: Context) -> list[str]:
+    if TABLE[context.command.kind].touches != "ids":
+        return []
+    planned = context.plan.scale_set.instances
+    allowed = (
+        {name for batch in context.plan.batches for name in batch.take} if not context.state.back else set(planned)
+    )
+    if context.plan.new_instances == "append":
+        allowed.update(context.state.appended)
+    return [f"instance {name} stands in no batch of the plan" for name in context.command.ids if name not in allowed]
+
+
+def _one_batch(context: Context) -> list[str]:
+    command, state = context.command, context.state
+    if TABLE[command.kind].touches != "ids":
+        return []
+    if command.batch is None:
+        return [f"{command.kind.value} belongs to no batch"]
+    batches = state.sequence if state.sequence is not None else (*context.plan.batches, *state.extra)
+    if not 0 <= command.batch < len(batches):
+        return [f"there is no batch {command.batch + 1}"]
+    members = set(batches[command.batch].take)
+    return [f"instance {name} is not in batch {command.batch + 1}" for name in command.ids if name not in members]
+
+
+def _protected(context: Context) -> list[str]:
+    return [
+        f"instance {name} is protected"
+        for name in context.effect.ids
+        if (one := context.scale_set.instances.get(name)) is not None and one.protected
+    ]
+
+
+def _same_set(context: Context) -> list[str]:
+    saw, model = context.plan.scale_set, context.scale_set.model
+    if saw.unique_id and model.unique_id and saw.unique_id != model.unique_id:
+        return [f"the set's identity is {model.unique_id}, the plan is for {saw.unique_id}"]
+    return [] if saw.id.lower() == model.id.lower() else [f"the set is {model.id}, the plan is for {saw.id}"]
+
+
+def _same_vm(context: Context) -> list[str]:
+    found = []
+    for name in context.command.ids:
+        pinned, now = context.plan.scale_set.instances.get(name), context.scale_set.instances.get(name)
+        wanted = context.state.appended.get(name) or (pinned.vm_id if pinned else "")
+        if now is not None and wanted and now.vm_id and now.vm_id != wanted:
+            found.append(f"instance {name} is another VM ({now.vm_id}) than the plan saw ({wanted})")
+    return found
+
+
+def _not_current(context: Context) -> list[str]:
+    command = context.command
+    if command.kind not in (Kind.UPGRADE, Kind.REIMAGE, Kind.DELETE, Kind.RUN_COMMAND):
+        return []
+    staged = len(context.rollout.stages) > 1
+    found = []
+    for name in command.ids:
+        instance = context.scale_set.instances.get(name)
+        if instance is None or staged:
+            continue
+        current = at_target(instance, context.rollout.target(name, context.state.back))
+        if current is True and service(instance, context.plan.scale_set.health_source) is Service.IN:
+            found.append(f"instance {name} is at the target and serves")
+    return found
+
+
+def _not_busy(context: Context) -> list[str]:
+    busy = (Provisioning.UPDATING, Provisioning.CREATING, Provisioning.DELETING)
+    return [
+        f"another operation on instance {name} is running ({one.provisioning.value})"
+        for name in context.command.ids
+        if (one := context.scale_set.instances.get(name)) is not None and one.provisioning in busy
+    ]
+
+
+def _mode(context: Context) -> list[str]:
+    command, mode = context.command, context.scale_set.model.mode
+    if (
+        command.kind is Kind.UPDATE_MODEL
+        and mode is not UpgradeMode.MANUAL
+        and context.plan.moved_by is not MovedBy.PLATFORM
+    ):
+        return [f"a model update on a set in mode {mode.value} would let the platform move instances"]
+    if command.kind is Kind.SET_MODE and command.mode not in (context.plan.work_mode, context.plan.scale_set.mode):
+        return [f"mode {command.mode.value if command.mode else None} is neither the plan's nor the one found"]
+    return []
+
+
+def _vetted_change(context: Context) -> list[str]:
+    command, resolved = context.command, context.plan.resolved
+    if command.kind is Kind.UPDATE_MODEL and command.patch not in (resolved.patch, resolved.reverse):
+        return [f"the model update {sorted(command.patch)} is neither the vetted change nor its reverse"]
+    if command.kind is Kind.REIMAGE and command.exact_version is not None:
+        allowed = {resolved.target.image.exact_version if resolved.target.image else None}
+        for name in command.ids:
+            pinned = context.plan.scale_set.instances.get(name)
+            if pinned is not None and pinned.image is not None:
+                allowed.update((pinned.image.exact_version, pinned.image.version))
+        if command.exact_version not in allowed:
+            return [f"version {command.exact_version} is neither the target nor what the instance ran before"]
+    return []
+
+
+def _model_first(context: Context) -> list[str]:
+    """An upgrade brings a VM to the *model*: it must say the target by then."""
+    resolved = context.plan.resolved
+    if context.command.kind is not Kind.UPGRADE or not resolved.patch:
+        return []
+    wanted = resolved.back_image if context.state.back else resolved.model_image
+    image = context.scale_set.model.image
+    if wanted is None or image == wanted or (image is not None and runs(image, wanted) is True):
+        return []
+    return [f"the model says {image}, not {wanted}"]
+
+
+def _bounded(context: Context) -> list[str]:
+    most = len(context.plan.failures.ladder)
+    return [
+        f"instance {name} has been tried {memory.attempts} times, the ladder has {most} rungs"
+        for name in context.command.ids
+        if (memory := context.state.memory.get(name)) is not None and memory.attempts > most
+    ]
+
+
+def _moving_phase(context: Context) -> list[str]:
+    if TABLE[context.command.kind].touches != "ids" or context.state.phase in (Phase.ROLLING, Phase.ROLLING_BACK):
+        return []
+    # A command whose outcome is unknown may be sent again while an operator is being asked.
+    ticket = context.state.ticket
+    if ticket is not None and ticket.resends and ticket.command.id == context.command.id:
+        return []
+    return [f"{context.command.kind.value} in phase {context.state.phase.value}"]
+
+
+def _way_back(context: Context) -> list[str]:
+    if TABLE[context.command.kind].touches != "ids" or context.state.back:
+        return []
+    return [
+        f"what instance {name} goes back to is not pinned"
+        for name in context.command.ids
+        if name not in context.plan.scale_set.instances and name not in context.state.appended
+    ]
+
+
+ALL: tuple[Invariant, ...] = (
+    Invariant("floor", "no command brings the serving instances that are not in flight below the floor", _floor),
+    Invariant("one-operation", "at most one mutating operation per set is in flight", _one_operation),
+    Invariant("explicit-ids", "an instance command names existing instances, each once", _explicit_ids),
+    Invariant("planned-only", "only instances of the plan are moved", _planned_only),
+    Invariant("one-batch", "a command belongs to one batch and stays inside it", _one_batch),
+    Invariant("protected", "protected instances are left alone", _protected),
+    Invariant("same-set", "the set is the one the plan was made for", _same_set),
+    Invariant("same-vm", "an instance id still names the VM the plan saw", _same_vm),
+    Invariant("not-current", "an instance that is at the target and serves is not disrupted again", _not_current),
+    Invariant("not-busy", "no instance with a running operation gets another one", _not_busy),
+    Invariant("mode", "the platform moves instances only where the plan says so", _mode),
+    Invariant("vetted-change", "only the vetted change or its reverse is applied", _vetted_change),
+    Invariant("model-first", "the model says the target before an instance is upgraded to it", _model_first),
+    Invariant("bounded-attempts", "no instance is tried more often than its ladder has rungs", _bounded),
+    Invariant("moving-phase", "instances move only while the rollout is rolling", _moving_phase),
+    Invariant("way-back", "what an instance goes back to is pinned before it is touched", _way_back),
+)
+
+
+class Violation(msgspec.Struct, frozen=True, kw_only=True):
+    """One broken rule: which one, on which command, and the sentence."""
+
+    invariant: str
+    command: str
+    text: str
+
+
+def check(
+    rollout: Rollout, state: State, scale_set: ScaleSet, command: Command, in_flight: Mapping[str, Sent], now_ms: int
+) -> tuple[Violation, ...]:
+    """All violations of one command."""
+    context = Context(rollout, state, scale_set, command, in_flight, now_ms)
+    return tuple(
+        Violation(invariant=invariant.name, command=command.id, text=text)
+        for invariant in ALL
+        for text in invariant.check(context)
+    )

@@ -1,0 +1,220 @@
+"""The rollout machine: `start() -> State`, `step(state, observation) -> Step`. Sans-IO, level-triggered.
+
+Rules this module decides:
+
+1. At most one mutating operation per set is in flight.
+2. Admission: from the current batch at most `in service - floor` instances that serve or may serve are taken, and those
+   out of service for free. Fewer may be taken, or none, always by a named rule; never more, never in another order.
+3. A batch is decided when each of its instances is current, given up, skipped, protected or gone; then its gates are
+   judged, then the pause, then the next batch.
+4. A failed instance climbs the plan's ladder; more than `max_failed` given up (strict >) ends the rollout as the plan says.
+5. An unknown outcome is looked at after `settle_ms`: adopt what the snapshot shows, or resend; without evidence, ask.
+6. A new or reverted stale instance is appended, left or stops the rollout, by the plan's `new_instances`.
+7. Every wait has a deadline. Every decision is a note with the rule's name.
+
+`State` is small and savable; `View` is what was derived from it and the last snapshot, and may be dropped at any time:
+`step` with a view and `changed` equals `step` with neither (a property test).
+"""
+
+from __future__ import annotations
+
+from enum import Enum
+
+import msgspec
+
+from planner.buckets import Memory, Seen
+from planner.change import STAGES, Action, GuestPatch, PropertyChange, Target
+from planner.commands import Command, Outcome
+from planner.model import HealthSource, ImageReference, Model, ScaleSet, UpgradeMode, runs
+from planner.phases import Phase
+from planner.plan import MovedBy, Plan
+from planner.strategies.base import Batch
+
+
+class _Value(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
+    """Base of what is saved."""
+
+
+class Ticket(_Value, frozen=True, kw_only=True):
+    """An operation in flight. unknown_ms: since when its outcome is unknown. disks: OS disks before a reimage."""
+
+    command: Command
+    sent_ms: int
+    unknown_ms: int | None = None
+    resends: int = 0
+    disks: dict[str, str | None] = {}
+
+
+class State(_Value, frozen=True, kw_only=True):
+    """Where a rollout stands: all that is remembered between two steps.
+
+    ending: key of the plan's end-state table once it is decided. back: instances go back. step: index of the set-level
+    step. batch: index into the batches (`sequence` when going back, else the plan's, then `extra`). queue: appended
+    instances not yet in a batch. appended: their vm ids. held_ms: since when the gate holds. owed: instances deleted by
+    us and not yet replaced. request: id of the last operator request heard.
+    """
+
+    phase: Phase = Phase.PREPARING
+    paused_from: Phase | None = None
+    ending: str = ""
+    reason: str = ""
+    question: str = ""
+    back: bool = False
+    emergency: bool = False
+    step: int = 0
+    step_ended_ms: int | None = None
+    step_command: str = ""
+    batch: int = 0
+    sequence: tuple[Batch, ...] | None = None
+    extra: tuple[Batch, ...] = ()
+    queue: tuple[str, ...] = ()
+    appended: dict[str, str] = {}
+    ticket: Ticket | None = None
+    memory: dict[str, Memory] = {}
+    started_ms: int | None = None
+    direction_ms: int = 0
+    given_up: int = 0
+    progress_ms: int = 0
+    not_before_ms: int = 0
+    gate_ms: int | None = None
+    held_ms: int | None = None
+    next_id: int = 1
+    refusals: int = 0
+    request: int = 0
+    approved: int = 0
+    baseline: int = 0
+    owed: int = 0
+    pause_wanted: bool = False
+
+
+class Asked(str, Enum):
+    """What an operator may ask of a running rollout."""
+
+    PAUSE = "pause"
+    RESUME = "resume"
+    ABORT = "abort"
+    ROLLBACK = "rollback"
+    EMERGENCY = "rollback-emergency"
+    APPROVE = "approve"
+    SKIP = "skip"
+    RETRY = "retry"
+
+
+class OperatorRequest(_Value, frozen=True, kw_only=True):
+    """One request, numbered from 1 in the order made. ids: instances, for skip and retry."""
+
+    id: int
+    asked: Asked
+    ids: tuple[str, ...] = ()
+    reason: str = ""
+
+
+class Observation(_Value, frozen=True, kw_only=True):
+    """What a step is told. changed: ids that differ from the last observation; None means: look at everything."""
+
+    now_ms: int
+    scale_set: ScaleSet
+    changed: tuple[str, ...] | None = None
+    outcomes: tuple[Outcome, ...] = ()
+    requests: tuple[OperatorRequest, ...] = ()
+
+
+class Note(_Value, frozen=True, kw_only=True):
+    """A decision, with the rule behind it."""
+
+    rule: str
+    text: str
+    ids: tuple[str, ...] = ()
+    batch: int | None = None
+
+
+class View(msgspec.Struct, frozen=True, kw_only=True):
+    """What was derived: each instance's bucket, how many serve, how many are strays (foreign, reverted, replaced) or
+    upgraded and out of service (late), and the model it was derived under.
+    """
+
+    seen: dict[str, Seen]
+    serving: int
+    strays: int
+    late: int
+    model: Model
+
+
+class Step(msgspec.Struct, frozen=True, kw_only=True):
+    """A step's answer. Wake me when the operation ends, all of `awaiting` serve, an operator asks, or at `wake_at_ms`;
+    with `watch`, also when an instance starts or stops serving for another reason.
+    """
+
+    state: State
+    commands: tuple[Command, ...]
+    wake_at_ms: int | None
+    notes: tuple[Note, ...]
+    view: View
+    awaiting: tuple[str, ...] = ()
+    watch: bool = False
+
+
+class Rollout:
+    """A plan with what is looked up in it again and again. Immutable; `step` is a pure function."""
+
+    def __init__(self, plan: Plan) -> None:
+        self.plan = plan
+        self.platform = plan.moved_by is MovedBy.PLATFORM
+        self.source: HealthSource = plan.scale_set.health_source
+        self.stages = STAGES[plan.resolved.action]
+        self.largest = max((len(batch.take) for batch in plan.batches), default=1)
+        self._back: dict[ImageReference | None, Target] = {}
+
+    def start(self) -> State:
+        """The state before the first observation."""
+        return State()
+
+    def step(self, state: State, observation: Observation, view: View | None = None) -> Step:
+        """Decide. Pure: the same arguments give the same answer."""
+        from planner.turn import Turn
+
+        return Turn(self, state, observation, view).run()
+
+    def target(self, name: str, back: bool) -> Target:
+        """Where an instance should be, forward or back."""
+        resolved = self.plan.resolved
+        if not back:
+            return resolved.target
+        pinned = self.plan.scale_set.instances.get(name)
+        image = pinned.image if pinned else None
+        made = self._back.get(image)
+        if made is None:
+            made = self._back[image] = self._back_target(image)
+        return made
+
+    def _back_target(self, image: ImageReference | None) -> Target:
+        resolved = self.plan.resolved
+        if isinstance(resolved.change, GuestPatch):
+            return Target(run_command=f"{resolved.target.run_command}-undo")
+        if isinstance(resolved.change, PropertyChange):
+            return Target(latest_model=True)
+        back = resolved.back_image
+        if resolved.patch and back is not None and (image is None or runs(image, back) is not False):
+            return Target(image=back, latest_model=resolved.action is not Action.REIMAGE)
+        return Target(image=image or back)
+
+    def back_exact(self, name: str) -> str | None:
+        """The version an instance must be reimaged to on the way back, where the model would not give it."""
+        pinned = self.plan.scale_set.instances.get(name)
+        target = self.target(name, True)
+        if pinned is None or pinned.image is None or target.image is None or target.latest_model:
+            return None
+        return pinned.image.exact_version or pinned.image.version
+
+    def modes(self, state: State) -> frozenset[UpgradeMode]:
+        """The upgrade modes that may be seen in this state."""
+        if state.phase in (Phase.ROLLING, Phase.ROLLING_BACK):
+            return frozenset({self.plan.work_mode})
+        return frozenset({self.plan.work_mode, self.plan.scale_set.mode})
+
+    def images(self, state: State) -> tuple[ImageReference | None, ...]:
+        """The model images that may be seen in this state."""
+        resolved = self.plan.resolved
+        if state.phase is Phase.ROLLING:
+            return (resolved.model_image,)
+        return (self.plan.scale_set.image, resolved.model_image, resolved.back_image)

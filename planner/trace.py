@@ -1,0 +1,126 @@
+"""The event schema that journal, emulator and history checker share: what was seen, decided, sent and answered.
+
+A rollout is a list of records. `Opened` comes first. A `Turn` is one step of the machine: the observation as a delta
+against the turn before (a key frame holds everything), the notes, the commands (intent: written before they are sent)
+and the resulting State. A `Receipt` says that a command was sent and by which handle it can be asked for. `Refusal` is the
+guard's.
+Replaying the turns from the start reproduces every State; that is a test, resume loads the last one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+import msgspec
+
+from planner.commands import Command, Outcome
+from planner.invariants import Violation
+from planner.model import Instance, Model, ScaleSet
+from planner.rollout import Note, Observation, OperatorRequest, Rollout, State, View
+
+
+class _Record(
+    msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True, tag_field="record"
+):
+    """Base of the tagged union."""
+
+
+class Opened(_Record, frozen=True, tag="opened"):
+    """A rollout begins: the plan's digest and what made it."""
+
+    plan_sha256: str
+    tool: str
+    now_ms: int
+
+
+class Turn(_Record, frozen=True, tag="turn"):
+    """One step. `key`: a key frame, the observation stands here whole and was looked at whole."""
+
+    number: int
+    now_ms: int
+    state: State
+    key: bool = False
+    model: Model | None = None
+    instances: dict[str, Instance] = {}
+    gone: tuple[str, ...] = ()
+    outcomes: tuple[Outcome, ...] = ()
+    requests: tuple[OperatorRequest, ...] = ()
+    notes: tuple[Note, ...] = ()
+    commands: tuple[Command, ...] = ()
+
+
+class Receipt(_Record, frozen=True, tag="receipt"):
+    """A command was sent. `handle`: opaque, how the platform can be asked about it; empty where nobody answered."""
+
+    command: str
+    handle: str
+    now_ms: int
+
+
+class Refusal(_Record, frozen=True, tag="refusal"):
+    """The guard refused commands; nothing of this turn was sent."""
+
+    now_ms: int
+    violations: tuple[Violation, ...]
+
+
+Record = Opened | Turn | Receipt | Refusal
+
+
+def turn(
+    number: int,
+    observation: Observation,
+    before: ScaleSet | None,
+    notes: tuple[Note, ...],
+    commands: tuple[Command, ...],
+    state: State,
+) -> Turn:
+    """A turn's record: a key frame where everything was looked at, else the delta against `before`."""
+    now = observation.scale_set
+    key = before is None or observation.changed is None
+    changed: Iterable[str] = now.instances if key else observation.changed or ()
+    return Turn(
+        number=number,
+        now_ms=observation.now_ms,
+        key=key,
+        model=now.model if key or before is None or now.model is not before.model else None,
+        instances={name: now.instances[name] for name in changed if name in now.instances},
+        gone=() if key else tuple(name for name in changed if name not in now.instances),
+        outcomes=observation.outcomes,
+        requests=observation.requests,
+        notes=notes,
+        commands=commands,
+        state=state,
+    )
+
+
+def observations(turns: Iterable[Turn]) -> Iterator[Observation]:
+    """The observations behind the records, rebuilt from the deltas."""
+    current: ScaleSet | None = None
+    for record in turns:
+        if record.key or current is None:
+            assert record.model is not None  # a key frame holds the model
+            current = ScaleSet(model=record.model, instances=record.instances)
+            changed = None
+        else:
+            instances = {**current.instances, **record.instances}
+            for name in record.gone:
+                instances.pop(name, None)
+            current = ScaleSet(model=record.model or current.model, instances=instances)
+            changed = (*record.instances, *record.gone)
+        yield Observation(
+            now_ms=record.now_ms, scale_set=current, changed=changed, outcomes=record.outcomes, requests=record.requests
+        )
+
+
+def replay(rollout: Rollout, turns: Iterable[Turn]) -> Iterator[tuple[Turn, State]]:
+    """Each turn with the State that the machine reaches by itself from the start."""
+    records = list(turns)
+    state, view = rollout.start(), None
+    for record, observation in zip(records, observations(records), strict=True):
+        step = rollout.step(state, observation, None if record.key else view)
+        state, view = step.state, step.view
+        yield record, state
+
+
+__all__ = ["Opened", "Receipt", "Record", "Refusal", "Turn", "View", "observations", "replay", "turn"]

@@ -1,0 +1,1 @@
+"""Ask "what if": the scenario schema, its loader, and the bundled scenarios."""

@@ -1,0 +1,1 @@
+"""Pretends and measures. Imports nothing by itself."""

@@ -1,0 +1,1 @@
+"""Tables, terminal views and stories for people."""

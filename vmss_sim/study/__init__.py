@@ -1,0 +1,1 @@
+"""Monte Carlo: replications, common random numbers, statistics, comparison."""

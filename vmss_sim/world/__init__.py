@@ -1,0 +1,1 @@
+"""The SimPy scale set: it models Azure, not what the planner expects."""
