@@ -7,9 +7,9 @@ Rules this module decides ("recorded" means seen in the 880 recordings that `tes
    compared without case, as ARM does. `null` is absent. What is not read here is not kept: no secret can be.
 2. *Wrong is refused, new is unknown.* A wrong type, or a word outside a closed vocabulary (mode, orchestration, OS), is an
    `InputError` with its path; a word the platform may add (provisioning, power, health) reads as `unknown`.
-3. *A projection says less than it seems to.* Items of `?$select=instanceView` (no `name`, no `storageProfile`) carry
-   `latestModelApplied: false` for VMs that a full list calls true a moment earlier, and `provisioningState: 0` (recorded,
-   2015 to 2024): defaults of what was not selected. There, false is None; a number is nowhere a provisioning state.
+3. *A projection says less than it seems to.* Items of `?$select=instanceView` (no `name`, no `storageProfile`) all carry
+   `latestModelApplied: false`, also for VMs that a full list called true a moment earlier, and up to 2019
+   `provisioningState: 0` (recorded): defaults of what was not selected. There, false is None; a number is nowhere a state.
 4. *Provisioning*: the `provisioningState` property, else the view's `ProvisioningState/<word>`; but a failed status in the
    view wins over `Succeeded`, for the property tells of the last operation, the view of the VM. `.../failed/<Code>` gives
    the error. `.../osProvisioningInProgress` without a property is `creating`: the guest is not up yet.
@@ -18,8 +18,9 @@ Rules this module decides ("recorded" means seen in the 880 recordings that `tes
 6. *Health source*: application health extension, else the load balancer probe, else none. The external health policy of
    api-version 2026-04-01 counts as an extension: health is reported per instance, and absent is not healthy.
 7. *Belonging*: an instance whose id, or `virtualMachineScaleSet.id`, names another set, and a VM of no set, are refused.
-8. *Said or not*: what the documents leave out is a `Gap`, never a guess, but for three stand-ins, each with its gap: no
-   upgrade policy is Manual (Flexible sets, recorded), no capacity is the number of instances, no zone is none.
+8. *Said or not*: what the documents leave out is a `Gap`, never a guess. Stand-ins, each with its gap, where the model has
+   no room for "not said": no upgrade policy is Manual (recorded for Flexible sets), no capacity is the number of instances
+   listed, a VM of which too little was asked is unprotected, and repairs without the set's instance view not suspended.
 """
 
 from __future__ import annotations
@@ -258,6 +259,10 @@ def _is_instance(node: _Node) -> bool:
     return node.has("instanceId") or "/virtualmachines/" in _id_of(node).lower()
 
 
+def _is_plain_vm(node: _Node) -> bool:
+    return _type_of(node) == _VM_TYPES[1] or (not _type_of(node) and _VM_ID.fullmatch(_id_of(node)) is not None)
+
+
 def _list_in(node: _Node) -> _Node | None:
     """Find the array of a list document: bare, as az prints, or under `value`, as the wire has it."""
     inner = node if isinstance(node.value, list) else node.get("value") if isinstance(node.value, dict) else node
@@ -272,6 +277,8 @@ def _kind_of(node: _Node) -> str:
         return ""
     if _is_set(node):
         return "model"
+    if _is_plain_vm(node):  # `az vm get-instance-view --ids` prints a list of one VM without its brackets
+        return "instances"
     return "both" if node.has("model") and {"model", "instances"} <= {str(key).lower() for key in node.value} else ""
 
 
@@ -320,7 +327,7 @@ def _sort_documents(documents: Sequence[tuple[str, Any]]) -> tuple[_Node, list[t
                 models.append(part)
             elif kind == "instances":
                 listed = _list_in(part)
-                lists.append((part, listed.items() if listed is not None else []))
+                lists.append((part, listed.items() if listed is not None else [part]))
             else:
                 raise InputError(
                     "not an ARM scale set",
@@ -403,7 +410,7 @@ def _rolling(policy: _Node) -> RollingPolicy | None:
         return None
     node = policy.object("rollingUpgradePolicy")
     batch = node.integer("maxBatchInstancePercent")
-    # Spelled without "max" by 2017-03-30 (recordings.md A).
+    # 2017-03-30 spelled it without "max" in rollingUpgrades/latest (recordings.md A).
     numbers = {
         "max_batch_percent": node.integer("batchInstancePercent") if batch is None else batch,
         "max_unhealthy_percent": node.integer("maxUnhealthyInstancePercent"),
@@ -420,7 +427,7 @@ def _rolling(policy: _Node) -> RollingPolicy | None:
 
 
 def _auto_os(policy: _Node) -> AutomaticOsUpgrade | None:
-    # `automaticOSUpgrade` and `autoOSUpgradePolicy` are the names of 2017-12-01 to 2018-06-01 (recorded).
+    # `automaticOSUpgrade` and `autoOSUpgradePolicy` are older names (recorded: 2017-03-30 to 2019-03-01, 2018-06-01).
     if not any(policy.has(key) for key in ("automaticOSUpgradePolicy", "automaticOSUpgrade", "autoOSUpgradePolicy")):
         return None
     node, older = policy.object("automaticOSUpgradePolicy"), policy.object("autoOSUpgradePolicy")
@@ -521,13 +528,13 @@ def _watched(node: _Node, watch: Sequence[str]) -> dict[str, Any]:
 # The instances.
 
 
-class _Seen(msgspec.Struct, frozen=True):
+class _Seen(msgspec.Struct, frozen=True, kw_only=True):
     """An instance, and how much its document said."""
 
     instance: Instance
     where: str
     viewed: bool
-    projected: bool
+    protection_told: bool
     os: OperatingSystem | None
 
 
@@ -540,7 +547,7 @@ def _own_items(items: Sequence[_Node], identity: _Identity) -> Iterable[_Node]:
         own = _SET_ID.fullmatch(item.text("id") or "")
         if own is None:
             own = _SET_ID.fullmatch(facts.object("virtualMachineScaleSet").text("id") or "")
-            if own is None and (_VM_ID.fullmatch(_id_of(item)) or _type_of(item) == _VM_TYPES[1]):
+            if own is None and _is_plain_vm(item):
                 fix = "keep only those whose virtualMachineScaleSet.id is the set's (az: --query)"
                 raise InputError(
                     "a VM of no scale set", item.where(), _found(_id_of(item)), f"one of {identity.name}", fix
@@ -568,7 +575,8 @@ def _instance_id(item: _Node) -> str:
     own = _SET_ID.fullmatch(_id_of(item)) or _VM_ID.fullmatch(_id_of(item))
     found = item.text("instanceId") or (own["instance"] if own else None) or item.text("name")
     if not found or len(found) > _NAME_MAX:
-        raise InputError("an instance has no instanceId", item.where(), "", "instanceId, id or name", _AS_GIVEN)
+        expected = f"instanceId, id or name of at most {_NAME_MAX} characters"
+        raise InputError("an instance has no usable instanceId", item.where(), "", expected, _AS_GIVEN)
     return found
 
 
@@ -586,7 +594,7 @@ def _read_instance(item: _Node) -> _Seen:
         id=_instance_id(item),
         vm_id=facts.text("vmId") or "",
         zone=next(iter(item.texts("zones")), None),  # recorded: zones [null] in lists of Flexible sets
-        placement_group=view.text("placementGroupId") or view.text("groupId"),  # groupId: 2017-03-30 (recorded)
+        placement_group=view.text("placementGroupId") or view.text("groupId"),  # groupId: 2016-04-30-preview (recorded)
         update_domain=_domain(view.integer("platformUpdateDomain")),
         fault_domain=fault_domain,
         image=_image(storage),
@@ -599,8 +607,13 @@ def _read_instance(item: _Node) -> _Seen:
         scale_in_protected=protection.flag("protectFromScaleIn") or False,
         os_disk=os_disk.text("name") or managed or os_disk.object("vhd").text("uri"),
     )
-    viewed = bool(view.value)
-    return _Seen(instance, item.where(), viewed, projected, os_disk.closed("osType", OperatingSystem))
+    return _Seen(
+        instance=instance,
+        where=item.where(),
+        viewed=bool(view.value),
+        protection_told=bool(protection.value) or facts.has("storageProfile"),
+        os=os_disk.closed("osType", OperatingSystem),
+    )
 
 
 def _domain(*told: int | None) -> int | None:
@@ -736,7 +749,7 @@ def _untold(each: _Seen, model: Model) -> set[str]:
         "no-exact-version": _has_exact_version(instance),
         "no-latest-model": instance.latest_model is not None,
         "no-instance-provisioning-state": instance.provisioning is not Provisioning.UNKNOWN,
-        "no-protection": not each.projected,
+        "no-protection": each.protection_told,
         "no-os-disk": instance.os_disk is not None,
         "no-vm-id": bool(instance.vm_id),
     }

@@ -190,8 +190,33 @@ _INTERNED: dict[tuple[str, Service], Seen] = {
 }
 
 
+_UNTOUCHED: dict[tuple[object, ...], Seen] = {}
+
+
 def classify(case: Case) -> Seen:
     """The first rule that matches. The last one always does."""
+    if case.memory is not UNTOUCHED:
+        return _classify(case)
+    # Most instances are untouched and alike: what the rules read of those is little, and answered once.
+    one = case.instance
+    key = (
+        one.provisioning,
+        one.protected,
+        case.service,
+        case.at_target,
+        case.known,
+        case.in_flight,
+        case.skipped,
+        not case.vm_id or not one.vm_id or case.vm_id == one.vm_id,
+        case.last_stage,
+    )
+    seen = _UNTOUCHED.get(key)
+    if seen is None:
+        seen = _UNTOUCHED[key] = _classify(case)
+    return seen
+
+
+def _classify(case: Case) -> Seen:
     for rule in RULES:
         if rule.test(case):
             return _INTERNED[rule.name, case.service]

@@ -18,7 +18,7 @@ from planner.amount import follow
 from planner.change import Target, at_target
 from planner.commands import TABLE, Command, Kind
 from planner.effects import Touched, touched
-from planner.model import Provisioning, ScaleSet, Service, UpgradeMode, runs, service
+from planner.model import Provisioning, ScaleSet, Service, UpgradeMode, in_service, runs, service
 from planner.phases import Phase
 from planner.plan import MovedBy, Plan
 from planner.rollout import Rollout, State
@@ -82,14 +82,13 @@ class Context:
             return 0, 0
         down = {name for sent in self.in_flight.values() for name in sent.command.ids}
         mine = set(self.effect.ids)
-        source = self.plan.scale_set.health_source
-        left = taken = 0
-        for name, instance in self.scale_set.instances.items():
-            if service(instance, source) is Service.IN:
-                if name in mine:
-                    taken += 1
-                elif name not in down:
-                    left += 1
+        serving = in_service(self.scale_set, self.plan.scale_set.health_source)
+        taken = sum(name in mine for name in serving)
+        left = (
+            len(serving) - taken - sum(name in down and name not in mine for name in serving)
+            if down
+            else len(serving) - taken
+        )
         if self.effect.at_once < len(mine):  # the platform takes only so many at a time
             spared = max(0, taken - self.effect.at_once)
             left, taken = left + spared, taken - spared

@@ -204,7 +204,7 @@ class Model(Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknow
     service_fabric: bool = False
     ephemeral_os_disk: bool = False
     etag: str | None = None
-    settings: dict[str, Any] = {}
+    settings: dict[str, Any] = msgspec.field(default_factory=dict)
 
 
 class ScaleSet(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -226,6 +226,16 @@ def service(instance: Instance, source: HealthSource) -> Service:
     if instance.health is Health.HEALTHY:
         return Service.IN
     return Service.OUT if instance.health is Health.UNHEALTHY else Service.UNKNOWN
+
+
+def in_service(scale_set: ScaleSet, source: HealthSource) -> list[str]:
+    """The ids of the instances that serve: rule 1 over a whole snapshot, written out since it runs for every command."""
+    running, healthy, succeeded = Power.RUNNING, Health.HEALTHY, Provisioning.SUCCEEDED
+    if source is HealthSource.NONE:
+        return [
+            name for name, one in scale_set.instances.items() if one.power is running and one.provisioning is succeeded
+        ]
+    return [name for name, one in scale_set.instances.items() if one.power is running and one.health is healthy]
 
 
 def id_key(instance_id: str) -> tuple[int, int, str]:

@@ -17,6 +17,7 @@ Rules this module decides:
 from __future__ import annotations
 
 from collections.abc import Mapping
+from difflib import get_close_matches
 from enum import Enum
 from typing import Any
 
@@ -256,8 +257,6 @@ def parameters_of(strategy: Strategy, given: Mapping[str, Any]) -> Parameters:
     known = {field.name for field in msgspec.structs.fields(strategy.parameters)}
     for key in given:
         if key not in known:
-            from difflib import get_close_matches
-
             near = get_close_matches(key, known, 1)
             raise InputError(
                 "unknown parameter",

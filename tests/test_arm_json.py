@@ -338,7 +338,7 @@ def test_ids_that_are_too_long_are_refused(place: str) -> None:
     if place == "zones":
         assert "zones[0]: [0] has the wrong type or value" in refusal({**wire_model(), "zones": [digits]})
     else:
-        assert "an instance has no instanceId" in refusal(wire_model(), [wire_instance(digits)])
+        assert "an instance has no usable instanceId" in refusal(wire_model(), [wire_instance(digits)])
 
 
 FLEXIBLE_VM = {
@@ -381,6 +381,12 @@ def test_bare_items_of_a_flexible_set() -> None:
     # As recorded in 2023: no properties at all, and a zone that is null.
     bare = {"name": "web_9", "id": f"{SET_ID}/virtualMachines/web_9", "instanceId": "web_9", "zones": [None]}
     assert one(bare) == Instance(id="web_9")
+    assert "no-protection" in gaps(wire_model(), [bare])
+
+
+def test_one_plain_vm_is_a_list_of_one() -> None:
+    assert looks_like(FLEXIBLE_VM) == "instances"
+    assert list(reading(wire_model(), FLEXIBLE_VM).scale_set.instances) == ["web_1a2b3c4d"]
 
 
 def test_pages_are_joined_and_a_missing_last_page_is_a_gap() -> None:
@@ -587,7 +593,8 @@ GIVE = "; give the document as ARM or az returned it"
         ),
         (
             [wire_model(), [{"type": "Microsoft.Compute/virtualMachineScaleSets/virtualMachines", "name": None}]],
-            f"doc1.json: $[0]: an instance has no instanceId; expected instanceId, id or name{GIVE}",
+            f"doc1.json: $[0]: an instance has no usable instanceId; expected instanceId, id or name of at most"
+            f" 256 characters{GIVE}",
         ),
     ],
 )

@@ -51,10 +51,11 @@ def make(scale_set: ScaleSet, parameters: Ramp) -> tuple[Batch, ...]:
     size = parameters.start
     for value, members in queues.items():
         label = f"zone {value}, " if parameters.zones and value is not None else ""
-        while members:
+        start = 0
+        while start < len(members):
             now = min(size, cap)
-            part, members = members[:now], members[now:]
-            made.append(batch(part, f"{label}ramp {now}"))
+            made.append(batch(members[start : start + now], f"{label}ramp {now}"))
+            start += now
             size *= parameters.factor
     return tuple(made)
 

@@ -297,7 +297,7 @@ def _nearest(name: str, known: Collection[str]) -> str:
 
 # ---- reading and writing
 
-_DURATION = re.compile(r"\s*".join(rf"(?:([0-9]+(?:\.[0-9]+)?)\s*{unit})?" for unit in ("d", "h", "m(?!s)", "s", "ms")))
+_DURATION = re.compile(r"\s*".join(rf"(?:([0-9]+(?:\.[0-9]+)?)\s*{unit})?" for unit in ("d", "h", "m", "s", "ms")))
 _UNIT_MS = (86_400_000, 3_600_000, 60_000, 1000, 1)
 _FIELDS: Final = {
     "constant": (),

@@ -1,0 +1,55 @@
+"""The way back: what was touched, in reverse, the model before the instances."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from planner.change import GuestPatch
+from planner.phases import Cause, Phase, move
+from planner.strategies.base import Batch
+
+if TYPE_CHECKING:
+    from planner.machine.turn import Turn
+
+
+def roll_back(t: Turn, *, whole: bool, why: str) -> None:
+    """Reverse what was touched: the most recent batch first, the model before the instances."""
+    if t.back or t.phase is Phase.FINISHING:
+        t.note("rollback-refused", "already going back" if t.back else "the rollout is ending")
+        return
+    if isinstance(t.plan.resolved.change, GuestPatch) and t.plan.resolved.change.undo is None:
+        t.end("stop", f"{why}; the guest patch has no undo")
+        return
+    batches = (*t.plan.batches, *t.extra)
+    first = 0 if whole else t.batch
+    sequence: list[Batch] = []
+    for index in range(min(t.batch, len(batches) - 1), first - 1, -1):
+        touched = [name for name in reversed(batches[index].take) if name in t.memory]
+        by_version: dict[str | None, list[str]] = {}
+        for name in touched:
+            by_version.setdefault(t.rollout.back_exact(name), []).append(name)
+        sequence += [Batch(take=tuple(names), why=f"back: {batches[index].why}") for names in by_version.values()]
+    t.put(
+        phase=move(t.phase, Cause.ROLL_BACK),
+        back=True,
+        sequence=tuple(sequence),
+        batch=0,
+        step=0,
+        step_ended_ms=None,
+        step_command="",
+        reason=why,
+        paused_from=None,
+        question="",
+        gate_ms=None,
+        held_ms=None,
+        not_before_ms=0,
+        queue=(),
+        progress_ms=t.now,
+        direction_ms=t.now,
+        given_up=0,
+    )
+    t.memory = {}
+    t.remembered = True
+    t.dirty = None
+    t.classify()
+    t.note("roll-back", f"{why}; {sum(len(one.take) for one in sequence)} instances go back")

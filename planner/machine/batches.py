@@ -1,0 +1,344 @@
+"""Batches: admission, waiting, the ladder, gates (rules 2, 3, 4, 6 and 7)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from planner.buckets import UNTOUCHED, Bucket, Memory
+from planner.change import Action, GuestPatch, at_target
+from planner.commands import Kind
+from planner.machine import back
+from planner.model import Service
+from planner.phases import Cause, move
+from planner.plan import OnFailure, Rung
+from planner.strategies.base import Batch
+
+if TYPE_CHECKING:
+    from planner.machine.turn import Turn
+
+DECIDED = frozenset(
+    {
+        Bucket.VANISHED,
+        Bucket.REPLACED,
+        Bucket.PROTECTED,
+        Bucket.SKIPPED,
+        Bucket.QUARANTINED,
+        Bucket.CURRENT,
+        Bucket.REVERTED,
+    }
+)
+KIND_OF: dict[Action, Kind] = {
+    Action.UPGRADE: Kind.UPGRADE,
+    Action.REIMAGE: Kind.REIMAGE,
+    Action.RESTART: Kind.RESTART,
+    Action.RUN_COMMAND: Kind.RUN_COMMAND,
+}
+_replace = msgspec.structs.replace
+
+
+def current(t: Turn) -> Batch | None:
+    """The current batch; None when there is none left."""
+    index = t.batch
+    if t.sequence is not None:
+        return t.sequence[index] if index < len(t.sequence) else None
+    planned = t.plan.batches
+    if index < len(planned):
+        return planned[index]
+    index -= len(planned)
+    if index < len(t.extra):
+        return t.extra[index]
+    queue = tuple(name for name in t.queue if t.bucket(name) not in DECIDED)
+    if not queue:
+        t.put(queue=())
+        return None
+    made = Batch(take=queue[: t.rollout.largest], why="appended: new or reverted since the plan")
+    t.put(extra=(*t.extra, made), queue=queue[t.rollout.largest :])
+    return made
+
+
+def _absorb_new(t: Turn) -> bool:
+    """Rule 6. True when the rollout stops for it."""
+    if not t.strays or t.back or t.rollout.platform or t.plan.new_instances == "leave":
+        return False
+    found = []
+    for name, seen in t.seen.items():
+        stale = seen.bucket in (Bucket.FOREIGN, Bucket.REVERTED) or (
+            seen.bucket is Bucket.REPLACED and at_target(t.set.instances[name], t.plan.resolved.target) is False
+        )
+        if stale:
+            found.append(name)
+    if not found:
+        return False
+    if t.plan.new_instances == "stop":
+        t.end("stop", f"stale instances that the plan did not see: {', '.join(found)}")
+        return True
+    appended = dict(t.appended)
+    for name in found:
+        appended[name] = t.set.instances[name].vm_id
+        t.remember(name, None)
+    t.put(appended=appended, queue=(*t.queue, *found))
+    t.note("appended", f"{len(found)} stale instances that are new or reverted are appended", found)
+    t.classify()
+    return False
+
+
+def advance(t: Turn) -> bool:
+    """One move of the phase rolling or rolling-back; False when there is nothing more to decide now."""
+    if t.owed:
+        t.send(
+            Kind.SET_CAPACITY,
+            f"{t.owed} replaced instances are added again",
+            rule="replace",
+            capacity=len(t.set.instances) + t.owed,
+        )
+        return True
+    if t.given_up > _max_failed(t):
+        return _too_many_failed(t)
+    if _absorb_new(t):
+        return True
+    if t.now < t.not_before_ms:
+        t.wake = t.not_before_ms
+        t.watch = True
+        return False
+    batch = current(t)
+    if batch is None:
+        return _batches_over(t)
+    if batch.approve and t.approved < t.batch and not t.back:
+        t.pause(f"approval needed for batch {t.batch + 1} ({batch.why})")
+        return False
+    return _work(t, batch)
+
+
+def _max_failed(t: Turn) -> int:
+    return t.plan.failures.max_failed.absolute
+
+
+def _too_many_failed(t: Turn) -> bool:
+    first = next(name for name, memory in t.memory.items() if memory.quarantined)
+    reason = (
+        f"{t.given_up} instances failed, {_max_failed(t)} are tolerated; first: {first} ({t.memory[first].quarantined})"
+    )
+    return fail(t, "too-many-failed", reason)
+
+
+def fail(t: Turn, rule: str, reason: str) -> bool:
+    """Too many failures, or a gate that does not hold: what the plan says happens then."""
+    then = t.plan.failures.then
+    t.note(rule, reason)
+    if t.back or t.rollout.platform or then is OnFailure.STOP:
+        t.end("stop", reason)
+    else:
+        back.roll_back(t, whole=then is OnFailure.ROLLBACK_ALL, why=reason)
+    return True
+
+
+def _work(t: Turn, batch: Batch) -> bool:
+    """Admission, waiting, ladder, gates for the current batch."""
+    waiting: list[str] = []
+    todo: list[str] = []
+    busy: list[str] = []
+    wake: int | None = None
+    for name in batch.take:
+        bucket = t.bucket(name)
+        if bucket in DECIDED:
+            continue
+        if bucket is Bucket.WAITING:
+            late = _health_deadline(t, name)
+            if late is None:
+                return True  # its deadline passed just now: classify and look again
+            wake = late if wake is None else min(wake, late)
+            waiting.append(name)
+        elif bucket is Bucket.FAILED:
+            if _climb(t, name):
+                todo.append(name)
+            else:
+                return True
+        elif bucket is Bucket.STALE:
+            todo.append(name)
+        else:
+            busy.append(name)
+    if todo and _admit(t, batch, todo):
+        return True
+    if todo or busy:
+        stall = t.progress_ms + t.plan.deadlines.stall_ms
+        if t.now >= stall:
+            names = ", ".join([*todo, *busy][:5])
+            return fail(
+                t,
+                "stalled",
+                f"nothing could be taken for {t.plan.deadlines.stall_ms // 1000} s: {'the floor holds' if todo else 'somebody else works on the instances'} ({names})",
+            )
+        t.watch = True
+        t.wake = stall if wake is None else min(wake, stall)
+        t.awaiting = tuple(waiting)
+        return False
+    if waiting:
+        t.awaiting = tuple(waiting)
+        t.wake = wake
+        return False
+    return _gate(t, batch)
+
+
+def _health_deadline(t: Turn, name: str) -> int | None:
+    """When a waiting instance is given up waiting for; None when that is now."""
+    memory = t.memory.get(name, UNTOUCHED)
+    since = memory.ended_ms if memory.ended_ms is not None else t.progress_ms
+    invisible = t.seen[name].rule == "result-not-visible"
+    span = t.plan.deadlines.settle_ms if invisible else t.plan.deadlines.healthy_ms
+    if t.now < since + span:
+        return int(since + span)
+    why = "result-missing" if invisible else "never-healthy"
+    t.note(
+        "deadline",
+        f"instance {name}: {'the result is not visible' if invisible else 'not in service'} after {span // 1000} s",
+        (name,),
+    )
+    t.remember(name, _replace(memory, failed=why, ended_ms=since))
+    return None
+
+
+def _climb(t: Turn, name: str) -> bool:
+    """The next rung for a failed instance. True: it may be taken again; False: something changed, look again."""
+    memory = t.memory.get(name, UNTOUCHED)
+    ladder = t.plan.failures.ladder
+    attempts = memory.attempts
+    if at_target(t.set.instances[name], t.rollout.target(name, t.back)) is True:
+        while attempts < len(ladder) and ladder[attempts] is Rung.UPGRADE:
+            attempts += 1  # an upgrade does nothing on an instance that is at the target
+    rung = ladder[attempts] if attempts < len(ladder) else Rung.QUARANTINE
+    if rung is not Rung.QUARANTINE:
+        if attempts != memory.attempts:
+            t.remember(name, _replace(memory, attempts=attempts))
+            t.classify()
+        return True
+    why = memory.failed or "provisioning-failed"
+    t.remember(name, _replace(memory, quarantined=why))
+    t.put(given_up=t.given_up + 1)
+    t.note("quarantined", f"instance {name} is given up: {why}", (name,))
+    return False
+
+
+def _admit(t: Turn, batch: Batch, todo: list[str]) -> bool:
+    """Rule 2. Send one command for the instances of the first one's kind that the floor lets go."""
+    kind, exact = _kind_for(t, todo[0])
+    floor = t.floor()
+    budget = t.serving - floor
+    taken: list[str] = []
+    spent = 0
+    for name in todo:
+        if _kind_for(t, name) != (kind, exact):
+            continue
+        if t.seen[name].service is not Service.OUT:
+            if spent >= budget:
+                continue
+            spent += 1
+        taken.append(name)
+    if not taken:
+        return False
+    for name in taken:
+        memory = t.memory.get(name, UNTOUCHED)
+        if t.bucket(name) is Bucket.FAILED:
+            t.remember(name, _replace(memory, attempts=memory.attempts + 1, failed="", ended_ms=None))
+        elif memory is UNTOUCHED:
+            t.remember(name, Memory())
+    held = len(todo) - len(taken)
+    why = f"{batch.why}: {len(taken)} of {len(todo)} ({t.serving} in service, floor {floor})" + (
+        f", {held} wait" if held else ""
+    )
+    more: dict[str, Any] = {}
+    if kind is Kind.REIMAGE:
+        more["exact_version"] = exact
+    if kind is Kind.RUN_COMMAND:
+        change = t.plan.resolved.change
+        assert isinstance(change, GuestPatch)  # only a guest patch has this action
+        more["script"] = change.undo if t.back else change.script
+        more["name"] = t.rollout.target(taken[0], t.back).run_command
+    t.put(gate_ms=None, held_ms=None)
+    t.send(kind, why, rule="floor-holds" if held else "admitted", ids=tuple(taken), batch=t.batch, **more)
+    return True
+
+
+def _kind_for(t: Turn, name: str) -> tuple[Kind, str | None]:
+    """The command an instance needs next: its rung's where it failed, else its stage's."""
+    memory = t.memory.get(name, UNTOUCHED)
+    if t.bucket(name) is Bucket.FAILED and memory.attempts < len(t.plan.failures.ladder):
+        rung = t.plan.failures.ladder[memory.attempts]
+        if rung is Rung.REIMAGE:
+            return Kind.REIMAGE, t.rollout.back_exact(name) if t.back else None
+        if rung is Rung.REPLACE:
+            return Kind.DELETE, None
+    if t.back:
+        exact = t.rollout.back_exact(name)
+        if exact is not None:
+            return Kind.REIMAGE, exact
+    stages = t.rollout.stages
+    kind = KIND_OF[stages[min(memory.stage, len(stages) - 1)]]
+    if kind is Kind.REIMAGE:
+        image = t.rollout.target(name, t.back).image
+        return kind, image.exact_version if image else None
+    return kind, None
+
+
+def _gate(t: Turn, batch: Batch) -> bool:
+    """Rule 3: the batch is decided; judge its gates, soak, pause, next."""
+    gates = t.plan.gates
+    bad = _gate_verdict(t)
+    since = t.now if t.gate_ms is None else t.gate_ms
+    t.put(gate_ms=since)
+    if bad and gates.dry_run:
+        t.note("gate-dry-run", bad, batch=t.batch)
+    elif bad:
+        if t.was.gate_ms is None or t.held_ms is not None:
+            t.note("gate-waits", bad, batch=t.batch)
+        t.put(held_ms=None)
+        late = since + t.plan.deadlines.gate_ms
+        if t.now >= late:
+            return fail(t, "gate-failed", bad)
+        t.watch, t.wake = True, late
+        return False
+    held = t.now if t.held_ms is None else t.held_ms
+    t.put(held_ms=held)
+    soak = 0 if t.back else (batch.soak_ms if batch.soak_ms is not None else gates.soak_ms)
+    if t.now < held + soak:
+        t.watch, t.wake = True, held + soak
+        return False
+    t.note("batch-done", f"batch {t.batch + 1} ({batch.why}) is done, its gates hold", batch=t.batch)
+    t.put(batch=t.batch + 1, gate_ms=None, held_ms=None, progress_ms=t.now)
+    if gates.pause_ms and not t.back and current(t) is not None:
+        t.put(not_before_ms=t.now + gates.pause_ms)
+    return True
+
+
+def _gate_verdict(t: Turn) -> str:
+    """Why the gate does not hold, or ''."""
+    gates = t.plan.gates
+    if t.late > gates.upgraded_unhealthy.absolute:
+        first = next(name for name, seen in t.seen.items() if seen.rule == "late-sick")
+        return (
+            f"{t.late} upgraded instances are out of service, {gates.upgraded_unhealthy} are tolerated; first: {first}"
+        )
+    if gates.drop is not None and t.serving < t.baseline - gates.drop.absolute:
+        return f"{t.serving} instances are in service, {t.baseline} were before; a drop of {gates.drop} is tolerated"
+    return ""
+
+
+def _batches_over(t: Turn) -> bool:
+    if t.back:
+        ending = "rollback"
+        reason = t.reason
+    else:
+        left = t.given_up + sum(1 for seen in t.seen.values() if seen.bucket is Bucket.SKIPPED)
+        ending = "finish-with-exceptions" if left else "finish"
+        reason = f"{left} instances are left out" if left else ""
+    t.put(
+        phase=move(t.phase, Cause.BATCHES_DONE),
+        ending=ending,
+        reason=reason,
+        step=0,
+        step_ended_ms=None,
+        step_command="",
+    )
+    t.note("batches-done", f"all batches are done{': ' + reason if reason else ''}")
+    return True

@@ -1,0 +1,207 @@
+"""How operations end: outcomes, refusals, and what a snapshot says where nobody answered (rules 4 and 5)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from planner.buckets import UNTOUCHED, Memory
+from planner.change import Action, at_target
+from planner.commands import TABLE, Command, Kind, Outcome, Status
+from planner.machine import setlevel
+from planner.model import Provisioning
+from planner.phases import Phase
+from planner.rollout import Ticket
+
+if TYPE_CHECKING:
+    from planner.machine.turn import Turn
+
+_replace = msgspec.structs.replace
+
+
+def take(t: Turn, outcome: Outcome) -> None:
+    """An outcome arrived."""
+    ticket = t.ticket
+    if ticket is None or ticket.command.id != outcome.command:
+        t.note("late-outcome", f"an outcome of {outcome.command} came after it was settled: {outcome.status.value}")
+        return
+    command = ticket.command
+    if outcome.status is Status.UNKNOWN:
+        if ticket.unknown_ms is None:
+            t.put(ticket=_replace(ticket, unknown_ms=t.now))
+            t.note(
+                "unknown-outcome",
+                f"{command.kind.value}: sent, and nobody answered ({outcome.code or 'no code'}); looking after the settle time",
+                command.ids,
+            )
+        return
+    if outcome.refused:
+        _refused(t, command, outcome)
+        return
+    t.put(refusals=0)
+    settle(t, command, "" if outcome.status is Status.SUCCEEDED else outcome.code or "failed", outcome.message)
+
+
+def _refused(t: Turn, command: Command, outcome: Outcome) -> None:
+    """409, 429 and other refusals had no effect: try again later, so often and no more."""
+    count = t.refusals + 1
+    t.clear_ticket()
+    t.put(refusals=count)
+    if count > t.plan.failures.refusals and t.phase is Phase.FINISHING:
+        t.put(refusals=0)
+        setlevel.skip_step(t, f"{command.kind.value} was refused {count} times in a row: {outcome.code}")
+        return
+    if count > t.plan.failures.refusals:
+        t.put(refusals=0)
+        t.end(
+            "stop",
+            f"{command.kind.value} was refused {count} times in a row: {outcome.code} {outcome.message}".rstrip(),
+        )
+        return
+    later = t.now + max(outcome.retry_after_ms or 0, t.plan.failures.backoff_ms * count)
+    t.put(not_before_ms=max(t.not_before_ms, later))
+    t.note(
+        "refused",
+        f"{command.kind.value} was refused ({outcome.code}), attempt {count}; again at {later} ms",
+        command.ids,
+    )
+
+
+def settle(t: Turn, command: Command, failed: str, message: str = "") -> None:
+    """An operation ended: its instances have one more stage behind them, or failed."""
+    t.clear_ticket()
+    t.put(progress_ms=t.now)
+    if t.question:  # the answer came by itself
+        t.put(question="")
+        if t.phase is Phase.PAUSED:
+            t.resume()
+    if TABLE[command.kind].touches != "ids":
+        _settle_set_level(t, command, failed, message)
+        return
+    if command.kind is Kind.DELETE:
+        _settle_delete(t, command, failed)
+        return
+    repair = command.kind is Kind.REIMAGE and t.action() is not Action.REIMAGE
+    for name in command.ids:
+        memory = t.memory.get(name, UNTOUCHED)
+        instance = t.set.instances.get(name)
+        if failed and not (instance is not None and at_target(instance, t.rollout.target(name, t.back)) is True):
+            made = _replace(memory, failed=failed, ended_ms=t.now)
+        elif repair:
+            made = _replace(memory, failed="", ended_ms=None)
+        else:
+            made = _replace(memory, stage=memory.stage + 1, failed="", ended_ms=t.now, done=False)
+        t.remember(name, made)
+    text = f"failed: {failed} {message}".rstrip() if failed else "ended"
+    t.note(
+        "operation-failed" if failed else "operation-ended",
+        f"{command.kind.value} of {len(command.ids)} {text}",
+        command.ids,
+        command.batch,
+    )
+
+
+def _settle_set_level(t: Turn, command: Command, failed: str, message: str) -> None:
+    if command.kind is Kind.SET_CAPACITY:
+        t.put(owed=0)
+    own = command.id == t.step_command
+    if failed:
+        t.note("set-operation-failed", f"{command.kind.value} failed: {failed} {message}".rstrip())
+        reason = f"{command.kind.value} failed: {failed} {message}".rstrip()
+        if t.phase is not Phase.FINISHING:
+            t.end("stop", reason)
+        elif own:
+            setlevel.skip_step(t, reason)  # what else can be undone is undone all the same
+        return
+    if own:
+        t.put(step_ended_ms=t.now)
+    if t.rollout.platform and command.kind is Kind.UPDATE_MODEL and not t.back:
+        # The platform moved them: from here on they are watched like instances of our own operations.
+        for name in t.plan.batches[0].take if t.plan.batches else ():
+            t.remember(name, Memory(stage=len(t.rollout.stages), ended_ms=t.now))
+    t.note("operation-ended", f"{command.kind.value} ended")
+
+
+def _settle_delete(t: Turn, command: Command, failed: str) -> None:
+    for name in command.ids:
+        memory = t.memory.get(name, UNTOUCHED)
+        t.remember(name, _replace(memory, failed=failed) if failed else memory)
+    if not failed:
+        t.put(owed=t.owed + len(command.ids))
+    t.note("operation-ended", f"delete of {len(command.ids)} {'failed: ' + failed if failed else 'ended'}", command.ids)
+
+
+def look_at_unknown(t: Turn) -> None:
+    """Rule 5, and an operation that does not end in time counts as unknown."""
+    ticket = t.ticket
+    if ticket is None:
+        return
+    if ticket.unknown_ms is None:
+        if t.now - ticket.sent_ms < t.plan.deadlines.operation_ms:
+            return
+        t.note(
+            "operation-deadline",
+            f"{ticket.command.kind.value} did not end in time; its outcome is unknown",
+            ticket.command.ids,
+        )
+        ticket = _replace(ticket, unknown_ms=t.now)
+        t.put(ticket=ticket)
+    since = ticket.unknown_ms if ticket.unknown_ms is not None else t.now
+    if t.now - since < t.plan.deadlines.settle_ms:
+        return
+    command = ticket.command
+    verdict = evidence(t, ticket)
+    if verdict == "done":
+        t.note("adopted", f"{command.kind.value}: the snapshot shows that it took effect", command.ids)
+        settle(t, command, "")
+    elif verdict == "partly":
+        t.note("adopted-partly", f"{command.kind.value}: the snapshot shows that it took effect on some", command.ids)
+        settle(t, command, "OutcomeUnknown")
+    elif verdict == "no-effect" and ticket.resends < t.plan.failures.refusals:
+        t.note("resent", f"{command.kind.value}: the snapshot shows no effect; sent again", command.ids)
+        t.put(ticket=_replace(ticket, unknown_ms=None, sent_ms=t.now, resends=ticket.resends + 1))
+        t.commands.append(command)
+    elif verdict == "running":
+        if t.now - ticket.sent_ms > 2 * t.plan.deadlines.operation_ms:
+            t.ask("still-running", f"{command.kind.value} still runs after twice its deadline")
+    else:
+        t.ask("no-evidence", f"whether {command.kind.value} took effect cannot be seen; say retry, skip or abort")
+
+
+def evidence(t: Turn, ticket: Ticket) -> str:
+    """What a snapshot says of a command: done, partly, no-effect, running, or none."""
+    command = ticket.command
+    kind = TABLE[command.kind].evidence
+    if kind == "none":
+        return "none"
+    if TABLE[command.kind].touches != "ids":
+        return "done" if setlevel.done(t, command) else "no-effect"
+    shown: list[bool] = []
+    for name in command.ids:
+        instance = t.set.instances.get(name)
+        if instance is None or instance.provisioning is Provisioning.DELETING:
+            shown.append(True)
+            continue
+        if instance.provisioning in (Provisioning.UPDATING, Provisioning.CREATING):
+            return "running"
+        if kind == "os-disk":
+            before = ticket.disks.get(name)
+            if before is None or instance.os_disk is None:
+                return "none"
+            shown.append(before != instance.os_disk)
+        elif kind == "gone":
+            shown.append(False)
+        else:
+            shown.append(
+                instance.provisioning is Provisioning.FAILED
+                or at_target(instance, t.rollout.target(name, t.back)) is True
+            )
+    if all(shown):
+        failed = [
+            name
+            for name in command.ids
+            if (one := t.set.instances.get(name)) is not None and one.provisioning is Provisioning.FAILED
+        ]
+        return "partly" if failed else "done"
+    return "partly" if any(shown) else "no-effect"

@@ -1,0 +1,66 @@
+"""What operators ask of a running rollout."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from planner.buckets import Memory
+from planner.machine import back
+from planner.phases import Phase
+from planner.rollout import Asked, OperatorRequest
+
+if TYPE_CHECKING:
+    from planner.machine.turn import Turn
+
+_replace = msgspec.structs.replace
+
+
+def hear(t: Turn, request: OperatorRequest) -> None:
+    """One request."""
+    asked = request.asked
+    t.note(f"operator-{asked.value}", request.reason or "asked by an operator", request.ids)
+    if t.phase is Phase.ENDED:
+        return
+    if asked is Asked.PAUSE:
+        t.put(pause_wanted=t.phase is not Phase.PAUSED)
+    elif asked is Asked.RESUME:
+        t.put(pause_wanted=False)
+        if t.phase is Phase.PAUSED and not t.question:
+            t.resume()
+    elif asked is Asked.APPROVE:
+        t.put(approved=max(t.approved, t.batch))
+        if t.phase is Phase.PAUSED and t.reason.startswith("approval"):
+            t.resume()
+    elif asked is Asked.ABORT:
+        t.end("abort", request.reason or "aborted by an operator")
+    elif asked in (Asked.ROLLBACK, Asked.EMERGENCY):
+        t.put(emergency=asked is Asked.EMERGENCY)
+        back.roll_back(t, whole=True, why=request.reason or "asked by an operator")
+    elif asked is Asked.SKIP:
+        _operator_instances(t, request, skip=True)
+    elif asked is Asked.RETRY:
+        _operator_instances(t, request, skip=False)
+
+
+def _operator_instances(t: Turn, request: OperatorRequest, *, skip: bool) -> None:
+    """skip: leave these alone. retry: forget that these failed. Either answers an open question about them."""
+    ticket = t.ticket
+    if ticket is not None and t.question:
+        names = request.ids or ticket.command.ids
+        t.clear_ticket()
+    else:
+        names = request.ids
+    for name in names:
+        memory = t.memory.get(name, Memory())
+        if skip:
+            t.remember(name, _replace(memory, skipped=request.reason or "by an operator"))
+        else:
+            t.put(given_up=t.given_up - bool(memory.quarantined))
+            t.remember(name, _replace(memory, failed="", quarantined="", skipped="", attempts=0, ended_ms=None))
+    t.classify()
+    t.put(progress_ms=t.now)
+    if t.phase is Phase.PAUSED and t.question:
+        t.put(question="")
+        t.resume()

@@ -1,0 +1,159 @@
+"""Set-level commands: before the instances move, and what the end-state table wants afterwards.
+
+Each step is skipped where the set already shows it done, and counts as done only when the set shows it.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from planner.buckets import Bucket
+from planner.commands import Command, Kind
+from planner.model import UpgradeMode, runs
+from planner.phases import Cause, Phase, move
+
+if TYPE_CHECKING:
+    from planner.machine.turn import Turn
+
+
+def _steps(t: Turn) -> list[dict[str, Any]]:
+    """The set-level commands of this phase, in order. Each is skipped where the set already shows it done."""
+    plan, resolved = t.plan, t.plan.resolved
+    steps: list[dict[str, Any]] = []
+    if t.phase is Phase.PREPARING:
+        if t.back:
+            if resolved.reverse:
+                steps.append(
+                    {
+                        "kind": Kind.UPDATE_MODEL,
+                        "patch": resolved.reverse,
+                        "why": "the model goes back to the pinned target first",
+                    }
+                )
+            return steps
+        if plan.suspend_repairs:
+            steps.append(
+                {
+                    "kind": Kind.SUSPEND_REPAIRS,
+                    "why": "automatic repairs would replace instances that are being upgraded",
+                }
+            )
+        if plan.scale_set.mode is not plan.work_mode:
+            steps.append(
+                {
+                    "kind": Kind.SET_MODE,
+                    "mode": plan.work_mode,
+                    "why": f"mode {plan.work_mode.value} before the image changes, so that nothing else moves instances",
+                }
+            )
+        if resolved.patch:
+            steps.append({"kind": Kind.UPDATE_MODEL, "patch": resolved.patch, "why": "the model gets the change"})
+        return steps
+    end = plan.ends[t.ending]
+    manual = t.set.model.mode is UpgradeMode.MANUAL
+    if end.model == "pinned" and resolved.reverse and not t.back and manual:
+        steps.append(
+            {
+                "kind": Kind.UPDATE_MODEL,
+                "patch": resolved.reverse,
+                "why": "the model is put back, so that scale-outs and repairs do not boot the rejected image",
+            }
+        )
+    old = plan.scale_set.mode
+    if old is not plan.work_mode and (old is UpgradeMode.MANUAL or (end.mode == "restored" and _nothing_stale(t))):
+        steps.append({"kind": Kind.SET_MODE, "mode": old, "why": f"mode {old.value} as it was before"})
+    if plan.suspend_repairs and end.repairs == "restored":
+        steps.append({"kind": Kind.RESUME_REPAIRS, "why": "automatic repairs as they were before"})
+    return steps
+
+
+def _nothing_stale(t: Turn) -> bool:
+    return all(seen.bucket is Bucket.CURRENT for seen in t.seen.values())
+
+
+def advance(t: Turn) -> bool:
+    """One move of the phase preparing or finishing; False when there is nothing more to decide now."""
+    steps = _steps(t)
+    if t.step >= len(steps):
+        return _over(t)
+    if (
+        t.step == 0
+        and t.phase is Phase.PREPARING
+        and not t.back
+        and not t.plan.batches
+        and not (t.plan.resolved.patch and _model_stale(t))
+    ):
+        t.put(
+            phase=move(t.phase, Cause.NOTHING_TO_DO),
+            ending="finish",
+            reason="every instance is already at the target",
+            step=0,
+        )
+        t.note("nothing-to-do", "every instance is already at the target")
+        return True
+    step = steps[t.step]
+    shown = done(t, Command(id="", **step))
+    ended = t.step_ended_ms
+    if shown:
+        t.put(step=t.step + 1, step_ended_ms=None, step_command="")
+        return True
+    if ended is not None:
+        if t.now - ended < t.plan.deadlines.settle_ms:
+            t.wake = ended + t.plan.deadlines.settle_ms
+            return False
+        t.put(step_ended_ms=None)
+        reason = f"{step['kind'].value} succeeded, but the set does not show it"
+        if t.phase is Phase.FINISHING:
+            skip_step(t, reason)
+        else:
+            t.end("stop", reason)
+        return True
+    why = step.pop("why")
+    t.put(step_command=f"c{t.next_id}")
+    t.send(step.pop("kind"), why, rule="set-level", **step)
+    return True
+
+
+def skip_step(t: Turn, reason: str) -> None:
+    """Give a step of the end state up: what else can be undone is undone all the same."""
+    t.put(step=t.step + 1, step_ended_ms=None, step_command="")
+    t.worsen(reason)
+
+
+def _model_stale(t: Turn) -> bool:
+    return not done(t, Command(id="", kind=Kind.UPDATE_MODEL, why="", patch=t.plan.resolved.patch))
+
+
+def done(t: Turn, command: Command) -> bool:
+    """Does the set show that a set-level command was done?"""
+    model = t.set.model
+    match command.kind:
+        case Kind.SET_MODE:
+            return model.mode is command.mode
+        case Kind.SUSPEND_REPAIRS:
+            return model.repairs is None or not model.repairs.enabled or model.repairs.suspended
+        case Kind.RESUME_REPAIRS:
+            return model.repairs is None or not model.repairs.suspended
+        case Kind.SET_CAPACITY:
+            return len(t.set.instances) >= (command.capacity or 0)
+        case _:
+            forward = command.patch == t.plan.resolved.patch
+            image = t.plan.resolved.model_image if forward else t.plan.resolved.back_image
+            same = (
+                image is None or model.image == image or (model.image is not None and runs(model.image, image) is True)
+            )
+            return same and all(
+                model.settings[path] == value for path, value in command.patch.items() if path in model.settings
+            )
+
+
+def _over(t: Turn) -> bool:
+    t.put(step=0, step_ended_ms=None, step_command="")
+    if t.phase is Phase.FINISHING:
+        t.put(phase=move(t.phase, Cause.FINISHED))
+        t.note("ended", f"{t.ending}: {t.reason}" if t.reason else t.ending)
+        return False
+    cause = Cause.PREPARED_BACK if t.back else Cause.PREPARED
+    t.put(phase=move(t.phase, cause), batch=0, progress_ms=t.now)
+    t.note("prepared", "instances go back" if t.back else "the set is ready; instances move now")
+    return True

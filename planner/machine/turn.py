@@ -1,0 +1,382 @@
+"""One step of the rollout machine, worked out. The rules stand in `rollout.py`; the phases in `phases.py`.
+
+`Turn` is the working copy of one call: it lives inside `step` and nothing of it is shared.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import msgspec
+
+from planner.amount import follow
+from planner.buckets import UNTOUCHED, Bucket, Case, Memory, Seen, classify
+from planner.change import Action, at_target
+from planner.commands import Command, Kind
+from planner.drift import Absorb, instance_differences, model_differences
+from planner.errors import PlannerBug
+from planner.machine import batches, outcomes, requests, setlevel
+from planner.model import Instance, ScaleSet, Service, service
+from planner.phases import RESUME, Cause, Phase, move
+from planner.rollout import Note, Observation, Rollout, State, Step, Ticket, View
+from planner.strategies.base import Batch
+
+STRAYS = frozenset({Bucket.FOREIGN, Bucket.REVERTED, Bucket.REPLACED})
+_replace = msgspec.structs.replace
+
+
+class Turn:
+    """The working copy of one step. The State's fields are attributes, as this turn has set them (`put`)."""
+
+    phase: Phase
+    paused_from: Phase | None
+    ending: str
+    reason: str
+    question: str
+    back: bool
+    emergency: bool
+    step: int
+    step_ended_ms: int | None
+    step_command: str
+    batch: int
+    sequence: tuple[Batch, ...] | None
+    extra: tuple[Batch, ...]
+    queue: tuple[str, ...]
+    appended: dict[str, str]
+    ticket: Ticket | None
+    memory: dict[str, Memory]
+    started_ms: int | None
+    direction_ms: int
+    given_up: int
+    progress_ms: int
+    not_before_ms: int
+    gate_ms: int | None
+    held_ms: int | None
+    next_id: int
+    refusals: int
+    request: int
+    approved: int
+    baseline: int
+    owed: int
+    pause_wanted: bool
+
+    def __init__(self, rollout: Rollout, state: State, observation: Observation, view: View | None) -> None:
+        self.rollout = rollout
+        self.plan = rollout.plan
+        self.now = observation.now_ms
+        self.observation = observation
+        self.set: ScaleSet = observation.scale_set
+        self.was = state
+        self.fields: dict[str, Any] = {}
+        for name in State.__struct_fields__:
+            self.__dict__[name] = getattr(state, name)
+        self.memory = dict(state.memory)
+        self._verdicts: dict[tuple[int, bool | None, int], bool | None] = {}
+        self.remembered = False
+        self.notes: list[Note] = []
+        self.commands: list[Command] = []
+        self.wake: int | None = None
+        self.awaiting: tuple[str, ...] = ()
+        self.watch = False
+        self.dirty: set[str] | None = None
+        if view is None or observation.changed is None:
+            self.seen: dict[str, Seen] = {}
+            self.serving = self.strays = self.late = 0
+            self.model_known = None
+        else:
+            self.seen = dict(view.seen)
+            self.serving, self.strays, self.late = view.serving, view.strays, view.late
+            self.model_known = view.model
+            self.dirty = set(observation.changed)
+
+    def put(self, **fields: Any) -> None:
+        """Set fields of the next state."""
+        self.fields.update(fields)
+        self.__dict__.update(fields)
+
+    def note(self, rule: str, text: str, ids: Iterable[str] = (), batch: int | None = None) -> None:
+        """Say what was decided and by which rule."""
+        self.notes.append(Note(rule=rule, text=text, ids=tuple(ids), batch=batch))
+
+    def run(self) -> Step:
+        """All of a step, in order: outcomes, classification, drift, requests, then the phase until nothing moves."""
+        if self.started_ms is None:
+            self._begin()
+        for outcome in self.observation.outcomes:
+            outcomes.take(self, outcome)
+        outcomes.look_at_unknown(self)
+        self.classify()
+        if self.phase is not Phase.ENDED:
+            self._drift()
+        for request in self.observation.requests:
+            if request.id > self.request:
+                self.put(request=request.id)
+                requests.hear(self, request)
+        for _ in range(1_000_000):
+            if not self._advance():
+                break
+        else:
+            raise PlannerBug("a step did not come to rest")
+        return self._answer()
+
+    def _begin(self) -> None:
+        self.put(started_ms=self.now, progress_ms=self.now, direction_ms=self.now)
+
+    def _answer(self) -> Step:
+        if self.remembered:
+            self.fields["memory"] = self.memory
+        deadline = self.direction_ms + self.plan.deadlines.rollout_ms
+        wake = self.wake
+        if self.phase not in (Phase.ENDED, Phase.PAUSED, Phase.FINISHING):
+            wake = deadline if wake is None else min(wake, deadline)
+        return Step(
+            state=_replace(self.was, **self.fields) if self.fields else self.was,
+            commands=tuple(self.commands),
+            wake_at_ms=wake,
+            notes=tuple(self.notes),
+            view=View(seen=self.seen, serving=self.serving, strays=self.strays, late=self.late, model=self.set.model),
+            awaiting=self.awaiting,
+            watch=self.watch,
+        )
+
+    def classify(self) -> None:
+        """Derive the buckets again: of everything, or of what changed or was touched."""
+        instances = self.set.instances
+        if self.dirty is None:
+            names: Iterable[str] = instances
+            self.seen = {}
+            self.serving = self.strays = self.late = 0
+        else:
+            names = self.dirty
+        ticket = self.ticket
+        flying = frozenset(ticket.command.ids) if ticket is not None else frozenset()
+        for name in names:
+            self._classify_one(name, instances.get(name), flying)
+        self.dirty = set()
+
+    def _classify_one(self, name: str, instance: Instance | None, flying: frozenset[str]) -> None:
+        old = self.seen.pop(name, None) if instance is None else self.seen.get(name)
+        if old is not None:
+            self._count(old, -1)
+        if instance is None:
+            return
+        serves = service(instance, self.rollout.source)
+        pinned = self.plan.scale_set.instances.get(name)
+        appended = self.appended
+        added = name in appended
+        seen = classify(
+            Case(
+                instance,
+                serves,
+                self.at_target(name, instance),
+                self.memory.get(name, UNTOUCHED),
+                known=added or pinned is not None,
+                vm_id=appended[name] if added else (pinned.vm_id if pinned else ""),
+                in_flight=name in flying,
+                skipped="" if added or self.back else self.plan.skipped.get(name, ""),
+                last_stage=len(self.rollout.stages),
+            )
+        )
+        self.seen[name] = seen
+        self._count(seen, 1)
+        if seen.bucket is Bucket.CURRENT and serves is Service.IN:
+            memory = self.memory.get(name)
+            if memory is not None and not memory.done:
+                self.memory[name] = _replace(memory, done=True)
+                self.remembered = True
+
+    def at_target(self, name: str, instance: Instance) -> bool | None:
+        """`at_target`, once per pair of image and target in a step: instances share their image objects."""
+        target = self.rollout.target(name, self.back)
+        if target.run_command is not None:
+            return at_target(instance, target)
+        key = (id(instance.image), instance.latest_model, id(target))
+        try:
+            return self._verdicts[key]
+        except KeyError:
+            return self._verdicts.setdefault(key, at_target(instance, target))
+
+    def _count(self, seen: Seen, by: int) -> None:
+        if seen.service is Service.IN:
+            self.serving += by
+        elif seen.rule == "late-sick":
+            self.late += by
+        if seen.bucket in STRAYS:
+            self.strays += by
+
+    def remember(self, name: str, memory: Memory | None) -> None:
+        """Change what is remembered about an instance, and classify it again."""
+        self.remembered = True
+        if memory is None:
+            self.memory.pop(name, None)
+        else:
+            self.memory[name] = memory
+        if self.dirty is not None:
+            self.dirty.add(name)
+
+    def bucket(self, name: str) -> Bucket:
+        """The bucket of an instance; one that is not there has vanished."""
+        seen = self.seen.get(name)
+        return Bucket.VANISHED if seen is None else seen.bucket
+
+    def clear_ticket(self) -> None:
+        """Nothing is in flight any more."""
+        ticket = self.ticket
+        if ticket is not None and self.dirty is not None:
+            self.dirty.update(ticket.command.ids)
+        self.put(ticket=None)
+
+    def _drift(self) -> None:
+        """Differences of the set are judged whenever the model changed; of the instances, when the rollout starts."""
+        first = self.was.started_ms is None
+        if self.set.model is not self.model_known:
+            found = model_differences(
+                self.plan,
+                self.set.model,
+                modes=self.rollout.modes(self.state_now()),
+                images=self.rollout.images(self.state_now()),
+            )
+            refused = [one for one in found if one.verdict is Absorb.REFUSE]
+            for one in found:
+                self.note(f"drift-{one.kind}", f"{one.subject}: found {one.found}, the plan expects {one.expected}")
+            if refused and not (self.phase is Phase.FINISHING and self.ending == "drift"):
+                text = "; ".join(f"{one.subject} is {one.found}, expected {one.expected}" for one in refused)
+                if first:
+                    self.put(
+                        phase=move(self.phase, Cause.REFUSED),
+                        ending="refused",
+                        reason=f"the set has changed since the plan: {text}",
+                    )
+                    return
+                self.end("drift", f"the set was changed by somebody else: {text}")
+        if first:
+            self.put(baseline=self.serving)
+            for one in instance_differences(self.plan, self.set):
+                self.note(
+                    f"drift-{one.kind}", f"{one.subject}: {one.found} (plan: {one.expected}), {one.verdict.value}"
+                )
+                if one.verdict is Absorb.REFUSE:
+                    self.put(
+                        phase=move(self.phase, Cause.REFUSED),
+                        ending="refused",
+                        reason=f"{one.subject}: {one.kind}, found {one.found}, expected {one.expected}",
+                    )
+                    return
+
+    def state_now(self) -> State:
+        """The State as this turn has made it so far."""
+        return _replace(self.was, **self.fields) if self.fields else self.was
+
+    def resume(self) -> None:
+        """Go on where the pause began."""
+        origin = self.paused_from or Phase.ROLLING
+        self.put(
+            phase=move(Phase.PAUSED, RESUME[origin]),
+            paused_from=None,
+            reason="",
+            question="",
+            progress_ms=self.now,
+            gate_ms=None,
+            held_ms=None,
+        )
+        self.note("resumed", f"goes on {origin.value}")
+
+    def pause(self, reason: str, question: str = "") -> None:
+        """Rest, until an operator (or the answer to the question) lets it go on."""
+        if self.phase is Phase.PAUSED:
+            return
+        self.put(
+            paused_from=self.phase,
+            phase=move(self.phase, Cause.PAUSE),
+            reason=reason,
+            question=question,
+            pause_wanted=False,
+        )
+        self.note("paused", reason)
+
+    def ask(self, question: str, text: str) -> None:
+        """Pause, with a question that only a person (or a later snapshot) can answer."""
+        self.pause(text, question)
+
+    def end(self, ending: str, reason: str) -> None:
+        """Stop: no more instances are moved; what the end-state table says is done first."""
+        if self.phase is Phase.ENDED:
+            return
+        if self.phase is Phase.FINISHING:
+            self.worsen(reason)
+            return
+        self.put(
+            phase=move(self.phase, Cause.STOP),
+            ending=ending,
+            reason=reason,
+            step=0,
+            step_ended_ms=None,
+            step_command="",
+            paused_from=None,
+            question="",
+        )
+        self.note(ending, reason)
+
+    def worsen(self, reason: str) -> None:
+        """Something failed while finishing: it is not a clean end any more."""
+        if self.ending in ("finish", "finish-with-exceptions", "rollback"):
+            self.put(ending="stop", reason=reason)
+
+    def _advance(self) -> bool:
+        """One move; False when there is nothing more to decide now."""
+        if self.dirty:
+            self.classify()
+        phase = self.phase
+        if phase is Phase.ENDED:
+            return False
+        ticket = self.ticket
+        if ticket is not None:
+            self._wait_for(ticket)
+            return False
+        if phase is Phase.PAUSED:
+            return False
+        if self.refusals and self.now < self.not_before_ms:
+            self.wake = self.not_before_ms
+            return False
+        if self.pause_wanted and phase is not Phase.FINISHING:
+            self.pause("paused by an operator")
+            return False
+        if phase is not Phase.FINISHING and self.now - self.direction_ms >= self.plan.deadlines.rollout_ms:
+            self.end("stop", "the rollout's deadline passed")
+            return True
+        if phase in (Phase.PREPARING, Phase.FINISHING):
+            return setlevel.advance(self)
+        return batches.advance(self)
+
+    def _wait_for(self, ticket: Ticket) -> None:
+        deadlines = self.plan.deadlines
+        if ticket.unknown_ms is not None:
+            later = ticket.unknown_ms + deadlines.settle_ms
+            self.wake = later if later > self.now else self.now + deadlines.settle_ms
+        else:
+            self.wake = ticket.sent_ms + deadlines.operation_ms
+
+    def send(
+        self, kind: Kind, why: str, *, rule: str, ids: tuple[str, ...] = (), batch: int | None = None, **more: Any
+    ) -> None:
+        """Send a command: it is this step's intent, and in flight from now on."""
+        command = Command(id=f"c{self.next_id}", kind=kind, why=why, ids=ids, batch=batch, **more)
+        disks: dict[str, str | None] = {}
+        if kind is Kind.REIMAGE:
+            disks = {name: self.set.instances[name].os_disk for name in ids}
+        self.put(next_id=self.next_id + 1, ticket=Ticket(command=command, sent_ms=self.now, disks=disks))
+        self.commands.append(command)
+        self.note(rule, why, ids, batch)
+
+    def action(self) -> Action:
+        """The plan's action, with upgrade-then-reimage counted as an upgrade."""
+        action = self.plan.resolved.action
+        return Action.UPGRADE if action is Action.UPGRADE_THEN_REIMAGE else action
+
+    def floor(self) -> int:
+        """The floor at the present number of instances."""
+        plan, total = self.plan, len(self.set.instances)
+        if self.back:
+            return follow(plan.emergency_floor if self.emergency else plan.rollback_floor, total)
+        return max(plan.floor_min, follow(plan.floor, total))
