@@ -1,0 +1,1 @@
+"""Time: benchmarks and fits. Nothing here decides a test."""

@@ -1,9 +1,9 @@
 """Fit the default timings to recorded operations and print them as Python source, with how well they fit.
 
-    python -m bench.fit_timings [operation-durations.csv.gz]
+    python -m bench.fit_timings [operation-durations.csv.gz]          (needs scipy 1.15 or later)
 
 Without a path, the file is looked for in `../shared/recordings`, next to the repository. The table goes to standard
-output, to be pasted into `vmss_sim/world/timings.py`; the statistics go to standard error.
+output, to be pasted into `vmss_sim/world/recorded.py`; the statistics go to standard error.
 
 Rules of the fit:
 
@@ -40,11 +40,12 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
-from planner.model import OperatingSystem
-from vmss_sim.world.timings import Constant, Empirical, Lognormal, Mixture, Part, Recorded, Timing
+from vmss_sim.world.recorded import Recorded, System
+from vmss_sim.world.timings import Constant, Empirical, Lognormal, Mixture, Part, Timing
 
 RECORDINGS = Path(__file__).resolve().parents[2] / "shared" / "recordings" / "operation-durations.csv.gz"
-LINUX, WINDOWS = OperatingSystem.LINUX, OperatingSystem.WINDOWS
+LINUX: System = "linux"
+WINDOWS: System = "windows"
 KEEP_P, KEEP_D = 0.05, 0.1
 IDLE_S = 2.0
 TICK_GUESS_S = 60.0
@@ -74,11 +75,11 @@ class Source(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     operation: str
-    systems: tuple[OperatingSystem, ...]
+    systems: tuple[System, ...]
     recorded: tuple[str, ...]
     note: str
-    guessed: tuple[OperatingSystem, ...] = ()
-    recorded_os: tuple[OperatingSystem, ...] | None = None
+    guessed: tuple[System, ...] = ()
+    recorded_os: tuple[System, ...] | None = None
     since: str = "2021"
     keep: Callable[[Row], bool] | None = None
     fitter: Fitter | None = None
@@ -112,7 +113,7 @@ def lilliefors(seconds: NDArray[np.float64]) -> tuple[float, float]:
     return float(test.statistic), float(test.pvalue)
 
 
-def fit_row(source: Source, os: OperatingSystem, seconds: NDArray[np.float64]) -> Fit:
+def fit_row(source: Source, os: System, seconds: NDArray[np.float64]) -> Fit:
     """One row, by the source's fitter or by rule 3."""
     d = p = float("nan")
     fitter = source.fitter
@@ -254,8 +255,8 @@ def read(path: Path) -> list[Row]:
         return [row for row in csv.DictReader(text) if row["status"] == "Succeeded"]
 
 
-def seconds_of(source: Source, os: OperatingSystem, rows: Iterable[Row]) -> NDArray[np.float64]:
-    systems = {name.value for name in source.recorded_os or (os,)}
+def seconds_of(source: Source, os: System, rows: Iterable[Row]) -> NDArray[np.float64]:
+    systems = set(source.recorded_os or (os,))
     picked = (
         float(row["seconds"])
         for row in rows
@@ -267,10 +268,10 @@ def seconds_of(source: Source, os: OperatingSystem, rows: Iterable[Row]) -> NDAr
     return np.array(sorted(picked))
 
 
-def fit(path: Path = RECORDINGS) -> dict[str, dict[OperatingSystem, Fit]]:
+def fit(path: Path = RECORDINGS) -> dict[str, dict[System, Fit]]:
     """Every row of the table, by operation and system."""
     rows = read(path)
-    table: dict[str, dict[OperatingSystem, Fit]] = {}
+    table: dict[str, dict[System, Fit]] = {}
     for source in SOURCES:
         for os in source.systems:
             table.setdefault(source.operation, {})[os] = fit_row(source, os, seconds_of(source, os, rows))
@@ -291,19 +292,19 @@ def law_source(timing: Timing) -> str:
     raise NotImplementedError(timing)
 
 
-def print_table(table: dict[str, dict[OperatingSystem, Fit]]) -> None:
+def print_table(table: dict[str, dict[System, Fit]]) -> None:
     """Python source on standard output, statistics on standard error."""
-    print("RECORDED: Final[Mapping[str, Mapping[OperatingSystem, Recorded]]] = {")
+    print("RECORDED: Final[Mapping[str, Mapping[System, Recorded]]] = {")
     for operation, fits in table.items():
         print(f'    "{operation}": {{')
         for os, one in fits.items():
             row = one.row
-            print(f"        _{os.name}: _{row.origin}({row.n}, {json.dumps(row.note)}, {law_source(row.timing)}),")
+            print(f"        _{os.upper()}: _{row.origin}({row.n}, {json.dumps(row.note)}, {law_source(row.timing)}),")
             statistics = f"KS D={one.d:.3f} p={one.p:.3f}"
             if not isinstance(row.timing, Lognormal) and one.lognormal_d == one.lognormal_d:
                 statistics += f" (a lognormal: D={one.lognormal_d:.3f} p={one.lognormal_p:.3f})"
             kind = type(row.timing).__name__
-            print(f"{operation:17}{os.value:8} n={row.n:<4} {kind:10} {statistics}", file=sys.stderr)
+            print(f"{operation:17}{os:8} n={row.n:<4} {kind:10} {statistics}", file=sys.stderr)
         print("    },")
     print("}")
 
