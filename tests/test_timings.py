@@ -23,6 +23,7 @@ from vmss_sim.world.timings import (
     Part,
     Shifted,
     Timing,
+    TimingError,
 )
 
 LINUX, WINDOWS, UNKNOWN = "linux", "windows", "unknown"

@@ -1,0 +1,761 @@
+"""From a scenario to what can be run: a scale set, a change, a world for each replication, and the assumptions made.
+
+Rules this module decides:
+
+1. A snapshot's facts win; keys of `[scale_set]` fill in what it does not say, and may not contradict it.
+2. What was not said is assumed, and every assumption is listed with its origin: yours, measured, documented, guessed.
+3. An instance whose power is not known is taken to serve: offline only, and listed. A plan for Azure never assumes so.
+4. Required capacity: `[load]`, else `objective.min_healthy`, else 80 % (Azure's own default tolerates 20 % unhealthy).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from planner.amount import amount, at_least
+from planner.arm_json import Gap
+from planner.change import (
+    Action,
+    Change,
+    CurrentModel,
+    GuestPatch,
+    ImageChange,
+    ImageIdChange,
+    ImageUriChange,
+    PropertyChange,
+    Refresh,
+)
+from planner.errors import InputError
+from planner.metrics import StepFunction, constant
+from planner.model import (
+    AutomaticRepairs,
+    Health,
+    HealthSource,
+    ImageReference,
+    Instance,
+    Model,
+    OperatingSystem,
+    Orchestration,
+    Power,
+    Provisioning,
+    RollingPolicy,
+    ScaleSet,
+    UpgradeMode,
+    scale_set,
+)
+from planner.strategies import STRATEGIES, Strategy, find
+from scenarios import load_curve
+from scenarios.files import load, read_snapshot
+from scenarios.schema import ChangeTable, FailuresTable, ScaleSetTable, Scenario
+from scenarios.timing import parse_duration_ms, parse_timing
+from vmss_sim.world.config import Failures, Image, Machine, Timings, WorldConfig
+from vmss_sim.world.draws import Draws
+from vmss_sim.world.recorded import READY_DEFAULT, RECORDED
+from vmss_sim.world.scale_set import IMAGE, URI, World
+from vmss_sim.world.timings import Constant, Timing
+
+DEFAULT_IMAGE = "Canonical:0001-com-ubuntu-server-jammy:22_04-lts:22.04.202604160"
+UPGRADE_FAILURE = 0.005
+SPAN_MS = 3 * 86_400_000
+
+
+class Assumption(msgspec.Struct, frozen=True, kw_only=True):
+    """Something the result rests on. origin: yours, measured, documented or guessed.
+
+    key: the scenario key that would settle it; scale: what a sensitivity search multiplies, empty where it cannot.
+    """
+
+    name: str
+    value: str
+    origin: str
+    key: str = ""
+    scale: str = ""
+
+
+class Choice(msgspec.Struct, frozen=True, kw_only=True):
+    """A strategy to be compared: its label in the results, its name and its parameters."""
+
+    label: str
+    name: str
+    parameters: dict[str, Any]
+
+
+class Setup(msgspec.Struct, frozen=True, kw_only=True):
+    """A scenario worked out. Times in ms from the start of the rollout."""
+
+    title: str
+    why: str
+    scale_set: ScaleSet
+    change: Change
+    action: Action | None
+    world: WorldConfig
+    poll_ms: int
+    required: StepFunction
+    required_given: str | None
+    min_healthy: str | None
+    max_duration_ms: int | None
+    max_breach: float
+    horizon_ms: int
+    choices: tuple[Choice, ...]
+    left_out: tuple[tuple[str, str], ...]
+    assumptions: tuple[Assumption, ...]
+    gaps: tuple[Gap, ...]
+    ready_is_default: bool
+    ready_p95_s: float
+
+    @property
+    def total(self) -> int:
+        """Instances at the start."""
+        return len(self.scale_set.instances)
+
+
+def build_world(setup: Setup, seed: int, replication: int) -> World:
+    """The world of one replication: the same luck for every strategy."""
+    return World(setup.world, Draws(seed, replication, setup.total))
+
+
+def read(path: Path) -> Setup:
+    """A scenario file, worked out."""
+    return setup(load(path), path.parent, str(path))
+
+
+def setup(scenario: Scenario, folder: Path, where: str) -> Setup:
+    """A scenario, worked out. `folder`: what relative paths are relative to. Raises InputError."""
+    assumed: list[Assumption] = []
+    watch = tuple(scenario.change.set_ or ())
+    fleet, gaps = _fleet(scenario.scale_set, folder, where, watch, assumed)
+    fleet = _assume_serving(fleet, assumed)
+    total = len(fleet.instances)
+    if total == 0:
+        raise InputError("the scale set has no instances", where, "0", "at least 1")
+    os = fleet.model.os.value
+    operations, ready = _timings(scenario, os, where, assumed)
+    failures = _failures(scenario.failures, where, assumed)
+    objective = scenario.objective
+    horizon_ms = parse_duration_ms(objective.horizon, f"{where}: objective.horizon")
+    if horizon_ms <= 0:
+        raise InputError("the horizon is a span", f"{where}: objective.horizon", str(objective.horizon), "more than 0")
+    if not 0 <= objective.max_breach <= 1:
+        raise InputError("not a probability", f"{where}: objective.max_breach", str(objective.max_breach), "0 to 1")
+    min_healthy = (
+        None if objective.min_healthy is None else amount(objective.min_healthy, f"{where}: objective.min_healthy")
+    )
+    if min_healthy is not None and at_least(min_healthy, total) > total:
+        raise InputError(
+            "more than there are", f"{where}: objective.min_healthy", f"{min_healthy} of {total}", f"at most {total}"
+        )
+    required, required_given = _required(scenario, folder, where, total, min_healthy, horizon_ms, assumed)
+    change = _change(scenario.change, f"{where}: change")
+    choices, left_out = _choices(scenario, fleet, where, operations, ready)
+    poll_ms = parse_duration_ms(scenario.timing.poll, f"{where}: timing.poll")
+    _tell(
+        assumed,
+        "poll",
+        f"every {poll_ms / 1000:g} s" if poll_ms else "told at once",
+        "yours" if scenario.timing.poll != 10 else "guessed",
+        "timing.poll",
+    )
+    probe_ms = parse_duration_ms(scenario.timing.probe, f"{where}: timing.probe")
+    _tell(
+        assumed,
+        "health probe",
+        f"notices after {probe_ms / 1000:g} s",
+        "yours" if scenario.timing.probe != 5 else "documented",
+        "timing.probe",
+    )
+    return Setup(
+        title=scenario.title,
+        why=scenario.why,
+        scale_set=fleet,
+        change=change,
+        action=_action(scenario.change.action, f"{where}: change.action"),
+        world=_world(fleet, operations, ready, probe_ms, failures),
+        poll_ms=poll_ms,
+        required=required,
+        required_given=required_given,
+        min_healthy=min_healthy,
+        max_duration_ms=None
+        if objective.max_duration is None
+        else parse_duration_ms(objective.max_duration, f"{where}: objective.max_duration"),
+        max_breach=objective.max_breach,
+        horizon_ms=horizon_ms,
+        choices=choices,
+        left_out=left_out,
+        assumptions=tuple(assumed),
+        gaps=gaps,
+        ready_is_default=scenario.timing.ready is None,
+        ready_p95_s=ready.ppf_ms_scalar(0.95) / 1000,
+    )
+
+
+def _tell(assumed: list[Assumption], name: str, value: str, origin: str, key: str, scale: str = "") -> None:
+    assumed.append(Assumption(name=name, value=value, origin=origin, key=key, scale=scale))
+
+
+# -- the set ----------------------------------------------------------------------------------------------------------
+
+
+def _enum(kind: Any, value: str | None, default: Any, where: str) -> Any:
+    if value is None:
+        return default
+    try:
+        return kind(value.lower())
+    except ValueError as error:
+        raise InputError("unknown choice", where, repr(value), ", ".join(one.value for one in kind)) from error
+
+
+def _fleet(
+    table: ScaleSetTable, folder: Path, where: str, watch: Sequence[str], assumed: list[Assumption]
+) -> tuple[ScaleSet, tuple[Gap, ...]]:
+    if (table.instances is None) == (table.from_ is None):
+        raise InputError(
+            "a scale set is given by `instances` or by `from`",
+            f"{where}: scale_set",
+            "both" if table.from_ else "neither",
+            "one of them",
+        )
+    if table.from_ is None:
+        return _invented(table, where, watch, assumed), ()
+    names = [table.from_] if isinstance(table.from_, str) else table.from_
+    reading = read_snapshot([folder / name for name in names], watch)
+    fleet = reading.scale_set
+    _tell(
+        assumed,
+        "scale set",
+        f"{fleet.model.name}: {len(fleet.instances)} instances, as the snapshot says",
+        "yours",
+        "scale_set.from",
+    )
+    return _completed(fleet, table, where, assumed), reading.gaps
+
+
+def _completed(fleet: ScaleSet, table: ScaleSetTable, where: str, assumed: list[Assumption]) -> ScaleSet:
+    """Rule 1: keys fill in what a snapshot does not say."""
+    for name in ("update_domains", "fault_domains", "zones", "image", "unhealthy", "protected"):
+        if getattr(table, name):
+            raise InputError(
+                "a snapshot says this itself",
+                f"{where}: scale_set.{name}",
+                str(getattr(table, name)),
+                "nothing, beside `from`",
+            )
+    model = fleet.model
+    os = _enum(OperatingSystem, table.os, model.os, f"{where}: scale_set.os")
+    if os is OperatingSystem.UNKNOWN:
+        os = OperatingSystem.LINUX
+        _tell(assumed, "operating system", "linux", "guessed", "scale_set.os")
+    mode = _enum(UpgradeMode, table.upgrade_mode, model.mode, f"{where}: scale_set.upgrade_mode")
+    source = _enum(HealthSource, table.health, model.health_source, f"{where}: scale_set.health")
+    return ScaleSet(
+        model=msgspec.structs.replace(model, os=os, mode=mode, health_source=source), instances=fleet.instances
+    )
+
+
+def _image_reference(text: str, where: str) -> ImageReference:
+    if text.startswith("/"):
+        return ImageReference(id=text)
+    if "://" in text:
+        return ImageReference(uri=text)
+    parts = text.split(":")
+    if len(parts) != 4 or not all(parts):
+        raise InputError(
+            "not an image",
+            where,
+            repr(text),
+            "publisher:offer:sku:version, an image id (/subscriptions/…), or a VHD uri",
+        )
+    return ImageReference(publisher=parts[0], offer=parts[1], sku=parts[2], version=parts[3])
+
+
+def _count(value: int | None, default: int, where: str, least: int = 0, most: int = 1000) -> int:
+    chosen = default if value is None else value
+    if not least <= chosen <= most:
+        raise InputError("out of range", where, str(chosen), f"{least} to {most}")
+    return chosen
+
+
+def _invented(table: ScaleSetTable, where: str, watch: Sequence[str], assumed: list[Assumption]) -> ScaleSet:
+    at = f"{where}: scale_set"
+    total = _count(table.instances, 0, f"{at}.instances", 1)
+    zones = _count(table.zones, 0, f"{at}.zones", 0, 3)
+    update_domains = _count(table.update_domains, 0 if table.flexible else 5, f"{at}.update_domains", 0, 20)
+    fault_domains = _count(table.fault_domains, 1 if zones else 5, f"{at}.fault_domains", 0, 5)
+    for name, value, given in (
+        ("update domains", update_domains, table.update_domains),
+        ("fault domains", fault_domains, table.fault_domains),
+    ):
+        _tell(
+            assumed,
+            name,
+            str(value),
+            "yours" if given is not None else "documented",
+            f"scale_set.{name.replace(' ', '_')}",
+        )
+    image = _image_reference(table.image or DEFAULT_IMAGE, f"{at}.image")
+    health = _enum(HealthSource, table.health, HealthSource.EXTENSION, f"{at}.health")
+    os = _enum(OperatingSystem, table.os, OperatingSystem.LINUX, f"{at}.os")
+    rolling = table.rolling
+    policy = None
+    if rolling is not None:
+        policy = RollingPolicy(
+            max_batch_percent=rolling.max_batch,
+            max_unhealthy_percent=rolling.max_unhealthy,
+            max_unhealthy_upgraded_percent=rolling.max_unhealthy_upgraded,
+            pause_between_batches_ms=parse_duration_ms(rolling.pause, f"{at}.rolling.pause"),
+            cross_zone=rolling.cross_zone,
+            prioritize_unhealthy=rolling.prioritize_unhealthy,
+        )
+    ids = [str(index) for index in range(total)]
+    sick = _members(table.unhealthy, ids, f"{at}.unhealthy")
+    protected = _members(table.protected, ids, f"{at}.protected")
+    model = Model(
+        name=table.name,
+        orchestration=Orchestration.FLEXIBLE if table.flexible else Orchestration.UNIFORM,
+        mode=_enum(UpgradeMode, table.upgrade_mode, UpgradeMode.MANUAL, f"{at}.upgrade_mode"),
+        rolling=policy,
+        repairs=AutomaticRepairs(enabled=True) if table.repairs else None,
+        image=image,
+        capacity=total,
+        zones=tuple(str(one + 1) for one in range(zones)),
+        health_source=health,
+        os=os,
+        single_placement_group=total <= 100,
+        settings=dict.fromkeys(watch),
+    )
+    exact = (
+        msgspec.structs.replace(image, exact_version=image.version)
+        if image.publisher and image.version != "latest"
+        else image
+    )
+    return scale_set(
+        model,
+        (
+            _instance(index, zones, update_domains, fault_domains, exact, health, sick, protected)
+            for index in range(total)
+        ),
+    )
+
+
+def _instance(
+    index: int,
+    zones: int,
+    update_domains: int,
+    fault_domains: int,
+    image: ImageReference,
+    health: HealthSource,
+    sick: frozenset[str],
+    protected: frozenset[str],
+) -> Instance:
+    within = index // zones if zones else index
+    name = str(index)
+    out = name in sick
+    return Instance(
+        id=name,
+        vm_id=f"vm-{name}",
+        zone=str(index % zones + 1) if zones else None,
+        placement_group=f"group-{index // 100}",
+        update_domain=within % update_domains if update_domains else None,
+        fault_domain=within % fault_domains if fault_domains else None,
+        image=image,
+        latest_model=True,
+        provisioning=Provisioning.SUCCEEDED,
+        power=Power.STOPPED if out and health is HealthSource.NONE else Power.RUNNING,
+        health=Health.ABSENT if health is HealthSource.NONE else (Health.UNHEALTHY if out else Health.HEALTHY),
+        protected=name in protected,
+        os_disk=f"{name}-os-",
+    )
+
+
+def _members(given: int | list[str], ids: list[str], where: str) -> frozenset[str]:
+    """So many, spread evenly, or the ones named."""
+    if isinstance(given, list):
+        unknown = [name for name in given if name not in ids]
+        if unknown:
+            raise InputError("no such instance", where, ", ".join(unknown), f"0 to {len(ids) - 1}")
+        if len(set(given)) != len(given):
+            raise InputError("an instance is named twice", where, ", ".join(given), "each once")
+        return frozenset(given)
+    if not 0 <= given <= len(ids):
+        raise InputError("out of range", where, str(given), f"0 to {len(ids)}")
+    return frozenset(ids[index * len(ids) // given] for index in range(given)) if given else frozenset()
+
+
+def _assume_serving(fleet: ScaleSet, assumed: list[Assumption]) -> ScaleSet:
+    """Rule 3."""
+    reported = fleet.model.health_source is not HealthSource.NONE
+    made = {}
+    unknown = 0
+    for name, one in fleet.instances.items():
+        changes: dict[str, Any] = {}
+        if one.power is Power.UNKNOWN:
+            changes["power"] = Power.RUNNING
+        if one.provisioning is Provisioning.UNKNOWN:
+            changes["provisioning"] = Provisioning.SUCCEEDED
+        if reported and one.health is Health.ABSENT and one.power in (Power.UNKNOWN, Power.RUNNING):
+            changes["health"] = Health.HEALTHY
+        unknown += bool(changes)
+        made[name] = msgspec.structs.replace(one, **changes) if changes else one
+    if not unknown:
+        return fleet
+    _tell(
+        assumed,
+        "in service",
+        f"{unknown} instances whose state the snapshot does not say are taken to serve",
+        "guessed",
+        "scale_set.from",
+    )
+    return ScaleSet(model=fleet.model, instances=made)
+
+
+# -- the change -------------------------------------------------------------------------------------------------------
+
+
+def _change(table: ChangeTable, where: str) -> Change:
+    image = {
+        name: getattr(table, name)
+        for name in ("version", "sku", "offer", "publisher")
+        if getattr(table, name) is not None
+    }
+    kinds: dict[str, Any] = {
+        "an image": image,
+        "id": table.id,
+        "uri": table.uri,
+        "set": table.set_,
+        "guest": table.guest,
+        "refresh": table.refresh,
+        "current_model": table.current_model,
+    }
+    given = [name for name, value in kinds.items() if value]
+    if len(given) != 1:
+        raise InputError(
+            "a change is of one kind",
+            where,
+            " and ".join(given) or "nothing",
+            "version, sku, id, uri, set, guest, refresh or current_model",
+        )
+    if image:
+        return ImageChange(**image)
+    if table.id:
+        return ImageIdChange(id=table.id)
+    if table.uri:
+        return ImageUriChange(uri=table.uri)
+    if table.set_:
+        if len(table.set_) != 1:
+            raise InputError("one property at a time", f"{where}.set", ", ".join(table.set_), "one path")
+        ((path, value),) = table.set_.items()
+        return PropertyChange(path=path, value=value)
+    if table.guest:
+        return GuestPatch(script=table.guest.script, undo=table.guest.undo)
+    return Refresh(exact_version=table.refresh) if table.refresh else CurrentModel()
+
+
+def _action(text: str | None, where: str) -> Action | None:
+    if text is None:
+        return None
+    chosen: Action = _enum(Action, text, None, where)
+    return chosen
+
+
+# -- how things behave ------------------------------------------------------------------------------------------------
+
+
+def _timings(scenario: Scenario, os: str, where: str, assumed: list[Assumption]) -> tuple[dict[str, Timing], Timing]:
+    table = scenario.timing
+    operations: dict[str, Timing] = {}
+    for field in ("upgrade", "reimage", "restart", "run_command", "update_model"):
+        name = field.replace("_", "-")
+        given = getattr(table, field)
+        operations[name] = parse_timing(given, f"{where}: timing.{field}", name, os)  # type: ignore[arg-type]  # a System
+        row = RECORDED[name].get(os)  # type: ignore[call-overload]
+        if field in ("upgrade", "update_model") or given != "recorded":
+            origin = row.origin if given == "recorded" and row else "yours"
+            value = f"mean {operations[name].mean_s():.0f} s" + (
+                f" ({row.note}, n={row.n})" if given == "recorded" and row else ""
+            )
+            _tell(
+                assumed,
+                f"{name} of one VM" if field != "update_model" else "model update",
+                value,
+                origin,
+                f"timing.{field}",
+                "upgrade" if field == "upgrade" and origin != "yours" else "",
+            )
+    for name in ("set-mode", "delete"):
+        operations[name] = RECORDED[name][os].timing  # type: ignore[index]
+    operations["scale-out"] = RECORDED["scale-out"][os].timing  # type: ignore[index]
+    operations["set-capacity"] = Constant(seconds=1)
+    if table.ready is None:
+        ready = READY_DEFAULT[os].timing  # type: ignore[index]
+        _tell(
+            assumed,
+            "your application is ready",
+            f"p95 {ready.ppf_ms_scalar(0.95) / 1000:.0f} s after its VM",
+            "guessed",
+            "timing.ready",
+            "ready",
+        )
+    else:
+        ready = parse_timing(table.ready, f"{where}: timing.ready", "ready", os)  # type: ignore[arg-type]
+        _tell(
+            assumed,
+            "your application is ready",
+            f"p95 {ready.ppf_ms_scalar(0.95) / 1000:.0f} s after its VM",
+            "yours",
+            "timing.ready",
+        )
+    return operations, ready
+
+
+def _probability(value: float, where: str) -> float:
+    if not 0 <= value <= 1:
+        raise InputError("not a probability", where, str(value), "0 to 1")
+    return value
+
+
+def _failures(table: FailuresTable, where: str, assumed: list[Assumption]) -> Failures:
+    at = f"{where}: failures"
+    given = table.upgrade
+    upgrade = _probability(UPGRADE_FAILURE if given is None else given, f"{at}.upgrade")
+    _tell(
+        assumed,
+        "one VM's upgrade fails",
+        f"{upgrade:.2%}",
+        "guessed" if given is None else "yours",
+        "failures.upgrade",
+        "failure" if given is None else "",
+    )
+    for name, value, known in (
+        ("becomes", table.becomes, ("dead", "old-image")),
+        ("background_becomes", table.background_becomes, ("repaired", "old-image")),
+        ("background_hits", table.background_hits, ("all", "upgraded")),
+    ):
+        if value not in known:
+            raise InputError("unknown choice", f"{at}.{name}", repr(value), " or ".join(known))
+    if table.retries < 0:
+        raise InputError("cannot be negative", f"{at}.retries", str(table.retries), "0 or more")
+    mttf = None if table.mttf is None else parse_duration_ms(table.mttf, f"{at}.mttf")
+    if mttf == 0:
+        raise InputError("a mean time to failure is a span", f"{at}.mttf", "0", "more than 0")
+    if mttf is None:
+        _tell(assumed, "background failures", "none", "guessed", "failures.mttf")
+    bad = table.bad_image
+    return Failures(
+        upgrade=upgrade,
+        becomes=table.becomes,
+        mttf_ms=mttf,
+        mttr=parse_timing(table.mttr, f"{at}.mttr", "mttr", "unknown"),
+        background_becomes=table.background_becomes,
+        background_hits=table.background_hits,
+        bad_share=_probability(bad.share, f"{at}.bad_image.share") if bad else 0.0,
+        bad_after_ms=parse_duration_ms(bad.after, f"{at}.bad_image.after") if bad else 0,
+    )
+
+
+def _required(
+    scenario: Scenario,
+    folder: Path,
+    where: str,
+    total: int,
+    min_healthy: str | None,
+    horizon_ms: int,
+    assumed: list[Assumption],
+) -> tuple[StepFunction, str | None]:
+    """Rule 4."""
+    table = scenario.load
+    at = f"{where}: load"
+    if table.required is not None and table.curve is not None:
+        raise InputError("the need is given once", at, "required and curve", "one of them")
+    if table.curve is not None:
+        local = load_curve.zone(table.time_zone, f"{at}.time_zone")
+        start = load_curve.start_of(scenario.starts_at, local, f"{where}: starts_at")
+        rows = load_curve.read_csv(folder / table.curve) if isinstance(table.curve, str) else table.curve
+        need = load_curve.required(rows, table.per_vm, start, max(horizon_ms, SPAN_MS), f"{at}.curve")
+        _tell(
+            assumed,
+            "the rollout starts",
+            start.isoformat(timespec="minutes"),
+            "yours" if scenario.starts_at else "guessed",
+            "starts_at",
+        )
+        _tell(
+            assumed,
+            "required capacity",
+            f"a curve from {min(need.values)} to {max(need.values)} VMs",
+            "yours",
+            "load.curve",
+        )
+        return need, None
+    if table.required is not None:
+        given, origin = amount(table.required, f"{at}.required"), "yours"
+    elif min_healthy is not None:
+        given, origin = min_healthy, "yours"
+    else:
+        given, origin = "80%", "guessed"
+    need_now = at_least(given, total)
+    if need_now > total:
+        raise InputError("more than there are", f"{at}.required", f"{given} of {total}", f"at most {total}")
+    _tell(
+        assumed,
+        "required capacity",
+        f"{given} = {need_now} of {total}" if given != str(need_now) else f"{need_now} of {total}",
+        origin,
+        "load.required",
+    )
+    return constant(need_now), given
+
+
+def _world(
+    fleet: ScaleSet, operations: Mapping[str, Timing], ready: Timing, probe_ms: int, failures: Failures
+) -> WorldConfig:
+    model = fleet.model
+    flat: dict[str, Any] = dict(model.settings)
+    image = model.image
+    if image is not None and image.uri:
+        flat[URI] = image.uri
+    elif image is not None:
+        flat |= {IMAGE + name: getattr(image, name) for name in ("publisher", "offer", "sku", "version", "id")}
+    versions = sorted(
+        one.image.exact_version for one in fleet.instances.values() if one.image and one.image.exact_version
+    )
+    return WorldConfig(
+        name=model.name,
+        machines=tuple(_machine(one) for one in fleet.instances.values()),
+        model=flat,
+        timings=Timings(
+            operations=dict(operations),
+            ready=ready,
+            probe_ms=probe_ms if model.health_source is not HealthSource.NONE else 0,
+        ),
+        failures=failures,
+        mode=model.mode.value,
+        health=model.health_source.value,
+        repairs_enabled=bool(model.repairs and model.repairs.enabled),
+        repairs_suspended=bool(model.repairs and model.repairs.suspended),
+        latest=versions[-1] if versions else None,
+        flexible=model.orchestration is Orchestration.FLEXIBLE,
+    )
+
+
+def _machine(one: Instance) -> Machine:
+    image = one.image
+    made = None
+    if image is not None:
+        made = Image(
+            publisher=image.publisher,
+            offer=image.offer,
+            sku=image.sku,
+            version=image.version,
+            exact=image.exact_version,
+            id=image.id,
+            uri=image.uri,
+        )
+    return Machine(
+        id=one.id,
+        vm_id=one.vm_id,
+        image=made,
+        zone=one.zone,
+        placement_group=one.placement_group,
+        update_domain=one.update_domain,
+        fault_domain=one.fault_domain,
+        latest=one.latest_model is not False,
+        power=one.power.value,
+        provisioning=one.provisioning.value,
+        health=one.health.value,
+        protected=one.protected,
+        os_disk=one.os_disk or f"{one.id}-os-",
+    )
+
+
+# -- what to compare --------------------------------------------------------------------------------------------------
+
+
+def parameters(strategy: Strategy, given: Mapping[str, Any], where: str) -> dict[str, Any]:
+    """A strategy's parameters as people write them: durations by their name without `_ms`. Checked when the plan is made."""
+    fields = {field.name for field in msgspec.structs.fields(strategy.parameters)}
+    made: dict[str, Any] = {}
+    for key, value in given.items():
+        if f"{key}_ms" in fields:
+            made[f"{key}_ms"] = parse_duration_ms(value, f"{where}.{key}")
+        else:
+            made[key] = value
+    return made
+
+
+def choice(
+    name: str, given: Mapping[str, Any], where: str, label: str = "", known: Mapping[str, Strategy] = STRATEGIES
+) -> Choice:
+    """One strategy with its parameters."""
+    strategy = find(name, where, known)
+    return Choice(label=label or name, name=name, parameters=parameters(strategy, given, f"{where}.{name}"))
+
+
+def _choices(
+    scenario: Scenario, fleet: ScaleSet, where: str, operations: Mapping[str, Timing], ready: Timing
+) -> tuple[tuple[Choice, ...], tuple[tuple[str, str], ...]]:
+    retries = scenario.failures.retries
+    left_out: list[tuple[str, str]] = []
+    made: list[Choice] = []
+    if scenario.strategy:
+        for index, table in enumerate(scenario.strategy, 1):
+            at = f"{where}: strategy {index}"
+            name, label = table.get("name"), table.get("label", "")
+            if not isinstance(name, str) or not isinstance(label, str):
+                raise InputError("a strategy has a name", at, repr(name), ", ".join(STRATEGIES))
+            rest = {"retries": retries, **{key: value for key, value in table.items() if key not in ("name", "label")}}
+            made.append(choice(name, rest, at, label))
+    else:
+        minutes = (operations["upgrade"].mean_s() + ready.mean_s()) / 60
+        for name, strategy in STRATEGIES.items():
+            reason = _does_not_fit(strategy, fleet, minutes)
+            if reason:
+                left_out.append((name, reason))
+            else:
+                made.append(choice(name, {"retries": retries}, f"{where}: strategy"))
+    return _labelled(made, where), tuple(left_out)
+
+
+def _does_not_fit(strategy: Strategy, fleet: ScaleSet, minutes: float) -> str:
+    """Why a strategy is not compared by default, or ''."""
+    if strategy.name == "selected":
+        return "it needs instance ids"
+    if strategy.name == "one-by-one" and minutes * len(fleet.instances) > 24 * 60:
+        return f"{len(fleet.instances)} instances at {minutes:.1f} min each take {minutes * len(fleet.instances) / 60:.0f} h"
+    if strategy.needs:
+        groups = {getattr(one, strategy.needs) for one in fleet.instances.values()} - {None}
+        words = strategy.needs.replace("_", " ")
+        if not groups:
+            name, group = fleet.model.name, "GROUP"
+            hint = (
+                f"; `az vmss list-instances -g {group} -n {name} --expand instanceView` supplies it"
+                if words != "zone"
+                else ""
+            )
+            return f"no {words} is known{hint}"
+        if len(groups) == 1:
+            return f"all instances share one {words}"
+    return ""
+
+
+def _labelled(made: list[Choice], where: str) -> tuple[Choice, ...]:
+    """Labels are unique: a second one of a name gets its own parameters as its label."""
+    result: list[Choice] = []
+    seen: set[str] = set()
+    names = [one.name for one in made]
+    for one in made:
+        label = one.label
+        if label == one.name and names.count(one.name) > 1:
+            told = " ".join(
+                f"{key.removesuffix('_ms')}={value}" for key, value in one.parameters.items() if key != "retries"
+            )
+            label = f"{one.name} {told}".strip()
+        if label in seen:
+            raise InputError(
+                "two strategies have the same label", where, repr(label), "a `label` of its own for one of them"
+            )
+        seen.add(label)
+        result.append(msgspec.structs.replace(one, label=label))
+    return tuple(result)

@@ -1,0 +1,142 @@
+"""Which strategy to use, and why: one sentence that can be checked against the table.
+
+Rules this module decides:
+
+1. A strategy is *feasible* when it misses the objective with a probability of at most `max_breach` and completes with at
+   least 1 - `max_breach` (estimates over the replications). `automatic` and `today` may win like any other.
+2. Among the feasible: least mean downtime, then least outage, then least bad exposure, then the shortest p95 duration.
+   Never availability: averaged over a span it rewards slowness.
+3. The runner-up is compared pair by pair (same luck): where the criterion that separates them cannot tell them apart, the
+   sentence says so.
+4. None feasible: no name, and the sentence says what comes nearest and what it misses.
+5. The time to healthy of the application is the guess that matters most: left at its default, the sentence begins with it.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from vmss_sim.study.compare import Result, Study
+from vmss_sim.study.statistics import paired_difference
+
+CRITERIA = ("downtime_s", "outage_s", "bad_exposure_vm_s")
+
+
+class Recommendation(NamedTuple):
+    """A strategy's label or None, and the reason."""
+
+    name: str | None
+    because: str
+
+
+def _mean(values: list[float]) -> float:
+    return sum(values) / len(values) if values else float("inf")
+
+
+def _p95(values: list[float]) -> float:
+    from vmss_sim.study.statistics import quantile  # noqa: PLC0415  # keeps this module's imports light
+
+    found = quantile(values, 0.95)
+    return float("inf") if found is None else found
+
+
+def _key(result: Result) -> tuple[float, ...]:
+    return (
+        *(round(_mean(result.values(name)), 6) for name in CRITERIA),
+        _p95(result.values("duration_s")),
+        len(result.plan.batches),
+    )
+
+
+def feasible(result: Result, max_breach: float) -> bool:
+    """Rule 1."""
+    completed, breached = result.completed().estimate or 0.0, result.breached().estimate
+    return completed >= 1 - max_breach and breached is not None and breached <= max_breach
+
+
+def best(study: Study) -> str | None:
+    """The label alone: what a sensitivity search asks again and again."""
+    candidates = [result for result in study.results if feasible(result, study.setup.max_breach)]
+    return min(candidates, key=_key).choice.label if candidates else None
+
+
+def recommend(study: Study) -> Recommendation:
+    """The recommendation."""
+    setup = study.setup
+    prefix = (
+        f"if your application is ready within {setup.ready_p95_s:.0f} s of its VM (p95, a guess: say timing.ready), "
+        if setup.ready_is_default
+        else ""
+    )
+    candidates = sorted((result for result in study.results if feasible(result, setup.max_breach)), key=_key)
+    if not candidates:
+        return Recommendation(None, _upper(prefix + _nobody(study)))
+    first = candidates[0]
+    text = f"use {first.choice.label}: {_what(study, first)}"
+    worst = max(study.results, key=lambda result: _mean(result.values("outage_s")))
+    if worst is not first and _mean(worst.values("outage_s")) > 0:
+        text += f"; {worst.choice.label} would have nobody in service for {span(_mean(worst.values('outage_s')))}"
+    if len(candidates) > 1:
+        text += _against(first, candidates[1])
+    return Recommendation(first.choice.label, _upper(prefix + text + "."))
+
+
+def _upper(text: str) -> str:
+    return text[:1].upper() + text[1:]
+
+
+def _what(study: Study, result: Result) -> str:
+    total = study.setup.total
+    low = min(result.values("min_healthy"))
+    down = _mean(result.values("downtime_s"))
+    short = f"downtime {span(down)} on average" if down > 0 else "no downtime"
+    return (
+        f"never fewer than {low:.0f} of {total} in service in {study.replications} runs, {short}, "
+        f"{span(_mean(result.values('duration_s')))} (p95 {span(_p95(result.values('duration_s')))}), completes in {result.completed().estimate:.1%}"
+    )
+
+
+def _against(first: Result, second: Result) -> str:
+    """Rule 3."""
+    for name in (*CRITERIA, "duration_s"):
+        difference = paired_difference(second.values(name), first.values(name))
+        if difference.distinguishable:
+            if name != "duration_s":
+                return ""
+            if (difference.mean or 0.0) < 0:
+                return f"; {second.choice.label} is {span(-(difference.mean or 0.0))} shorter on average, but longer at p95"
+            return f"; {second.choice.label} serves as well and takes {span(difference.mean or 0.0)} longer"
+    return f"; {second.choice.label} cannot be told apart from it in these runs"
+
+
+def _nobody(study: Study) -> str:
+    ranked = sorted(study.results, key=lambda r: (r.breached().estimate or 0.0) + 1 - (r.completed().estimate or 0.0))
+    near = ranked[0]
+    missed: dict[str, int] = {}
+    for row in near.rows:
+        for name in row.breaches:
+            missed[name] = missed.get(name, 0) + 1
+    parts = [f"misses {name} in {count} of {len(near.rows)} runs" for name, count in missed.items()]
+    completed = near.completed().estimate or 0.0
+    if completed < 1 - study.setup.max_breach:
+        endings: dict[str, int] = {}
+        for row in near.rows:
+            if not row.completed:
+                endings[row.ending] = endings.get(row.ending, 0) + 1
+        parts.append(
+            f"completes in only {completed:.1%} ({', '.join(f'{name} {count}' for name, count in endings.items())})"
+        )
+    tolerated = f"{study.setup.max_breach:.0%} of the runs may miss the objective"
+    return f"no strategy meets the objective ({tolerated}): {near.choice.label} comes nearest and {' and '.join(parts) or 'misses it'}."
+
+
+def span(seconds: float) -> str:
+    """A duration for people: 45 s, 18 min, 2 h 05 min."""
+    if seconds == float("inf"):
+        return "for ever"
+    if seconds < 100:
+        return f"{seconds:.1f} s" if 0 < seconds < 10 else f"{seconds:.0f} s"
+    minutes = seconds / 60
+    if minutes < 100:
+        return f"{minutes:.1f} min" if minutes < 10 else f"{minutes:.0f} min"
+    return f"{int(minutes // 60)} h {int(minutes % 60):02d} min"

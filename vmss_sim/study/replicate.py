@@ -1,0 +1,136 @@
+"""One replication of one strategy: plan, world, driver, guard, meter.
+
+The measures are ground truth from the world's meter, by `planner.metrics`; the time runs on to the horizon after the
+rollout has ended, so that availability is averaged over the same span for all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+
+from backends.driver import Driver
+from backends.journal import MemoryJournal
+from backends.simulated import SimulatedBackend
+from planner.amount import at_least
+from planner.change import at_target
+from planner.metrics import Measures, count_intervals, from_intervals, measure
+from planner.plan import Plan, Request, build
+from planner.rollout import Rollout, State
+from planner.strategies import STRATEGIES, Strategy
+from scenarios.build import Choice, Setup, build_world
+from vmss_sim.study.today import LABEL, today
+from vmss_sim.world.scale_set import World
+
+
+class Row(msgspec.Struct, frozen=True, kw_only=True):
+    """What one replication gave. breaches: the names of the objectives missed."""
+
+    measures: Measures
+    completed: bool
+    rolled_back: bool
+    breaches: tuple[str, ...]
+    ending: str
+
+
+class Run(msgspec.Struct, frozen=True, kw_only=True):
+    """One replication with everything that can be looked at afterwards."""
+
+    plan: Plan
+    world: World
+    journal: MemoryJournal
+    state: State
+    ended_ms: int
+    row: Row
+
+
+def plan_for(setup: Setup, choice: Choice, known: Mapping[str, Strategy] = STRATEGIES) -> Plan:
+    """The plan of a choice. Raises InputError where it cannot be planned."""
+    floor: int | str | None = None
+    strategies, name, parameters = known, choice.name, choice.parameters
+    if choice.label == LABEL:
+        now = today(setup.scale_set)
+        strategies, name, parameters, floor = {LABEL: now.strategy}, LABEL, now.parameters, now.floor
+    return build(request_for(setup, name, parameters, floor, strategies))
+
+
+def request_for(
+    setup: Setup, name: str, parameters: Mapping[str, Any], floor: int | str | None, known: Mapping[str, Strategy]
+) -> Request:
+    """What a plan for this scenario is made from."""
+    return Request(
+        scale_set=setup.scale_set,
+        change=setup.change,
+        action=setup.action,
+        strategy=name,
+        parameters=parameters,
+        floor=floor,
+        min_healthy=setup.min_healthy,
+        required=setup.required_given,
+        strategies=known,
+        title=setup.title,
+    )
+
+
+def run(setup: Setup, plan: Plan, seed: int, replication: int, rollout: Rollout | None = None) -> Run:
+    """Carry the plan out once."""
+    world = build_world(setup, seed, replication)
+    backend = SimulatedBackend(world, setup.scale_set, poll_ms=setup.poll_ms)
+    journal = MemoryJournal()
+    driver = Driver(rollout or Rollout(plan), backend, journal)
+    state = driver.run()
+    ended = world.now
+    members = [name for batch in plan.batches for name in batch.take] or [
+        name for name in setup.scale_set.instances if name not in plan.skipped
+    ]
+    instances = backend.observe().scale_set.instances
+    target = plan.resolved.target
+    completed = state.ending in ("finish", "finish-with-exceptions") and all(
+        name in instances
+        and at_target(instances[name], target) is not False
+        and instances[name].provisioning.value == "succeeded"
+        for name in members
+    )
+    if setup.horizon_ms > ended:
+        world.run(setup.horizon_ms, stop_on_wake=False)
+    row = _row(setup, world, ended, completed, state)
+    return Run(plan=plan, world=world, journal=journal, state=state, ended_ms=ended, row=row)
+
+
+def _row(setup: Setup, world: World, ended: int, completed: bool, state: State) -> Row:
+    ever = len(world.vms) + len(world.gone)
+    measures = measure(
+        from_intervals(ever, world.outages(), 0),
+        total=setup.total,
+        required=setup.required,
+        started_ms=0,
+        ended_ms=ended,
+        horizon_ms=setup.horizon_ms,
+        bad=count_intervals(world.exposures(), 0) if setup.world.failures.bad_share else None,
+    )
+    return Row(
+        measures=measures,
+        completed=completed,
+        rolled_back=state.back,
+        breaches=breaches(setup, measures),
+        ending=state.ending or state.phase.value,
+    )
+
+
+def breaches(setup: Setup, measures: Measures) -> tuple[str, ...]:
+    """The objectives missed: `min_healthy`, `max_duration`; without any objective, `required`."""
+    found = []
+    if setup.min_healthy is not None and measures.min_healthy < floor_of(setup):
+        found.append("min_healthy")
+    if setup.max_duration_ms is not None and measures.duration_ms > setup.max_duration_ms:
+        found.append("max_duration")
+    if setup.min_healthy is None and setup.max_duration_ms is None and measures.downtime_ms > 0:
+        found.append("required")
+    return tuple(found)
+
+
+def floor_of(setup: Setup) -> int:
+    """The objective's `min_healthy` as a number of instances."""
+    return at_least(setup.min_healthy or "0", setup.total)
