@@ -372,6 +372,7 @@ def _read_model(
     if capacity is not None and capacity < 0:
         raise node.object("sku").get("capacity").wrong("0 or more")
     storage, zone_balance = profile.object("storageProfile"), facts.flag("zoneBalance")
+    os_disk = storage.object("osDisk")
     publishers = [(each.facts().text("publisher") or "").lower() for each in _extensions(profile)]
     views = (set_view, node, node.object("instanceView"), facts.object("instanceView"))
     model = Model(
@@ -397,7 +398,8 @@ def _read_model(
         os=_operating_system(profile, seen),
         provisioning=_provisioning(facts.get("provisioningState"), [])[0],
         service_fabric="microsoft.azure.servicefabric" in publishers,
-        ephemeral_os_disk=(storage.object("osDisk").object("diffDiskSettings").text("option") or "").lower() == "local",
+        ephemeral_os_disk=(os_disk.object("diffDiskSettings").text("option") or "").lower() == "local",
+        unmanaged_disks=bool(os_disk.texts("vhdContainers") or os_disk.object("image").text("uri")),
         etag=node.text("etag"),
         settings=_watched(node, watch),
     )

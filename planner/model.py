@@ -178,7 +178,8 @@ class Model(Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknow
     """The scale set's model: what a new instance would be given, and the policies.
 
     `id`: ARM resource id (empty for an invented set). `unique_id`: the platform's identity of the set.
-    `sku`: VM size. `settings`: values at the model paths that a change watches (wire-case, dotted).
+    `sku`: VM size. `unmanaged_disks`: VHDs in storage accounts (retired by Azure on 2026-03-31). `settings`: values at
+    the model paths that a change watches (wire-case, dotted).
     """
 
     name: str
@@ -203,6 +204,7 @@ class Model(Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknow
     provisioning: Provisioning = Provisioning.SUCCEEDED
     service_fabric: bool = False
     ephemeral_os_disk: bool = False
+    unmanaged_disks: bool = False
     etag: str | None = None
     settings: dict[str, Any] = msgspec.field(default_factory=dict)
 

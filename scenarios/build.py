@@ -85,11 +85,15 @@ class Choice(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Setup(msgspec.Struct, frozen=True, kw_only=True):
-    """A scenario worked out. Times in ms from the start of the rollout."""
+    """A scenario worked out. Times in ms from the start of the rollout.
+
+    scale_set: the set as it is simulated; observed: as it was given, nothing assumed (what a plan is made from).
+    """
 
     title: str
     why: str
     scale_set: ScaleSet
+    observed: ScaleSet
     change: Change
     action: Action | None
     world: WorldConfig
@@ -128,7 +132,7 @@ def setup(scenario: Scenario, folder: Path, where: str) -> Setup:
     assumed: list[Assumption] = []
     watch = tuple(scenario.change.set_ or ())
     fleet, gaps = _fleet(scenario.scale_set, folder, where, watch, assumed)
-    fleet = _assume_serving(fleet, assumed)
+    observed, fleet = fleet, _assume_serving(fleet, assumed)
     total = len(fleet.instances)
     if total == 0:
         raise InputError("the scale set has no instances", where, "0", "at least 1")
@@ -171,6 +175,7 @@ def setup(scenario: Scenario, folder: Path, where: str) -> Setup:
         title=scenario.title,
         why=scenario.why,
         scale_set=fleet,
+        observed=observed,
         change=change,
         action=_action(scenario.change.action, f"{where}: change.action"),
         world=_world(fleet, operations, ready, probe_ms, failures),

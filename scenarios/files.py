@@ -35,6 +35,17 @@ def read_bytes(path: Path) -> bytes:
         ) from error
 
 
+def write_bytes(path: Path, data: bytes) -> None:
+    """Write a file whole or not at all: beside it first, then in its place. Raises InputError where that is not possible."""
+    beside = path.with_name(f".{path.name}.part")
+    try:
+        beside.write_bytes(data)
+        beside.replace(path)
+    except OSError as error:
+        beside.unlink(missing_ok=True)
+        raise InputError("the file cannot be written", str(path), error.strerror or str(error), "a path in a folder that exists") from error
+
+
 def read_json(path: Path) -> Any:
     """A JSON document. Raises InputError naming the place of the first error."""
     try:

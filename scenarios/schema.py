@@ -1,7 +1,8 @@
 """The scenario: a TOML file that says what set, what change, how things behave, what is wanted, and what to compare.
 
-Every key stands here with its meaning; `docs/scenario.md` is made from these fields. An unknown key is an error that
-names the nearest known one. Durations are seconds or text (`"90s"`, `"1h30m"`); amounts are counts, `"80%"` or `"n-2"`.
+Every key stands here with its meaning, as `key: meaning` in its table's docstring; `docs/scenario.md` is made from that
+(`schema_doc.py`). An unknown key is an error that names the nearest known one. Durations are seconds or text (`"90s"`,
+`"1h30m"`); amounts are counts, `"80%"` or `"n-2"`.
 """
 
 from __future__ import annotations
@@ -11,12 +12,18 @@ from typing import Annotated, Any
 import msgspec
 from msgspec import Meta
 
-Duration = Annotated[int | float | str, Meta(description="seconds, or text such as 90s, 5m, 1h30m")]
-Amount = Annotated[int | str, Meta(description="instances: a count, a percentage (80%), or n-2")]
+Duration = Annotated[
+    int | float | str, Meta(title="duration", description='seconds, or text: "90s", "5m", "1h30m", "2d"')
+]
+Amount = Annotated[
+    int | str, Meta(title="amount", description='instances: a count (8), a percentage ("80%"), or all but some ("n-2")')
+]
 Law = Annotated[
     Any,
     Meta(
-        description="a duration, `recorded`, or a table: constant, exponential, lognormal, mixture, empirical, shifted"
+        title="timing",
+        description='a duration, "recorded" (fitted to recorded operations), or a table of one kind: constant,'
+        " exponential, lognormal, empirical, shifted, mixture",
     ),
 ]
 
@@ -25,14 +32,45 @@ class _Table(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     """Base of the tables."""
 
 
-class ScaleSetTable(_Table, frozen=True, kw_only=True):
-    """The set: invented (`instances`), or read from files as Azure returns them (`from`).
+class RollingTable(_Table, frozen=True, kw_only=True):
+    """Azure's rolling upgrade policy, which mode Rolling follows; percentages as whole numbers.
 
-    instances: how many. from: one snapshot file, or model and instance list, relative to this file. name: its name.
-    update_domains, fault_domains, zones: how instances are spread (0: none). os: linux or windows.
-    health: extension, probe or none. upgrade_mode: manual, automatic or rolling. image: publisher:offer:sku:version, an
-    image id, or a VHD uri. rolling: the rolling upgrade policy (max_batch, max_unhealthy, max_unhealthy_upgraded in percent,
-    pause). unhealthy, protected: how many instances (spread evenly), or which ids. repairs: automatic repairs enabled.
+    max_batch: largest batch, in percent of all instances (5 to 100).
+    max_unhealthy: percent of all instances that may be unhealthy before a batch starts (5 to 100).
+    max_unhealthy_upgraded: percent of the upgraded instances that may be unhealthy after a batch (0 to 100).
+    pause: between two batches.
+    cross_zone: batches may cross zones.
+    prioritize_unhealthy: unhealthy instances are upgraded first.
+    """
+
+    max_batch: int = 20
+    max_unhealthy: int = 20
+    max_unhealthy_upgraded: int = 20
+    pause: Duration = 0
+    cross_zone: bool = False
+    prioritize_unhealthy: bool = False
+
+
+class ScaleSetTable(_Table, frozen=True, kw_only=True):
+    """The set: invented (`instances`), or read from files as Azure returns them (`from`); one of the two.
+
+    Beside `from`, only `os`, `health`, `upgrade_mode` and `rolling` may stand: `os` where the files do not say it, the
+    others to ask "what if it were so". Everything else is what the files say.
+
+    instances: how many, 1 to 1000.
+    from: one file, or model and instance list, as `az … -o json` prints them; relative to the scenario's folder.
+    name: the set's name.
+    update_domains: how many the instances are spread over, 0 to 20; 0: none is known. Without it 5, or 0 where flexible.
+    fault_domains: likewise, 0 to 5. Without it 5, or 1 in a set with zones.
+    zones: availability zones the instances are spread over, 0 (regional) to 3.
+    os: linux or windows. Without it linux.
+    health: where Azure learns an instance's health from: extension, probe or none. Without it extension.
+    upgrade_mode: manual, automatic or rolling. Without it manual.
+    image: what the set runs: publisher:offer:sku:version, an image id, or a VHD uri. Without it an Ubuntu 22.04 image.
+    rolling: the rolling upgrade policy.
+    unhealthy: instances out of service at the start: how many (spread evenly), or which ids.
+    protected: instances protected from scale-set actions: how many (spread evenly), or which ids.
+    repairs: automatic repairs are enabled.
     flexible: orchestration mode Flexible.
     """
 
@@ -53,29 +91,31 @@ class ScaleSetTable(_Table, frozen=True, kw_only=True):
     flexible: bool = False
 
 
-class RollingTable(_Table, frozen=True, kw_only=True):
-    """Azure's rolling upgrade policy: percentages as whole numbers, pause as a duration."""
-
-    max_batch: int = 20
-    max_unhealthy: int = 20
-    max_unhealthy_upgraded: int = 20
-    pause: Duration = 0
-    cross_zone: bool = False
-    prioritize_unhealthy: bool = False
-
-
 class GuestTable(_Table, frozen=True, kw_only=True):
-    """A patch inside the VMs: `script`, and `undo` to take it back."""
+    """A patch inside the VMs, by a managed run-command.
+
+    script: what runs.
+    undo: what takes it back; without it a rollback cannot.
+    """
 
     script: str
     undo: str | None = None
 
 
 class ChangeTable(_Table, frozen=True, kw_only=True):
-    """What changes; one kind only. version, sku, offer, publisher: another platform image. id: an image or gallery version.
-    uri: a VHD. set: any other model path and its value. guest: a patch inside the VMs. refresh: the exact version a `latest`
-    set is brought to. current_model: true brings stale instances up without touching the model. action: upgrade, reimage,
-    upgrade-then-reimage, restart or run-command, where the usual one is not wanted.
+    """What changes; of one kind only. The four parts of a platform image count as one kind.
+
+    version: another version of the platform image, exact (never `latest`, which can neither be confirmed nor put back).
+    sku: another sku; needs `version`.
+    offer: another offer; needs `version`.
+    publisher: another publisher; needs `version`.
+    id: another managed image or gallery image version, by resource id.
+    uri: another custom VHD.
+    set: one other model property: its path in wire form, and its value.
+    guest: a patch inside the VMs.
+    refresh: the exact version that the instances of a set on `latest` are brought to, by reimage.
+    current_model: true: the model was changed elsewhere (by Terraform, say); bring stale instances up to it.
+    action: upgrade, reimage, upgrade-then-reimage, restart or run-command, where the usual one is not wanted.
     """
 
     version: str | None = None
@@ -92,9 +132,17 @@ class ChangeTable(_Table, frozen=True, kw_only=True):
 
 
 class TimingTable(_Table, frozen=True, kw_only=True):
-    """How long things take. upgrade, reimage, restart, run_command: one VM's operation. update_model: the model's update.
-    ready: from the end of a VM's operation until *your application* serves. probe: how long the health source needs to notice
-    (interval x probes). poll: how often the executor looks (0: it is told at once).
+    """How long things take.
+
+    upgrade: one VM's upgrade to the model, from the request to its end.
+    reimage: one VM's reimage.
+    restart: one VM's restart.
+    run_command: one VM's run-command.
+    update_model: the update of the set's model, without any VM.
+    ready: from the end of a VM's operation until *your application* serves there. Nobody can guess this for you: left out,
+        a default stands in and the verdict begins "if your application is ready within …".
+    probe: how long the health source needs to notice (interval x number of probes).
+    poll: how often the executor looks at Azure; 0: it is told at once.
     """
 
     upgrade: Law = "recorded"
@@ -108,8 +156,10 @@ class TimingTable(_Table, frozen=True, kw_only=True):
 
 
 class BadImageTable(_Table, frozen=True, kw_only=True):
-    """A bad image. share: of the instances, 0 to 1, that cannot live with it. after: how long they serve before it shows (0: they
-    never become healthy).
+    """A bad image.
+
+    share: of the instances, 0 to 1, that cannot live with it.
+    after: how long those serve before it shows; 0: they never become healthy.
     """
 
     share: float
@@ -117,9 +167,16 @@ class BadImageTable(_Table, frozen=True, kw_only=True):
 
 
 class FailuresTable(_Table, frozen=True, kw_only=True):
-    """What goes wrong. upgrade: probability that the operation on one VM fails. becomes: dead, or old-image.
-    retries: further upgrades of a failed VM before it is given up (default of the strategies). mttf, mttr: background failures of
-    serving VMs and their repair. bad_image: see there.
+    """What goes wrong.
+
+    upgrade: probability, 0 to 1, that the operation on one VM fails. Without it 0.005, a guess.
+    becomes: what a failed operation leaves: dead (out of service until it is touched again), or old-image (as before).
+    retries: further upgrades of a failed VM before it is given up, 0 to 100; a strategy's own `retries` wins.
+    mttf: mean time to a background failure of one serving VM. Without it there are none.
+    mttr: how long its repair takes.
+    background_becomes: what such a repair leaves: repaired, or old-image (relaunched from the image it had at the start).
+    background_hits: which VMs fail so: all, or upgraded.
+    bad_image: the new image is bad.
     """
 
     upgrade: float | None = None
@@ -133,8 +190,12 @@ class FailuresTable(_Table, frozen=True, kw_only=True):
 
 
 class LoadTable(_Table, frozen=True, kw_only=True):
-    """What the service needs; below it is downtime. required: instances, always. curve: a daily demand curve, [["08:00", 6], …], or a
-    CSV file of time and value. per_vm: requests/s one VM serves, where the curve is in requests/s. time_zone: IANA, of the curve.
+    """What the service needs; below it is downtime. Without it, the objective's `min_healthy`; without that, 80 %.
+
+    required: instances needed, always.
+    curve: what is needed over time: a daily curve [["08:00", 6], …], or a CSV file of time and value (see below).
+    per_vm: requests/s one VM serves, where the curve is in requests/s; the need is rounded up to whole VMs.
+    time_zone: of the curve's local times: an IANA name such as Europe/Berlin.
     """
 
     required: Amount | None = None
@@ -144,8 +205,12 @@ class LoadTable(_Table, frozen=True, kw_only=True):
 
 
 class ObjectiveTable(_Table, frozen=True, kw_only=True):
-    """What is wanted. min_healthy: instances in service, at any time (also the floor of every strategy). max_duration: of the rollout.
-    max_breach: probability of missing it that is tolerated. horizon: the span availability is measured over, the same for all.
+    """What is wanted; it judges strategies, and `min_healthy` also binds them.
+
+    min_healthy: instances in service at any time. It is the floor that no strategy's command may cross.
+    max_duration: of the rollout.
+    max_breach: probability, 0 to 1, of missing the above, or of not completing, that is tolerated.
+    horizon: the span that availability is averaged over, the same for all strategies.
     """
 
     min_healthy: Amount | None = None
@@ -155,9 +220,14 @@ class ObjectiveTable(_Table, frozen=True, kw_only=True):
 
 
 class ExpectTable(_Table, frozen=True, kw_only=True):
-    """What must hold when it runs with the seed and the replications here; tests run every bundled scenario against it.
-    recommend: the strategy's label, or "none". holds: lines such as "automatic: outage_s.mean > 60" or "per-ud: completed >= 0.99".
+    """What must hold when it runs with the seed and the replications given here (`expect.py` has the grammar of `holds`).
+
+    recommend: the label of the strategy recommended, or "none".
+    holds: claims, such as "automatic: outage_s.mean > 60", "per-ud: completed >= 0.99", or
+        "ramp: bad_exposure_vm_s.mean < batch: bad_exposure_vm_s.mean".
     refused: labels of strategies that cannot be planned.
+    seed: of the random numbers, 0 or more.
+    replications: how many runs a strategy, 1 or more.
     """
 
     recommend: str | None = None
@@ -168,9 +238,20 @@ class ExpectTable(_Table, frozen=True, kw_only=True):
 
 
 class Scenario(_Table, frozen=True, kw_only=True):
-    """One question. title, why: what for. starts_at: local date and time the rollout starts (for the load).
+    """One question.
 
-    strategy: [[strategy]] tables, name plus its parameters, `label` where two have one name; none means all that fit.
+    title: a line that names it.
+    why: one or two sentences: what it shows.
+    starts_at: when the rollout starts, for the load: a local date and time, or a time of day. Without it 02:00.
+    scale_set: the set.
+    change: what changes.
+    timing: how long things take.
+    failures: what goes wrong.
+    load: what the service needs.
+    objective: what is wanted.
+    strategy: what is compared, a table each: `name`, the strategy's parameters, and a `label` where two have one name.
+        None: all strategies that fit the set, with their defaults.
+    expect: what must hold when it runs.
     """
 
     title: str

@@ -187,11 +187,31 @@ def test_2015_document_with_unmanaged_disks() -> None:
     got = reading(old, [wire_instance("0", storageProfile=own_disk), wire_instance("1")])
     model = got.scale_set.model
     assert model.image == ImageReference(uri="https://a/image.vhd")
+    assert model.unmanaged_disks
     assert (model.capacity, model.os, model.provisioning) == (2, OperatingSystem.WINDOWS, Provisioning.UNKNOWN)
     assert model.rolling == RollingPolicy(max_batch_percent=35)
     assert got.scale_set.instances["0"].os_disk == "https://a/vhds/0.vhd"
     assert got.scale_set.instances["0"].image == model.image
     assert {"no-capacity", "no-unique-id", "no-provisioning-state"} <= {gap.code for gap in got.gaps}
+
+
+@pytest.mark.parametrize(
+    ("os_disk", "unmanaged"),
+    [
+        ({"vhdContainers": ["https://a/vhds"]}, True),
+        ({"VhdContainers": ["https://a/vhds"]}, True),
+        ({"image": {"uri": "https://a/i.vhd"}}, True),
+        ({"vhdContainers": [], "image": {}}, False),
+        ({"vhdContainers": None, "image": None}, False),
+        ({"managedDisk": {"storageAccountType": "Premium_LRS"}}, False),
+        ({}, False),
+    ],
+)
+def test_unmanaged_disks_are_told_by_their_containers_or_by_the_image_they_boot(
+    os_disk: dict[str, Any], unmanaged: bool
+) -> None:
+    storage = {"imageReference": {"publisher": "p", "version": "1"}, "osDisk": os_disk}
+    assert model_of(wire_model(virtualMachineProfile={"storageProfile": storage})).unmanaged_disks is unmanaged
 
 
 def test_a_vhd_is_a_vms_own_disk_and_not_its_image() -> None:
@@ -797,6 +817,7 @@ def scale_sets(draw: st.DrawFn) -> ScaleSet:
         suspended=st.booleans(),
     )
     auto_os = st.builds(AutomaticOsUpgrade, **dict.fromkeys(AutomaticOsUpgrade.__struct_fields__, st.booleans()))
+    image = draw(images(instance=False))
     model = Model(
         name=name,
         id=draw(st.just("") | st.just(f"{GROUP}/virtualMachineScaleSets/{name}")),
@@ -807,7 +828,7 @@ def scale_sets(draw: st.DrawFn) -> ScaleSet:
         rolling=draw(st.none() | rolling),
         auto_os=draw(st.none() | auto_os),
         repairs=draw(st.none() | repairs),
-        image=draw(images(instance=False)),
+        image=image,
         sku=draw(st.none() | WORDS),
         capacity=draw(st.integers(0, 1000)),
         zones=tuple(draw(st.lists(st.sampled_from("123"), unique=True))),
@@ -820,6 +841,7 @@ def scale_sets(draw: st.DrawFn) -> ScaleSet:
         provisioning=draw(st.sampled_from(Provisioning)),
         service_fabric=draw(st.booleans()),
         ephemeral_os_disk=draw(st.booleans()),
+        unmanaged_disks=draw(st.booleans()) or bool(image and image.uri),
         etag=draw(st.none() | WORDS),
     )
     items = [draw(instances_of(f"{name}_{number:08x}" if flexible else str(number), flexible)) for number in ids]
@@ -897,6 +919,8 @@ class Renderer:
                 os_profile[f"{model.os.value}Configuration"] = {}
         if model.ephemeral_os_disk:
             os_disk["diffDiskSettings"] = {"option": Word("Local")}
+        if model.unmanaged_disks and not (model.image and model.image.uri):
+            os_disk["vhdContainers"] = ["https://a/vhds"]
         extensions = [self.extension("Other", "CustomScript")]
         network: dict[str, Any] = {}
         if model.health_source is HealthSource.EXTENSION:

@@ -10,9 +10,12 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 
 import msgspec
 
+from planner.strategies import Strategy
+from planner.strategies import STRATEGIES, Strategy
 from scenarios.build import Assumption, Setup
 from vmss_sim.study.compare import Progress, compare
 from vmss_sim.study.recommend import best, span
@@ -64,25 +67,46 @@ def _value(setup: Setup, scale: str, factor: float) -> str:
     return f"mean {span(setup.world.timings.operations[scale].mean_s() * factor)}"
 
 
+def worth(setup: Setup, replications: int) -> int:
+    """How many replications a search is worth: enough to see a breach of one in 20, fewer on a large set."""
+    return max(4, min(replications, 32, 6_400 // max(1, setup.total)))
+
+
 def flips(
-    setup: Setup, *, seed: int, replications: int, jobs: int = 0, progress: Progress | None = None
+    setup: Setup,
+    *,
+    seed: int,
+    replications: int,
+    jobs: int = 0,
+    progress: Progress | None = None,
+    known: Mapping[str, Strategy] = STRATEGIES,
 ) -> dict[str, str | None]:
     """Per guess: the value from which on another strategy is recommended, or None."""
     guesses = [one for one in setup.assumptions if one.scale and one.origin == "guessed"]
     if not guesses:
         return {}
-    usual = best(compare(setup, seed=seed, replications=replications, jobs=jobs))
+    usual = best(compare(setup, seed=seed, replications=replications, jobs=jobs, known=known))
     found: dict[str, str | None] = {}
     for index, guess in enumerate(guesses, 1):
-        found[guess.name] = _search(setup, guess, usual, seed, replications, jobs)
+        found[guess.name] = _search(setup, guess, usual, seed, replications, jobs, known)
         if progress is not None:
             progress(index, len(guesses))
     return found
 
 
-def _search(setup: Setup, guess: Assumption, usual: str | None, seed: int, replications: int, jobs: int) -> str | None:
+def _search(
+    setup: Setup,
+    guess: Assumption,
+    usual: str | None,
+    seed: int,
+    replications: int,
+    jobs: int,
+    known: Mapping[str, Strategy],
+) -> str | None:
     def label(factor: float) -> str | None:
-        return best(compare(scaled(setup, guess.scale, factor), seed=seed, replications=replications, jobs=jobs))
+        return best(
+            compare(scaled(setup, guess.scale, factor), seed=seed, replications=replications, jobs=jobs, known=known)
+        )
 
     for factor in FACTORS:
         other = label(factor)

@@ -1,0 +1,45 @@
+# Two commands matter: `make demo` and `make test`. Both need Python 3.11 to 3.13 and nothing else.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+SCENARIO ?= seed-article
+
+.PHONY: demo test check bench soak clean
+
+demo: $(VENV)/.demo
+	@$(BIN)/vmss-sim compare $(SCENARIO)
+
+test: $(VENV)/.test
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/python -m pytest -n 2 -m "not slow"
+
+# What takes minutes: marked slow, and a build of the wheel that is installed elsewhere and tried.
+check: $(VENV)/.test
+	$(BIN)/python -m pytest -m slow
+	$(BIN)/python -m bench.rollout --replications 20
+
+bench: $(VENV)/.test
+	$(BIN)/python -m bench.startup
+	$(BIN)/python -m bench.rollout
+
+# Ten times the examples and more; for a night, not for CI.
+soak: $(VENV)/.test
+	HYPOTHESIS_PROFILE=soak $(BIN)/python -m pytest -n 2
+
+$(VENV)/.demo: pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13) and "vmss-sim needs Python 3.11 to 3.13; say make PYTHON=python3.12")'
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e .
+	@touch $@
+
+$(VENV)/.test: pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13) and "vmss-sim needs Python 3.11 to 3.13; say make PYTHON=python3.12")'
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[test]'
+	@touch $@ $(VENV)/.demo
+
+clean:
+	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -1,0 +1,16 @@
+"""Hypothesis profiles: `ci` (the default: the same examples every time) and `soak` (20 times as many, new ones each time).
+
+Chosen by the environment variable HYPOTHESIS_PROFILE.
+"""
+
+from __future__ import annotations
+
+import os
+
+from hypothesis import HealthCheck, settings
+
+_SLOW = (HealthCheck.too_slow, HealthCheck.data_too_large)
+
+settings.register_profile("ci", derandomize=True, deadline=None, database=None, suppress_health_check=_SLOW)
+settings.register_profile("soak", deadline=None, suppress_health_check=_SLOW, print_blob=True)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))

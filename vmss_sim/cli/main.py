@@ -1,0 +1,82 @@
+"""`vmss-sim`: the front door. Commands stand in the files beside this one; what is heavy is imported when it runs.
+
+Exit codes, one table for all commands: 0 done or nothing to do; 1 failed, stopped by a gate, or findings; 2 bad input or
+refused, nothing sent; 3 paused or detached; 4 changes pending; 5 done with exceptions.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import Annotated
+
+import typer
+
+from vmss_sim.cli import compare, init, lint, plan, scenarios, simulate
+
+HELP = """Roll an OS upgrade through an Azure VM scale set without taking the service down, and know it beforehand.
+
+\b
+Start here:
+  vmss-sim scenarios                     what is bundled
+  vmss-sim compare seed-article          which strategy keeps the service up
+  vmss-sim simulate seed-article -s per-ud --seed 1
+  vmss-sim init --model show.json --instances list.json --target VERSION -o mine.toml
+
+\b
+Exit codes: 0 done, 1 failed or findings, 2 bad input or refused, 3 paused,
+4 changes pending, 5 done with exceptions.
+"""
+
+app = typer.Typer(
+    name="vmss-sim",
+    help=HELP,
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+for group in (compare, simulate, plan, lint, init, scenarios):
+    group.register(app)
+
+
+def _version(value: bool) -> None:
+    if value:
+        from importlib.metadata import version  # noqa: PLC0415  # only when asked
+
+        typer.echo(f"vmss-sim {version('vmss-sim')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    _show: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    """See HELP; a callback without a text of its own."""
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run a command; every expected error is one line on stderr and an exit code, never a traceback."""
+    from planner.errors import InputError, PlannerBug, PlatformError  # noqa: PLC0415  # after the help
+
+    try:
+        app(args=arguments)
+    except InputError as error:
+        _fail(str(error), 2)
+    except PlannerBug as error:
+        _fail(str(error), 1)
+    except PlatformError as error:
+        _fail(str(error), 1)
+    except BrokenPipeError:
+        # The reader (head, less) went away: that is not an error of ours.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(0)
+
+
+def _fail(text: str, status: int) -> None:
+    line = " ".join(text.split())
+    print(f"vmss-sim: {line}", file=sys.stderr)
+    sys.exit(status)

@@ -1,0 +1,167 @@
+"""Options that several commands share, and the scenario they stand for."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from scenarios.build import Setup
+
+Scenario = Annotated[
+    str | None,
+    typer.Argument(
+        metavar="[SCENARIO]",
+        help="A scenario file, or the name of a bundled scenario (`vmss-sim scenarios`).",
+        show_default=False,
+    ),
+]
+Strategies = Annotated[
+    list[str] | None,
+    typer.Option(
+        "-s",
+        "--strategy",
+        metavar="NAME",
+        help="A strategy, by name or by the scenario's label; may be given several times.",
+        show_default=False,
+    ),
+]
+Parameters = Annotated[
+    list[str] | None,
+    typer.Option(
+        "-p",
+        "--param",
+        metavar="NAME.PARAM=VALUE",
+        help="A strategy's parameter, such as batch.size=25% or per-ud.pause=2m.",
+        show_default=False,
+    ),
+]
+Seed = Annotated[int, typer.Option("--seed", min=0, help="Seed of all randomness.")]
+Jobs = Annotated[
+    int,
+    typer.Option(
+        "--jobs", min=0, help="Processes; 0: as many as the work is worth. Changes the time, never the numbers."
+    ),
+]
+Json = Annotated[bool, typer.Option("--json", help="JSON on stdout and nothing else there (docs/compare-json.md).")]
+ModelFile = Annotated[
+    Path | None,
+    typer.Option("--model", metavar="FILE", help="The scale-set model: `az vmss show`, or GET.", show_default=False),
+]
+InstancesFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--instances",
+        metavar="FILE",
+        help="Its instances: `az vmss list-instances --expand instanceView`.",
+        show_default=False,
+    ),
+]
+Target = Annotated[
+    str | None,
+    typer.Option(
+        "--target",
+        metavar="VERSION",
+        help="What to upgrade to: an image version, an image id (/subscriptions/…), or a VHD uri.",
+        show_default=False,
+    ),
+]
+Load = Annotated[
+    Path | None,
+    typer.Option(
+        "--load",
+        metavar="FILE",
+        help="The need over time: CSV of time and value (VMs, or requests/s with --per-vm).",
+        show_default=False,
+    ),
+]
+PerVm = Annotated[
+    float | None, typer.Option("--per-vm", metavar="N", help="Requests/s one VM serves.", show_default=False)
+]
+TimeZone = Annotated[
+    str | None,
+    typer.Option(
+        "--time-zone", metavar="ZONE", help="IANA time zone of the load, such as Europe/Berlin.", show_default=False
+    ),
+]
+Slo = Annotated[
+    str | None,
+    typer.Option(
+        "--slo",
+        metavar="TEXT",
+        help="The objective: 'healthy >= 80%', 'duration <= 2h', 'breach <= 5%', joined by 'and'.",
+        show_default=False,
+    ),
+]
+Ready = Annotated[
+    str | None,
+    typer.Option(
+        "--ready",
+        metavar="TIME",
+        help="Time until your application serves after its VM is up: '60s', or '45s/90s' (median/p95).",
+        show_default=False,
+    ),
+]
+
+
+def setup_from(
+    scenario: str | None,
+    model: Path | None,
+    instances: Path | None,
+    target: str | None,
+    load: Path | None,
+    per_vm: float | None,
+    time_zone: str | None,
+    slo: str | None,
+    ready: str | None,
+) -> Setup:
+    """The scenario that a command line names, or describes by files. Raises InputError where it does neither or both."""
+    from planner.errors import InputError  # noqa: PLC0415  # heavy imports wait until a command runs
+    from scenarios import build, files  # noqa: PLC0415
+
+    given = {
+        "--model": model,
+        "--instances": instances,
+        "--target": target,
+        "--load": load,
+        "--per-vm": per_vm,
+        "--time-zone": time_zone,
+        "--slo": slo,
+        "--ready": ready,
+    }
+    used = [name for name, value in given.items() if value is not None]
+    if scenario is not None:
+        path = files.find_scenario(scenario)
+        if not files.is_snapshot(path):
+            if used:
+                raise InputError(
+                    "a scenario says this itself", ", ".join(used), scenario, "either a scenario, or files and options"
+                )
+            return build.read(path)
+        if model is not None:
+            raise InputError("the model is given twice", "--model", f"{scenario} and {model}", "one of them")
+        model = path
+    elif model is None:
+        raise InputError(
+            "nothing to work on",
+            "",
+            "neither a scenario nor --model",
+            "a scenario file, a bundled scenario, or --model",
+            "`vmss-sim scenarios` lists the bundled ones",
+        )
+    from scenarios.init import Options, draft  # noqa: PLC0415
+
+    options = Options(
+        model=model,
+        instances=instances,
+        target=target,
+        load=load,
+        per_vm=per_vm,
+        time_zone=time_zone,
+        slo=slo,
+        ready=ready,
+    )
+    made = draft(options, Path.cwd())
+    return build.setup(made.scenario, Path.cwd(), str(model))

@@ -1,0 +1,53 @@
+"""Where output goes: results to stdout, progress and asides to stderr. Colours and width as the terminal says."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+Progress = Callable[[int, int], None]
+
+
+def out() -> Console:
+    """Results. Without a terminal 120 columns, so that a log keeps its shape."""
+    console = Console(highlight=False, soft_wrap=False)
+    return console if console.is_terminal else Console(highlight=False, width=120)
+
+
+def err() -> Console:
+    """Progress and asides."""
+    return Console(stderr=True, highlight=False)
+
+
+def table(*columns: str, title: str | None = None) -> Table:
+    """A plain table; the first column is text, the others are numbers where they look like it."""
+    made = Table(title=title, box=box.SIMPLE_HEAD, title_justify="left", pad_edge=False)
+    for column in columns:
+        made.add_column(column)
+    return made
+
+
+@contextmanager
+def progress(says: str) -> Iterator[Progress]:
+    """A progress bar on stderr; silent where stderr is not a terminal."""
+    console = err()
+    if not console.is_terminal:
+        yield lambda _done, _total: None
+        return
+    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn  # noqa: PLC0415
+    from rich.progress import Progress as Bar  # noqa: PLC0415  # only where there is somebody to look at it
+
+    with Bar(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+        console=console,
+        transient=True,
+    ) as bar:
+        task = bar.add_task(says, total=None)
+        yield lambda done, total: bar.update(task, completed=done, total=total)

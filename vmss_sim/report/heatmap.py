@@ -1,0 +1,72 @@
+"""The terminal heatmap: one row per update domain, one cell per VM, colour by state.
+
+The successor of Vmsseditor's heatmap shows what that one did not: which VM is on the new image, and which one serves.
+A row wraps where the terminal is too narrow; sets in zones have one row per zone and update domain.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from rich.console import Console
+from rich.text import Text
+
+from planner.change import Target, at_target
+from planner.model import HealthSource, Instance, Provisioning, ScaleSet, Service, placement_key, service
+
+STATES: dict[str, tuple[str, str]] = {
+    "old, serving": ("□", "blue"),
+    "in operation": ("▲", "yellow"),
+    "new, not serving yet": ("○", "cyan"),
+    "new, serving": ("■", "green"),
+    "out of service": ("✗", "bold red"),
+    "protected": ("▣", "bright_black"),
+}
+
+
+def state(instance: Instance, target: Target, source: HealthSource) -> str:
+    """Which of the states above an instance is in."""
+    if instance.provisioning in (Provisioning.UPDATING, Provisioning.CREATING, Provisioning.DELETING):
+        return "in operation"
+    serves = service(instance, source) is Service.IN
+    new = at_target(instance, target) is True
+    if not serves:
+        failed = instance.provisioning is Provisioning.FAILED
+        return "new, not serving yet" if new and not failed else "out of service"
+    if instance.protected and not new:
+        return "protected"
+    return "new, serving" if new else "old, serving"
+
+
+def _row_of(instance: Instance) -> str:
+    zone = f"zone {instance.zone} " if instance.zone else ""
+    return zone + (f"UD {instance.update_domain}" if instance.update_domain is not None else "no UD")
+
+
+def heatmap(console: Console, scale_set: ScaleSet, target: Target, title: str) -> None:
+    """Print one heatmap."""
+    source = scale_set.model.health_source
+    rows: dict[str, list[str]] = {}
+    for instance in sorted(scale_set.instances.values(), key=placement_key):
+        rows.setdefault(_row_of(instance), []).append(state(instance, target, source))
+    label = max((len(name) for name in rows), default=0)
+    room = max(10, (console.width - label - 10) // 2)
+    console.print(Text(title, style="bold"))
+    for name, cells in rows.items():
+        serving = sum(cell in ("old, serving", "new, serving", "protected") for cell in cells)
+        for start in range(0, len(cells), room):
+            line = Text(f"{name if start == 0 else '':>{label}}  ")
+            for cell in cells[start : start + room]:
+                line.append(STATES[cell][0] + " ", style=STATES[cell][1])
+            if start + room >= len(cells):
+                line.append(f" {serving}/{len(cells)}", style="dim")
+            console.print(line)
+
+
+def legend(console: Console, used: Iterable[str] = STATES) -> None:
+    """Print what the cells mean."""
+    line = Text()
+    for name in used:
+        line.append(STATES[name][0], style=STATES[name][1])
+        line.append(f" {name}   ", style="dim")
+    console.print(line)
