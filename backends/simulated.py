@@ -174,8 +174,8 @@ class SimulatedBackend:
             ready = world.shown_serving_from(wait.awaiting) if wait.awaiting else NEVER
             if ready <= world.now:
                 ready = NEVER  # that was to be seen already; what else is awaited shows itself otherwise
-            goal = min(until, ready)
-            if goal == NEVER and world.env.peek() == float("inf"):
+            goal = min(until, ready, self._next_shown(wait) if wait.watch else NEVER)
+            if goal == NEVER and (world.env.peek() == float("inf") or not (wait.watch or self._in_flight())):
                 return False
             world.run(goal)
             if not world.woken or self._concerns(wait):
@@ -187,6 +187,16 @@ class SimulatedBackend:
             while world.now < tick:
                 world.run(tick, stop_on_wake=False)
         return True
+
+    def _next_shown(self, wait: Wait) -> int:
+        """When the next VM that nobody awaits will be shown to serve."""
+        world = self.world
+        times = (world.shown_serving_from((name,)) for name in world.moving if name not in wait.awaiting)
+        return min((when for when in times if when > world.now), default=NEVER)
+
+    def _in_flight(self) -> bool:
+        """Will one of our operations end?"""
+        return any(self.world.operations[name].ends_at != NEVER for name in self._names)
 
     def _concerns(self, wait: Wait) -> bool:
         """Is what woke the world something this step waits for?"""

@@ -190,7 +190,8 @@ def resolve(change: Change, scale_set: ScaleSet, action: Action | None = None) -
                 action=chosen,
                 patch={change.path: change.value},
                 reverse={change.path: model.settings[change.path]},
-                target=Target(latest_model=True),
+                # latestModelApplied is set by an upgrade only; after a restart or reimage its own result decides
+                target=Target(latest_model=Action.UPGRADE in STAGES[chosen]),
                 model_image=model.image,
                 back_image=model.image,
                 loses=_loses(chosen, image=False),

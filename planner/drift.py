@@ -6,9 +6,9 @@ rollout goes on without or with the instance, by a named rule. `note`: it is wri
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from enum import Enum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
@@ -54,9 +54,16 @@ class Difference(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def model_differences(
-    plan: Plan, model: Model, *, modes: frozenset[UpgradeMode], images: tuple[ImageReference | None, ...]
+    plan: Plan,
+    model: Model,
+    *,
+    modes: frozenset[UpgradeMode],
+    images: tuple[ImageReference | None, ...],
+    says: Mapping[str, Any],
 ) -> list[Difference]:
-    """Differences of the set itself: identity, mode (expected one of `modes`), image (expected one of `images`)."""
+    """Differences of the set itself: identity, mode (expected one of `modes`), image (expected one of `images`), watched
+    settings (expected what `says` has for the path, else their old value or one of the plan's).
+    """
     saw = plan.scale_set
     found: list[Difference] = []
 
@@ -75,7 +82,7 @@ def model_differences(
         add("model", "imageReference", model.image, " or ".join(str(image) for image in images))
     patch, back = plan.resolved.patch, plan.resolved.reverse
     for path, value in saw.settings.items():
-        allowed = [value] + [side[path] for side in (patch, back) if path in side]
+        allowed = [says[path]] if path in says else [value] + [side[path] for side in (patch, back) if path in side]
         if path in model.settings and model.settings[path] not in allowed:
             add("model", path, model.settings[path], " or ".join(str(one) for one in allowed))
     return found

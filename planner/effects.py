@@ -11,9 +11,9 @@ from __future__ import annotations
 import msgspec
 
 from planner.amount import batch_size
-from planner.change import Target, at_target
+from planner.change import IMAGE, URI, Target, at_target
 from planner.commands import TABLE, Command, Kind
-from planner.model import RollingPolicy, ScaleSet, UpgradeMode
+from planner.model import Model, RollingPolicy, ScaleSet, UpgradeMode, runs
 
 
 class Touched(msgspec.Struct, frozen=True, kw_only=True):
@@ -36,10 +36,11 @@ def touched(command: Command, scale_set: ScaleSet, target: Target) -> Touched:
         mode = scale_set.model.mode
         if mode is UpgradeMode.MANUAL:
             return NOTHING
+        same = _says(scale_set.model, command, target)
         stale = tuple(
             name
             for name, one in scale_set.instances.items()
-            if not one.protected and at_target(one, target) is not True
+            if not one.protected and not (same and one.latest_model is not False and at_target(one, target))
         )
         if mode is UpgradeMode.AUTOMATIC:
             return Touched(ids=stale, at_once=len(stale))
@@ -54,3 +55,14 @@ def touched(command: Command, scale_set: ScaleSet, target: Target) -> Touched:
         fewer = len(scale_set.instances) - command.capacity
         return Touched(ids=tuple(scale_set.instances), at_once=fewer)  # the platform chooses which
     return NOTHING
+
+
+def _says(model: Model, command: Command, target: Target) -> bool:
+    """Does the model say already what the command wants? Only then can an instance be at the new model (rule 2)."""
+    for path, value in command.patch.items():
+        if path == URI or path.startswith(IMAGE):
+            if target.image is None or model.image is None or not runs(model.image, target.image):
+                return False
+        elif path not in model.settings or model.settings[path] != value:
+            return False
+    return True

@@ -24,6 +24,9 @@ from planner.plan import MovedBy, Plan
 from planner.rollout import Rollout, State
 
 
+BUSY = (Provisioning.UPDATING, Provisioning.CREATING, Provisioning.DELETING)
+
+
 class Sent(NamedTuple):
     """A command in flight: nobody has said how it ended."""
 
@@ -80,7 +83,7 @@ class Context:
         """The one pass over the snapshot: how many serve and are neither in flight nor touched; how many of those touched serve."""
         if not self.disrupts:
             return 0, 0
-        down = {name for sent in self.in_flight.values() for name in sent.command.ids}
+        down = {name for sent in self.in_flight.values() for name in sent.command.ids if self._may_go_down(sent, name)}
         mine = set(self.effect.ids)
         serving = in_service(self.scale_set, self.plan.scale_set.health_source)
         taken = sum(name in mine for name in serving)
@@ -93,6 +96,16 @@ class Context:
             spared = max(0, taken - self.effect.at_once)
             left, taken = left + spared, taken - spared
         return left, taken
+
+
+    def _may_go_down(self, sent: Sent, name: str) -> bool:
+        """Is an instance in flight to be counted as down, whatever it shows? Past the time an operation may take, only
+        where it still shows one: else what it shows is how the operation ended.
+        """
+        if self.now_ms - sent.sent_ms < self.plan.deadlines.operation_ms:
+            return True
+        instance = self.scale_set.instances.get(name)
+        return instance is not None and instance.provisioning in BUSY
 
 
 class Invariant(NamedTuple):
@@ -204,11 +217,10 @@ def _not_current(context: Context) -> list[str]:
 
 
 def _not_busy(context: Context) -> list[str]:
-    busy = (Provisioning.UPDATING, Provisioning.CREATING, Provisioning.DELETING)
     return [
         f"another operation on instance {name} is running ({one.provisioning.value})"
         for name in context.command.ids
-        if (one := context.scale_set.instances.get(name)) is not None and one.provisioning in busy
+        if (one := context.scale_set.instances.get(name)) is not None and one.provisioning in BUSY
     ]
 
 
@@ -263,10 +275,6 @@ def _bounded(context: Context) -> list[str]:
 
 def _moving_phase(context: Context) -> list[str]:
     if TABLE[context.command.kind].touches != "ids" or context.state.phase in (Phase.ROLLING, Phase.ROLLING_BACK):
-        return []
-    # A command whose outcome is unknown may be sent again while an operator is being asked.
-    ticket = context.state.ticket
-    if ticket is not None and ticket.resends and ticket.command.id == context.command.id:
         return []
     return [f"{context.command.kind.value} in phase {context.state.phase.value}"]
 

@@ -23,7 +23,7 @@ from typing import Any
 
 import msgspec
 
-from planner.amount import Threshold, maximum, minimum
+from planner.amount import Threshold, amount, maximum, minimum
 from planner.change import (
     Action,
     Change,
@@ -279,13 +279,14 @@ def parameters_of(strategy: Strategy, given: Mapping[str, Any]) -> Parameters:
             repr(made.on_failure),
             ", ".join(choice.value for choice in OnFailure),
         )
-    _no_zero_batch(strategy, made)
+    _check_sizes(strategy, made)
     return made
 
 
-def _no_zero_batch(strategy: Strategy, made: Parameters) -> None:
-    for name in ("size", "cap", "start"):
-        if str(getattr(made, name, 1)).replace(" ", "").rstrip("%") in ("0", "0.0"):
+def _check_sizes(strategy: Strategy, made: Parameters) -> None:
+    for name in ("size", "cap", "start", "canary"):
+        text = amount(getattr(made, name, 1), f"{strategy.name}.{name}")
+        if name != "canary" and not text.startswith("n-") and not float(text.rstrip("%")):
             raise InputError(
                 "a batch of none would never finish", f"{strategy.name}.{name}", repr(getattr(made, name)), "1 or more"
             )
@@ -333,7 +334,7 @@ def build(request: Request) -> Plan:
         resolved=resolved,
         strategy=strategy.name,
         strategy_version=strategy.version,
-        parameters=msgspec.to_builtins(parameters),
+        parameters=msgspec.json.decode(msgspec.json.encode(parameters)),  # lists, as a plan file gives them back
         moved_by=MovedBy.PLATFORM if platform else MovedBy.PLANNER,
         floor=floor,
         floor_min=request.floor_min if request.floor_min is not None else min(1, floor.absolute),
@@ -378,9 +379,11 @@ def _skip_rule(scale_set: ScaleSet, name: str, resolved: Resolved) -> str:
         return "deleting"
     target = resolved.target
     if resolved.patch and target.image is not None:
-        # The model does not say the target yet, so only the booted image can be judged.
+        # While the model does not say the target, an instance ahead of it shows the image, but not the latest model.
         same_model = scale_set.model.image is not None and runs(scale_set.model.image, target.image)
-        current = runs(instance.image, target.image) and (not same_model or at_target(instance, target))
+        current = runs(instance.image, target.image) and (
+            at_target(instance, target) if same_model else not target.latest_model
+        )
     elif resolved.patch:
         current = all(
             scale_set.model.settings.get(path) == value for path, value in resolved.patch.items()

@@ -8,7 +8,8 @@ Rules this module decides:
 3. A batch is decided when each of its instances is current, given up, skipped, protected or gone; then its gates are
    judged, then the pause, then the next batch.
 4. A failed instance climbs the plan's ladder; more than `max_failed` given up (strict >) ends the rollout as the plan says.
-5. An unknown outcome is looked at after `settle_ms`: adopt what the snapshot shows, or resend; without evidence, ask.
+5. An unknown outcome is looked at after `settle_ms`: adopt what the snapshot shows; where it shows no effect, decide
+   anew what to send (as after a refusal); without evidence, ask.
 6. A new or reverted stale instance is appended, left or stops the rollout, by the plan's `new_instances`.
 7. Every wait has a deadline. Every decision is a note with the rule's name.
 
@@ -19,6 +20,7 @@ Rules this module decides:
 from __future__ import annotations
 
 from enum import Enum
+from typing import Any
 
 import msgspec
 
@@ -41,7 +43,6 @@ class Ticket(_Value, frozen=True, kw_only=True):
     command: Command
     sent_ms: int
     unknown_ms: int | None = None
-    resends: int = 0
     disks: dict[str, str | None] = {}
 
 
@@ -192,7 +193,7 @@ class Rollout:
         if isinstance(resolved.change, GuestPatch):
             return Target(run_command=f"{resolved.target.run_command}-undo")
         if isinstance(resolved.change, PropertyChange):
-            return Target(latest_model=True)
+            return resolved.target
         back = resolved.back_image
         if resolved.patch and back is not None and (image is None or runs(image, back) is not False):
             return Target(image=back, latest_model=resolved.action is not Action.REIMAGE)
@@ -208,13 +209,26 @@ class Rollout:
 
     def modes(self, state: State) -> frozenset[UpgradeMode]:
         """The upgrade modes that may be seen in this state."""
-        if state.phase in (Phase.ROLLING, Phase.ROLLING_BACK):
+        if _moving(state) is not None:
             return frozenset({self.plan.work_mode})
         return frozenset({self.plan.work_mode, self.plan.scale_set.mode})
 
     def images(self, state: State) -> tuple[ImageReference | None, ...]:
         """The model images that may be seen in this state."""
-        resolved = self.plan.resolved
-        if state.phase is Phase.ROLLING:
+        resolved, moving = self.plan.resolved, _moving(state)
+        if moving is Phase.ROLLING or (moving is not None and not resolved.reverse):
             return (resolved.model_image,)
+        if moving is not None:
+            return (resolved.back_image,)
         return (self.plan.scale_set.image, resolved.model_image, resolved.back_image)
+
+    def says(self, state: State) -> dict[str, Any]:
+        """The model paths whose value is settled in this state."""
+        resolved, moving = self.plan.resolved, _moving(state)
+        return {} if moving is None else resolved.patch if moving is Phase.ROLLING else resolved.reverse
+
+
+def _moving(state: State) -> Phase | None:
+    """The phase in which instances move, also while it is paused; None in all others."""
+    phase = state.paused_from if state.phase is Phase.PAUSED else state.phase
+    return phase if phase in (Phase.ROLLING, Phase.ROLLING_BACK) else None

@@ -2,14 +2,21 @@
 
 Rules this module decides:
 
-1. A snapshot's facts win; keys of `[scale_set]` fill in what it does not say, and may not contradict it.
+1. A snapshot's facts are the set; beside it `os` may fill in what it does not say, and `upgrade_mode`, `rolling` and
+   `health` may ask "what if it were so", which is listed. Any other key beside a snapshot is refused, never ignored.
 2. What was not said is assumed, and every assumption is listed with its origin: yours, measured, documented, guessed.
 3. An instance whose power is not known is taken to serve: offline only, and listed. A plan for Azure never assumes so.
 4. Required capacity: `[load]`, else `objective.min_healthy`, else 80 % (Azure's own default tolerates 20 % unhealthy).
+5. What is wrong in a strategy's parameters is wrong in the file, and said here; what merely does not fit this set is found
+   when the plan is made, and refuses that strategy only.
 """
 
 from __future__ import annotations
 
+import difflib
+import math
+import reprlib
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -28,6 +35,7 @@ from planner.change import (
     ImageUriChange,
     PropertyChange,
     Refresh,
+    resolve,
 )
 from planner.errors import InputError
 from planner.metrics import StepFunction, constant
@@ -45,12 +53,15 @@ from planner.model import (
     RollingPolicy,
     ScaleSet,
     UpgradeMode,
+    id_key,
     scale_set,
 )
+from planner.plan import parameters_of
 from planner.strategies import STRATEGIES, Strategy, find
 from scenarios import load_curve
-from scenarios.files import load, read_snapshot
-from scenarios.schema import ChangeTable, FailuresTable, ScaleSetTable, Scenario
+from scenarios.expect import claims
+from scenarios.files import convert, load, read_snapshot
+from scenarios.schema import ChangeTable, FailuresTable, RollingTable, ScaleSetTable, Scenario
 from scenarios.timing import parse_duration_ms, parse_timing
 from vmss_sim.world.config import Failures, Image, Machine, Timings, WorldConfig
 from vmss_sim.world.draws import Draws
@@ -61,6 +72,10 @@ from vmss_sim.world.timings import Constant, Timing
 DEFAULT_IMAGE = "Canonical:0001-com-ubuntu-server-jammy:22_04-lts:22.04.202604160"
 UPGRADE_FAILURE = 0.005
 SPAN_MS = 3 * 86_400_000
+RETRIES = 100
+DEPTH = 50
+TODAY = "today"
+UTC = "UTC"
 
 
 class Assumption(msgspec.Struct, frozen=True, kw_only=True):
@@ -135,26 +150,39 @@ def setup(scenario: Scenario, folder: Path, where: str) -> Setup:
     observed, fleet = fleet, _assume_serving(fleet, assumed)
     total = len(fleet.instances)
     if total == 0:
-        raise InputError("the scale set has no instances", where, "0", "at least 1")
+        supply = next((gap.supply for gap in gaps if gap.code == "no-instances"), "")
+        raise InputError(
+            "the scale set has no instances",
+            f"{where}: scale_set",
+            "0",
+            "at least 1",
+            f"give the list that `{supply}` prints" if supply else "",
+        )
+    if fleet.model.service_fabric:
+        raise InputError(
+            "a Service Fabric cluster upgrades through Service Fabric, not by scale-set operations",
+            f"{where}: scale_set",
+            "the Service Fabric extension",
+            "a set without it",
+        )
     os = fleet.model.os.value
     operations, ready = _timings(scenario, os, where, assumed)
     failures = _failures(scenario.failures, where, assumed)
     objective = scenario.objective
-    horizon_ms = parse_duration_ms(objective.horizon, f"{where}: objective.horizon")
-    if horizon_ms <= 0:
-        raise InputError("the horizon is a span", f"{where}: objective.horizon", str(objective.horizon), "more than 0")
-    if not 0 <= objective.max_breach <= 1:
-        raise InputError("not a probability", f"{where}: objective.max_breach", str(objective.max_breach), "0 to 1")
+    horizon_ms = _span_ms(objective.horizon, f"{where}: objective.horizon")
+    _probability(objective.max_breach, f"{where}: objective.max_breach")
     min_healthy = (
-        None if objective.min_healthy is None else amount(objective.min_healthy, f"{where}: objective.min_healthy")
+        None if objective.min_healthy is None else _amount(objective.min_healthy, f"{where}: objective.min_healthy")
     )
     if min_healthy is not None and at_least(min_healthy, total) > total:
         raise InputError(
             "more than there are", f"{where}: objective.min_healthy", f"{min_healthy} of {total}", f"at most {total}"
         )
     required, required_given = _required(scenario, folder, where, total, min_healthy, horizon_ms, assumed)
-    change = _change(scenario.change, f"{where}: change")
-    choices, left_out = _choices(scenario, fleet, where, operations, ready)
+    change, action = _change(scenario.change, fleet, where)
+    choices, left_out = _choices(scenario, fleet, gaps, where, operations, ready)
+    if scenario.expect is not None:
+        claims(scenario.expect, f"{where}: expect")
     poll_ms = parse_duration_ms(scenario.timing.poll, f"{where}: timing.poll")
     _tell(
         assumed,
@@ -177,7 +205,7 @@ def setup(scenario: Scenario, folder: Path, where: str) -> Setup:
         scale_set=fleet,
         observed=observed,
         change=change,
-        action=_action(scenario.change.action, f"{where}: change.action"),
+        action=action,
         world=_world(fleet, operations, ready, probe_ms, failures),
         poll_ms=poll_ms,
         required=required,
@@ -185,7 +213,7 @@ def setup(scenario: Scenario, folder: Path, where: str) -> Setup:
         min_healthy=min_healthy,
         max_duration_ms=None
         if objective.max_duration is None
-        else parse_duration_ms(objective.max_duration, f"{where}: objective.max_duration"),
+        else _span_ms(objective.max_duration, f"{where}: objective.max_duration"),
         max_breach=objective.max_breach,
         horizon_ms=horizon_ms,
         choices=choices,
@@ -195,6 +223,28 @@ def setup(scenario: Scenario, folder: Path, where: str) -> Setup:
         ready_is_default=scenario.timing.ready is None,
         ready_p95_s=ready.ppf_ms_scalar(0.95) / 1000,
     )
+
+
+def _time(span_ms: float) -> str:
+    """A duration for people, in the unit that suits it."""
+    for unit, size in (("d", 86_400_000), ("h", 3_600_000), ("min", 60_000)):
+        if span_ms >= 2 * size:
+            return f"{span_ms / size:.3g} {unit}"
+    return f"{span_ms / 1000:.3g} s"
+
+
+def _amount(value: Any, where: str) -> str:
+    if isinstance(value, str) and len(value) > 40:
+        raise InputError("not an amount of instances", where, reprlib.repr(value), 'a count (8), "80%" or "n-2"')
+    return amount(value, where)
+
+
+def _span_ms(value: Any, where: str) -> int:
+    """A duration that is not 0."""
+    span_ms = parse_duration_ms(value, where)
+    if span_ms == 0:
+        raise InputError("a span of time", where, repr(value), "more than 0")
+    return span_ms
 
 
 def _tell(assumed: list[Assumption], name: str, value: str, origin: str, key: str, scale: str = "") -> None:
@@ -238,25 +288,59 @@ def _fleet(
     return _completed(fleet, table, where, assumed), reading.gaps
 
 
+SAID_BY_SNAPSHOT = (
+    "update_domains",
+    "fault_domains",
+    "zones",
+    "image",
+    "unhealthy",
+    "protected",
+    "repairs",
+    "flexible",
+)
+
+
 def _completed(fleet: ScaleSet, table: ScaleSetTable, where: str, assumed: list[Assumption]) -> ScaleSet:
-    """Rule 1: keys fill in what a snapshot does not say."""
-    for name in ("update_domains", "fault_domains", "zones", "image", "unhealthy", "protected"):
-        if getattr(table, name):
+    """Rule 1."""
+    at = f"{where}: scale_set"
+    defaults = ScaleSetTable()
+    for name in ("name", *SAID_BY_SNAPSHOT):
+        if getattr(table, name) != getattr(defaults, name):
             raise InputError(
-                "a snapshot says this itself",
-                f"{where}: scale_set.{name}",
-                str(getattr(table, name)),
-                "nothing, beside `from`",
+                "the files of `from` say this themselves", f"{at}.{name}", repr(getattr(table, name)), "no such key"
             )
     model = fleet.model
-    os = _enum(OperatingSystem, table.os, model.os, f"{where}: scale_set.os")
+    os = _enum(OperatingSystem, table.os, model.os, f"{at}.os")
+    if os is not model.os and model.os is not OperatingSystem.UNKNOWN:
+        raise InputError("the files of `from` say otherwise", f"{at}.os", repr(table.os), model.os.value)
     if os is OperatingSystem.UNKNOWN:
         os = OperatingSystem.LINUX
         _tell(assumed, "operating system", "linux", "guessed", "scale_set.os")
-    mode = _enum(UpgradeMode, table.upgrade_mode, model.mode, f"{where}: scale_set.upgrade_mode")
-    source = _enum(HealthSource, table.health, model.health_source, f"{where}: scale_set.health")
+    mode = _enum(UpgradeMode, table.upgrade_mode, model.mode, f"{at}.upgrade_mode")
+    source = _enum(HealthSource, table.health, model.health_source, f"{at}.health")
+    rolling = model.rolling if table.rolling is None else _policy(table.rolling, f"{at}.rolling")
+    for name, asked, said in (("upgrade_mode", mode, model.mode), ("health", source, model.health_source)):
+        if asked is not said:
+            _tell(assumed, name.replace("_", " "), f"{asked.value}, not {said.value}", "yours", f"scale_set.{name}")
+    if table.rolling is not None:
+        _tell(assumed, "rolling policy", "yours, not the snapshot's", "yours", "scale_set.rolling")
     return ScaleSet(
-        model=msgspec.structs.replace(model, os=os, mode=mode, health_source=source), instances=fleet.instances
+        model=msgspec.structs.replace(model, os=os, mode=mode, health_source=source, rolling=rolling),
+        instances=fleet.instances,
+    )
+
+
+def _policy(table: RollingTable, where: str) -> RollingPolicy:
+    """Azure's rolling policy, in the ranges that Azure allows (azure-rest-api-specs, RollingUpgradePolicy)."""
+    for name, least in (("max_batch", 5), ("max_unhealthy", 5), ("max_unhealthy_upgraded", 0)):
+        _count(getattr(table, name), 0, f"{where}.{name}", least, 100)
+    return RollingPolicy(
+        max_batch_percent=table.max_batch,
+        max_unhealthy_percent=table.max_unhealthy,
+        max_unhealthy_upgraded_percent=table.max_unhealthy_upgraded,
+        pause_between_batches_ms=parse_duration_ms(table.pause, f"{where}.pause"),
+        cross_zone=table.cross_zone,
+        prioritize_unhealthy=table.prioritize_unhealthy,
     )
 
 
@@ -279,7 +363,7 @@ def _image_reference(text: str, where: str) -> ImageReference:
 def _count(value: int | None, default: int, where: str, least: int = 0, most: int = 1000) -> int:
     chosen = default if value is None else value
     if not least <= chosen <= most:
-        raise InputError("out of range", where, str(chosen), f"{least} to {most}")
+        raise InputError("out of range", where, reprlib.repr(chosen), f"{least} to {most}")
     return chosen
 
 
@@ -303,17 +387,7 @@ def _invented(table: ScaleSetTable, where: str, watch: Sequence[str], assumed: l
     image = _image_reference(table.image or DEFAULT_IMAGE, f"{at}.image")
     health = _enum(HealthSource, table.health, HealthSource.EXTENSION, f"{at}.health")
     os = _enum(OperatingSystem, table.os, OperatingSystem.LINUX, f"{at}.os")
-    rolling = table.rolling
-    policy = None
-    if rolling is not None:
-        policy = RollingPolicy(
-            max_batch_percent=rolling.max_batch,
-            max_unhealthy_percent=rolling.max_unhealthy,
-            max_unhealthy_upgraded_percent=rolling.max_unhealthy_upgraded,
-            pause_between_batches_ms=parse_duration_ms(rolling.pause, f"{at}.rolling.pause"),
-            cross_zone=rolling.cross_zone,
-            prioritize_unhealthy=rolling.prioritize_unhealthy,
-        )
+    policy = None if table.rolling is None else _policy(table.rolling, f"{at}.rolling")
     ids = [str(index) for index in range(total)]
     sick = _members(table.unhealthy, ids, f"{at}.unhealthy")
     protected = _members(table.protected, ids, f"{at}.protected")
@@ -378,14 +452,16 @@ def _instance(
 def _members(given: int | list[str], ids: list[str], where: str) -> frozenset[str]:
     """So many, spread evenly, or the ones named."""
     if isinstance(given, list):
-        unknown = [name for name in given if name not in ids]
+        known = set(ids)
+        unknown = [name for name in given if name not in known]
         if unknown:
-            raise InputError("no such instance", where, ", ".join(unknown), f"0 to {len(ids) - 1}")
-        if len(set(given)) != len(given):
-            raise InputError("an instance is named twice", where, ", ".join(given), "each once")
+            raise InputError("no such instance", where, reprlib.repr(unknown), f"'0' to '{len(ids) - 1}'")
+        twice = [name for name, times in Counter(given).items() if times > 1]
+        if twice:
+            raise InputError("an instance is named twice", where, reprlib.repr(twice), "each once")
         return frozenset(given)
     if not 0 <= given <= len(ids):
-        raise InputError("out of range", where, str(given), f"0 to {len(ids)}")
+        raise InputError("out of range", where, reprlib.repr(given), f"0 to {len(ids)}")
     return frozenset(ids[index * len(ids) // given] for index in range(given)) if given else frozenset()
 
 
@@ -419,7 +495,17 @@ def _assume_serving(fleet: ScaleSet, assumed: list[Assumption]) -> ScaleSet:
 # -- the change -------------------------------------------------------------------------------------------------------
 
 
-def _change(table: ChangeTable, where: str) -> Change:
+def _change(table: ChangeTable, fleet: ScaleSet, where: str) -> tuple[Change, Action | None]:
+    """The change, worked out once against the set: one that cannot be done refuses the scenario, not each strategy."""
+    change, action = _change_of(table, f"{where}: change"), _action(table.action, f"{where}: change.action")
+    try:
+        resolve(change, fleet, action)
+    except InputError as error:
+        raise InputError(error.what, f"{where}: {error.where}", error.found, error.expected, error.fix) from error
+    return change, action
+
+
+def _change_of(table: ChangeTable, where: str) -> Change:
     image = {
         name: getattr(table, name)
         for name in ("version", "sku", "offer", "publisher")
@@ -434,6 +520,9 @@ def _change(table: ChangeTable, where: str) -> Change:
         "refresh": table.refresh,
         "current_model": table.current_model,
     }
+    for name in ("version", "sku", "offer", "publisher", "id", "uri", "refresh"):
+        if getattr(table, name) == "":
+            raise InputError("nothing is named", f"{where}.{name}", "''", f"a {name}, or no such key")
     given = [name for name, value in kinds.items() if value]
     if len(given) != 1:
         raise InputError(
@@ -452,10 +541,30 @@ def _change(table: ChangeTable, where: str) -> Change:
         if len(table.set_) != 1:
             raise InputError("one property at a time", f"{where}.set", ", ".join(table.set_), "one path")
         ((path, value),) = table.set_.items()
+        _check_json(value, f"{where}.set")
         return PropertyChange(path=path, value=value)
     if table.guest:
         return GuestPatch(script=table.guest.script, undo=table.guest.undo)
     return Refresh(exact_version=table.refresh) if table.refresh else CurrentModel()
+
+
+def _check_json(value: Any, where: str) -> None:
+    """A property's value is JSON of usual depth."""
+    level, depth = [value], 0
+    while level:
+        depth += 1
+        for one in level:
+            finite = not isinstance(one, float) or math.isfinite(one)
+            if depth > DEPTH or not finite or not isinstance(one, str | int | float | list | dict | None):
+                raise InputError(
+                    "not a value of a model property", where, reprlib.repr(one), f"JSON, at most {DEPTH} levels deep"
+                )
+        level = [
+            item
+            for one in level
+            if isinstance(one, list | dict)
+            for item in (one.values() if isinstance(one, dict) else one)
+        ]
 
 
 def _action(text: str | None, where: str) -> Action | None:
@@ -478,9 +587,9 @@ def _timings(scenario: Scenario, os: str, where: str, assumed: list[Assumption])
         row = RECORDED[name].get(os)  # type: ignore[call-overload]
         if field in ("upgrade", "update_model") or given != "recorded":
             origin = row.origin if given == "recorded" and row else "yours"
-            value = f"mean {operations[name].mean_s():.0f} s" + (
-                f" ({row.note}, n={row.n})" if given == "recorded" and row else ""
-            )
+            mean = operations[name].mean_s()
+            value = f"mean {mean:.0f} s" if mean >= 10 else f"mean {mean:.1f} s"
+            value += f" ({row.note}, n={row.n})" if given == "recorded" and row else ""
             _tell(
                 assumed,
                 f"{name} of one VM" if field != "update_model" else "model update",
@@ -517,7 +626,7 @@ def _timings(scenario: Scenario, os: str, where: str, assumed: list[Assumption])
 
 def _probability(value: float, where: str) -> float:
     if not 0 <= value <= 1:
-        raise InputError("not a probability", where, str(value), "0 to 1")
+        raise InputError("not a probability", where, f"{value:g}", "0 to 1")
     return value
 
 
@@ -540,14 +649,23 @@ def _failures(table: FailuresTable, where: str, assumed: list[Assumption]) -> Fa
     ):
         if value not in known:
             raise InputError("unknown choice", f"{at}.{name}", repr(value), " or ".join(known))
-    if table.retries < 0:
-        raise InputError("cannot be negative", f"{at}.retries", str(table.retries), "0 or more")
-    mttf = None if table.mttf is None else parse_duration_ms(table.mttf, f"{at}.mttf")
-    if mttf == 0:
-        raise InputError("a mean time to failure is a span", f"{at}.mttf", "0", "more than 0")
+    _count(table.retries, 0, f"{at}.retries", 0, RETRIES)
+    mttf = None if table.mttf is None else _span_ms(table.mttf, f"{at}.mttf")
     if mttf is None:
         _tell(assumed, "background failures", "none", "guessed", "failures.mttf")
+    else:
+        _tell(assumed, "background failures", f"one serving VM in {_time(mttf)} on average", "yours", "failures.mttf")
     bad = table.bad_image
+    if bad is not None:
+        shows = parse_duration_ms(bad.after, f"{at}.bad_image.after")
+        _tell(
+            assumed,
+            "the image is bad",
+            f"for {_probability(bad.share, f'{at}.bad_image.share'):.0%} of the instances, "
+            + (f"which shows {_time(shows)} after they serve" if shows else "which never become healthy"),
+            "yours",
+            "failures.bad_image",
+        )
     return Failures(
         upgrade=upgrade,
         becomes=table.becomes,
@@ -574,11 +692,27 @@ def _required(
     at = f"{where}: load"
     if table.required is not None and table.curve is not None:
         raise InputError("the need is given once", at, "required and curve", "one of them")
-    if table.curve is not None:
-        local = load_curve.zone(table.time_zone, f"{at}.time_zone")
-        start = load_curve.start_of(scenario.starts_at, local, f"{where}: starts_at")
-        rows = load_curve.read_csv(folder / table.curve) if isinstance(table.curve, str) else table.curve
-        need = load_curve.required(rows, table.per_vm, start, max(horizon_ms, SPAN_MS), f"{at}.curve")
+    local = load_curve.zone(UTC if table.time_zone is None else table.time_zone, f"{at}.time_zone")
+    starts_at = f"{where}: starts_at"
+    if table.per_vm is not None:
+        if table.curve is None:
+            raise InputError("requests/s belong to a curve", f"{at}.per_vm", f"{table.per_vm:g}", "`curve` beside it")
+        if not 0 < table.per_vm < math.inf:
+            raise InputError("one VM serves more than nothing", f"{at}.per_vm", f"{table.per_vm:g}", "a number above 0")
+    if table.curve is None:
+        load_curve.start_of(scenario.starts_at, local, starts_at)
+    else:
+        if isinstance(table.curve, str):
+            rows: load_curve.Rows = load_curve.read_csv(folder / table.curve)
+            place = str(folder / table.curve)
+        else:
+            place = f"{at}.curve"
+            rows = load_curve.checked(table.curve, place)
+        start = load_curve.start_of(scenario.starts_at, local, starts_at, rows)
+        need = load_curve.required(rows, table.per_vm, start, max(horizon_ms, SPAN_MS), place)
+        least, most = min(need.values), max(need.values)
+        if least > total:
+            raise InputError("the load always needs more than there are", place, f"{least} VMs", f"at most {total}")
         _tell(
             assumed,
             "the rollout starts",
@@ -588,14 +722,21 @@ def _required(
         )
         _tell(
             assumed,
+            "time zone of the load",
+            local.key,
+            "guessed" if table.time_zone is None else "yours",
+            "load.time_zone",
+        )
+        _tell(
+            assumed,
             "required capacity",
-            f"a curve from {min(need.values)} to {max(need.values)} VMs",
+            f"a curve from {least} to {most} VMs" + (f", above the {total} there are" if most > total else ""),
             "yours",
             "load.curve",
         )
         return need, None
     if table.required is not None:
-        given, origin = amount(table.required, f"{at}.required"), "yours"
+        given, origin = _amount(table.required, f"{at}.required"), "yours"
     elif min_healthy is not None:
         given, origin = min_healthy, "yours"
     else:
@@ -624,7 +765,8 @@ def _world(
     elif image is not None:
         flat |= {IMAGE + name: getattr(image, name) for name in ("publisher", "offer", "sku", "version", "id")}
     versions = sorted(
-        one.image.exact_version for one in fleet.instances.values() if one.image and one.image.exact_version
+        {one.image.exact_version for one in fleet.instances.values() if one.image and one.image.exact_version},
+        key=lambda version: [id_key(part) for part in version.split(".")],
     )
     return WorldConfig(
         name=model.name,
@@ -679,14 +821,35 @@ def _machine(one: Instance) -> Machine:
 
 
 def parameters(strategy: Strategy, given: Mapping[str, Any], where: str) -> dict[str, Any]:
-    """A strategy's parameters as people write them: durations by their name without `_ms`. Checked when the plan is made."""
-    fields = {field.name for field in msgspec.structs.fields(strategy.parameters)}
+    """A strategy's parameters as people write them: durations by their name without `_ms`. Raises InputError (rule 5)."""
+    fields = {field.name.removesuffix("_ms"): field for field in msgspec.structs.fields(strategy.parameters)}
     made: dict[str, Any] = {}
     for key, value in given.items():
-        if f"{key}_ms" in fields:
-            made[f"{key}_ms"] = parse_duration_ms(value, f"{where}.{key}")
+        at = f"{where}: {strategy.name}.{key}"
+        if key not in fields:
+            near = difflib.get_close_matches(key, fields, 1)
+            raise InputError(
+                f"unknown parameter {key!r}",
+                f"{where}: {strategy.name}",
+                "",
+                "" if near else ", ".join(fields),
+                f"did you mean {near[0]}?" if near else "",
+            )
+        field = fields[key]
+        if field.name != key:
+            made[field.name] = parse_duration_ms(value, at)
+        elif field.type == int | str:
+            _amount(value, at)
+            made[key] = value
         else:
             made[key] = value
+    convert(made, strategy.parameters, f"{where}: {strategy.name}")
+    if "retries" in made:
+        _count(made["retries"], 0, f"{where}: {strategy.name}.retries", 0, RETRIES)
+    try:
+        parameters_of(strategy, made)
+    except InputError as error:
+        raise InputError(error.what, f"{where}: {error.where}", error.found, error.expected, error.fix) from error
     return made
 
 
@@ -695,11 +858,16 @@ def choice(
 ) -> Choice:
     """One strategy with its parameters."""
     strategy = find(name, where, known)
-    return Choice(label=label or name, name=name, parameters=parameters(strategy, given, f"{where}.{name}"))
+    return Choice(label=label or name, name=name, parameters=parameters(strategy, given, where))
 
 
 def _choices(
-    scenario: Scenario, fleet: ScaleSet, where: str, operations: Mapping[str, Timing], ready: Timing
+    scenario: Scenario,
+    fleet: ScaleSet,
+    gaps: Sequence[Gap],
+    where: str,
+    operations: Mapping[str, Timing],
+    ready: Timing,
 ) -> tuple[tuple[Choice, ...], tuple[tuple[str, str], ...]]:
     retries = scenario.failures.retries
     left_out: list[tuple[str, str]] = []
@@ -708,14 +876,18 @@ def _choices(
         for index, table in enumerate(scenario.strategy, 1):
             at = f"{where}: strategy {index}"
             name, label = table.get("name"), table.get("label", "")
-            if not isinstance(name, str) or not isinstance(label, str):
-                raise InputError("a strategy has a name", at, repr(name), ", ".join(STRATEGIES))
-            rest = {"retries": retries, **{key: value for key, value in table.items() if key not in ("name", "label")}}
-            made.append(choice(name, rest, at, label))
+            if not isinstance(name, str):
+                raise InputError("a strategy has a name", f"{at}.name", reprlib.repr(name), ", ".join(STRATEGIES))
+            if not isinstance(label, str) or ("label" in table and not label.strip()):
+                raise InputError("a label is text", f"{at}.label", reprlib.repr(label), "text for the results")
+            rest = {key: value for key, value in table.items() if key not in ("name", "label")}
+            chosen = choice(name, {"retries": retries, **rest}, at, label)
+            _try(chosen, fleet, at)
+            made.append(chosen)
     else:
         minutes = (operations["upgrade"].mean_s() + ready.mean_s()) / 60
         for name, strategy in STRATEGIES.items():
-            reason = _does_not_fit(strategy, fleet, minutes)
+            reason = _does_not_fit(strategy, fleet, gaps, minutes)
             if reason:
                 left_out.append((name, reason))
             else:
@@ -723,32 +895,62 @@ def _choices(
     return _labelled(made, where), tuple(left_out)
 
 
-def _does_not_fit(strategy: Strategy, fleet: ScaleSet, minutes: float) -> str:
+def _try(chosen: Choice, fleet: ScaleSet, where: str) -> None:
+    """Rule 5: let the strategy look at its parameters."""
+    strategy = STRATEGIES[chosen.name]
+    made = parameters_of(strategy, chosen.parameters)
+    unknown = [name for name in getattr(made, "ids", ()) if name not in fleet.instances]
+    if unknown:
+        raise InputError(
+            "no such instance", f"{where}: {strategy.name}.ids", reprlib.repr(unknown), _some(list(fleet.instances))
+        )
+    if strategy.needs is None or _groups(fleet, strategy.needs):
+        try:
+            strategy.make(fleet, made)
+        except InputError as error:
+            raise InputError(error.what, f"{where}: {error.where}", error.found, error.expected, error.fix) from error
+
+
+def _some(names: Sequence[str]) -> str:
+    return ", ".join(names[:10]) + (f", … {names[-1]}" if len(names) > 10 else "")
+
+
+def _groups(fleet: ScaleSet, field: str) -> set[Any]:
+    return {getattr(one, field) for one in fleet.instances.values()} - {None}
+
+
+def _does_not_fit(strategy: Strategy, fleet: ScaleSet, gaps: Sequence[Gap], minutes: float) -> str:
     """Why a strategy is not compared by default, or ''."""
     if strategy.name == "selected":
         return "it needs instance ids"
     if strategy.name == "one-by-one" and minutes * len(fleet.instances) > 24 * 60:
         return f"{len(fleet.instances)} instances at {minutes:.1f} min each take {minutes * len(fleet.instances) / 60:.0f} h"
     if strategy.needs:
-        groups = {getattr(one, strategy.needs) for one in fleet.instances.values()} - {None}
+        groups = _groups(fleet, strategy.needs)
         words = strategy.needs.replace("_", " ")
         if not groups:
-            name, group = fleet.model.name, "GROUP"
-            hint = (
-                f"; `az vmss list-instances -g {group} -n {name} --expand instanceView` supplies it"
-                if words != "zone"
-                else ""
-            )
-            return f"no {words} is known{hint}"
+            return _unknown_groups(words, fleet, gaps)
         if len(groups) == 1:
             return f"all instances share one {words}"
     return ""
 
 
+def _unknown_groups(words: str, fleet: ScaleSet, gaps: Sequence[Gap]) -> str:
+    """Why no domain or zone is known, and the command that would tell."""
+    supply = next((gap.supply for gap in gaps if gap.code == f"no-{words.replace(' ', '-')}s"), "")
+    if supply:
+        return f"no {words} is known; `{supply}` supplies it"
+    if words == "zone":
+        return "the set is regional: its instances are in no zone"
+    if fleet.model.orchestration is Orchestration.FLEXIBLE:
+        return f"Azure shows no {words} for the VMs of a Flexible set"
+    return f"no {words} is known"
+
+
 def _labelled(made: list[Choice], where: str) -> tuple[Choice, ...]:
     """Labels are unique: a second one of a name gets its own parameters as its label."""
     result: list[Choice] = []
-    seen: set[str] = set()
+    seen = {TODAY}
     names = [one.name for one in made]
     for one in made:
         label = one.label
@@ -758,9 +960,12 @@ def _labelled(made: list[Choice], where: str) -> tuple[Choice, ...]:
             )
             label = f"{one.name} {told}".strip()
         if label in seen:
-            raise InputError(
-                "two strategies have the same label", where, repr(label), "a `label` of its own for one of them"
+            what = (
+                "this label stands for what the set would do by itself"
+                if label == TODAY
+                else "two strategies have one label"
             )
+            raise InputError(what, f"{where}: strategy", repr(label), "a `label` of its own")
         seen.add(label)
         result.append(msgspec.structs.replace(one, label=label))
     return tuple(result)

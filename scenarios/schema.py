@@ -195,13 +195,13 @@ class LoadTable(_Table, frozen=True, kw_only=True):
     required: instances needed, always.
     curve: what is needed over time: a daily curve [["08:00", 6], …], or a CSV file of time and value (see below).
     per_vm: requests/s one VM serves, where the curve is in requests/s; the need is rounded up to whole VMs.
-    time_zone: of the curve's local times: an IANA name such as Europe/Berlin.
+    time_zone: of the curve's local times: an IANA name such as Europe/Berlin. Without it UTC, a guess.
     """
 
     required: Amount | None = None
     curve: str | list[tuple[str, float]] | None = None
     per_vm: float | None = None
-    time_zone: str = "UTC"
+    time_zone: str | None = None
 
 
 class ObjectiveTable(_Table, frozen=True, kw_only=True):
@@ -222,7 +222,7 @@ class ObjectiveTable(_Table, frozen=True, kw_only=True):
 class ExpectTable(_Table, frozen=True, kw_only=True):
     """What must hold when it runs with the seed and the replications given here (`expect.py` has the grammar of `holds`).
 
-    recommend: the label of the strategy recommended, or "none".
+    recommend: the label of the strategy recommended, a list of those that may be (they do alike), or "none".
     holds: claims, such as "automatic: outage_s.mean > 60", "per-ud: completed >= 0.99", or
         "ramp: bad_exposure_vm_s.mean < batch: bad_exposure_vm_s.mean".
     refused: labels of strategies that cannot be planned.
@@ -230,7 +230,7 @@ class ExpectTable(_Table, frozen=True, kw_only=True):
     replications: how many runs a strategy, 1 or more.
     """
 
-    recommend: str | None = None
+    recommend: str | list[str] | None = None
     holds: list[str] = []
     refused: list[str] = []
     seed: int = 1

@@ -14,7 +14,7 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from typing import Any, NamedTuple
 
 import msgspec
@@ -108,8 +108,20 @@ def image(version: str, kind: str = "platform", *, booted: bool = True) -> Image
     )
 
 
-@dataclass(frozen=True)
-class Fleet:
+class _Spelled:
+    """Shows only what is not the default, so that a failing example can be read and pasted."""
+
+    def __repr__(self) -> str:
+        shown = [
+            f"{one.name}={value!r}"
+            for one in fields(self)  # type: ignore[arg-type]
+            if (value := getattr(self, one.name)) != getattr(type(self)(), one.name)
+        ]
+        return f"{type(self).__name__}({', '.join(shown)})"
+
+
+@dataclass(frozen=True, repr=False)
+class Fleet(_Spelled):
     """A scale set in few numbers. Members are given by their place, 0 to size - 1.
 
     sick: out of service; unknown: health not known; older: boot an older image than the others; ahead: boot the new one
@@ -257,6 +269,11 @@ def _world_image(reference: ImageReference | None) -> Image | None:
         id=reference.id,
         uri=reference.uri,
     )
+
+
+def fault(verdict: str, number: int, **more: Any) -> Fault:
+    """A verdict on one operation, by its number."""
+    return Fault(verdict=verdict, first=number, last=number, **more)
 
 
 def world(
@@ -450,8 +467,8 @@ def recorded_moves() -> Iterator[list[tuple[Phase, Cause, Phase]]]:
 # -- cases -------------------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class Case:
+@dataclass(frozen=True, repr=False)
+class Case(_Spelled):
     """A rollout with everything that happens to it."""
 
     fleet: Fleet = Fleet()

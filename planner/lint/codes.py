@@ -395,7 +395,9 @@ CODES: dict[str, Code] = {
         " smaller number wins.",
         _MACHINE,
     ),
-    "VS312": Code("nothing-to-do", _W, "The plan has no batches: applying it changes nothing.", _PLAN),
+    "VS312": Code(
+        "nothing-to-do", _W, "The plan has no batches: it moves no instance, and at most updates the model.", _PLAN
+    ),
     "VS313": Code(
         "floor-below-required",
         _W,
@@ -516,6 +518,13 @@ CODES: dict[str, Code] = {
         _W,
         "The plan's drift table lets pass what is refused by default: the set may be another one than was vetted.",
         "the drift table (planner/drift.py)",
+    ),
+    "VS334": Code(
+        "never-latest",
+        _E,
+        "A property change is done when latestModelApplied says so, and only manualupgrade sets that: after a reimage or a"
+        " restart alone it stays false, and every instance fails its deadline.",
+        "azure-cli #28008, vm-scale-sets #62",
     ),
     # What keeps a plan from being made.
     "VS401": Code("unknown-strategy", _E, "There is no strategy of this name.", _PLAN),

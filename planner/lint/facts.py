@@ -47,6 +47,11 @@ def own_rollouts(model: Model) -> tuple[Own, ...]:
     return tuple(found)
 
 
+def repaired_at_once(total: int) -> int:
+    """How many instances automatic repairs act on at a time: 5 %, at least one (azure-compute-docs, repairs)."""
+    return max(1, total // 20)
+
+
 def services(scale_set: ScaleSet) -> dict[str, Service]:
     """Whether each instance serves."""
     source = scale_set.model.health_source

@@ -5,16 +5,13 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 
-import msgspec
-
 from planner.arm_json import Gap
 from planner.lint.codes import Finding, finding
-from planner.lint.facts import auto_os, exact, follows_latest, services
+from planner.lint.facts import auto_os, exact, follows_latest, repaired_at_once, services
 from planner.lint.wording import instances, names, share, span
 from planner.model import (
     Health,
     HealthSource,
-    ImageReference,
     Model,
     Orchestration,
     Power,
@@ -24,7 +21,6 @@ from planner.model import (
 )
 
 GROUP_MAX = 100  # azure-compute-docs, placement groups
-REPAIRS_PERCENT = 5  # azure-compute-docs, automatic instance repairs: below 20 instances one at a time
 
 # Gaps of the reader that have a code of their own here.
 _SAID = frozenset(
@@ -108,7 +104,7 @@ def _moves(model: Model, total: int) -> Iterator[Finding]:
         yield finding(
             "VS116",
             f"automatic repairs are on: {repairs.action} after {span(repairs.grace_ms)} unhealthy,"
-            f" {share(max(1, REPAIRS_PERCENT * total // 100), total)} at a time",
+            f" {share(repaired_at_once(total), total)} at a time",
             name,
             "let the plan suspend them (it does), and suspend them before an upgrade by hand",
         )
@@ -149,7 +145,9 @@ def members(scale_set: ScaleSet) -> Iterator[Finding]:
         states = (state, Provisioning.CREATING) if state is Provisioning.UPDATING else (state,)
         found = [one.id for one in scale_set.instances.values() if one.provisioning in states]
         if found:
-            yield finding(code, f"{share(len(found), total)} {text}: {_with_errors(scale_set, found)}", names(found), fix)
+            yield finding(
+                code, f"{share(len(found), total)} {text}: {_with_errors(scale_set, found)}", names(found), fix
+            )
     yield from _images(scale_set)
 
 
@@ -171,9 +169,7 @@ def _health(scale_set: ScaleSet) -> Iterator[Finding]:
     silent = [
         name
         for name, one in scale_set.instances.items()
-        if model.health_source is not HealthSource.NONE
-        and one.health is Health.ABSENT
-        and one.power is Power.RUNNING
+        if model.health_source is not HealthSource.NONE and one.health is Health.ABSENT and one.power is Power.RUNNING
     ]
     if silent:
         yield finding(
@@ -191,7 +187,8 @@ def _health(scale_set: ScaleSet) -> Iterator[Finding]:
             names(out),
             "let them go first (unhealthy_first), or mend them",
         )
-    unknown = [name for name, state in by_state.items() if state is Service.UNKNOWN and name not in set(silent)]
+    quiet = set(silent)
+    unknown = [name for name, state in by_state.items() if state is Service.UNKNOWN and name not in quiet]
     if unknown:
         yield finding(
             "VS204",
@@ -211,29 +208,23 @@ def _images(scale_set: ScaleSet) -> Iterator[Finding]:
             names(vague),
             "take the snapshot with `az vmss list-instances`, which tells exactVersion",
         )
-    versions = Counter(
-        _booted(one.image) for one in scale_set.instances.values() if one.image is not None and exact(one.image)
-    )
-    if len(versions) > 1:
-        told = [f"{image} on {share(count, total)}" for image, count in sorted(versions.items(), key=_most)]
+    booted = {str(one.image).lower(): str(one.image) for one in scale_set.instances.values() if exact(one.image)}
+    if len(booted) > 1:
+        counts = Counter(str(one.image).lower() for one in scale_set.instances.values() if exact(one.image))
+        told = [f"{booted[image]} on {share(count, total)}" for image, count in sorted(counts.items(), key=_most)]
         yield finding(
             "VS210",
-            f"{len(versions)} images are in use: {'; '.join(told[:5])}{'; …' if len(told) > 5 else ''}",
+            f"{len(booted)} images are in use: {'; '.join(told[:5])}{'; …' if len(told) > 5 else ''}",
             scale_set.model.name,
             "",
         )
-
-
-def _booted(image: ImageReference) -> str:
-    """What was booted: the model's wording (`latest` or the version) left out."""
-    return str(msgspec.structs.replace(image, version=None) if image.exact_version else image).lower()
 
 
 def _most(item: tuple[str, int]) -> tuple[int, str]:
     return -item[1], item[0]
 
 
-def untold(scale_set: ScaleSet, gaps: Iterable[Gap]) -> Iterator[Finding]:
+def untold(gaps: Iterable[Gap]) -> Iterator[Finding]:
     """What the documents left out, where no other code says so."""
     for gap in gaps:
         if gap.code == "list-incomplete":

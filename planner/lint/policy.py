@@ -139,7 +139,9 @@ def _upgraded(scale_set: ScaleSet, own: Own) -> Iterator[Finding]:
     first = min(total, batch_size(f"{max(0, min(100, own.policy.max_batch_percent))}%", total))
     if limit * first >= 100:
         return
-    until = f"until {share(-(-100 // limit), total)} are upgraded" if 0 < limit and 100 <= limit * total else "to the end"
+    until = (
+        f"until {share(-(-100 // limit), total)} are upgraded" if limit > 0 and limit * total >= 100 else "to the end"
+    )
     yield finding(
         "VS108",
         f"after its first batch of {instances(first)}, {own.who} tolerates {percent(limit, first)} that were upgraded:"

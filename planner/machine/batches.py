@@ -10,7 +10,7 @@ from planner.buckets import UNTOUCHED, Bucket, Memory
 from planner.change import Action, GuestPatch, at_target
 from planner.commands import Kind
 from planner.machine import back
-from planner.model import Service
+from planner.model import Service, placement_key
 from planner.phases import Cause, move
 from planner.plan import OnFailure, Rung
 from planner.strategies.base import Batch
@@ -71,6 +71,7 @@ def _absorb_new(t: Turn) -> bool:
             found.append(name)
     if not found:
         return False
+    found.sort(key=lambda name: placement_key(t.set.instances[name]))
     if t.plan.new_instances == "stop":
         t.end("stop", f"stale instances that the plan did not see: {', '.join(found)}")
         return True
@@ -78,7 +79,7 @@ def _absorb_new(t: Turn) -> bool:
     for name in found:
         appended[name] = t.set.instances[name].vm_id
         t.remember(name, None)
-    t.put(appended=appended, queue=(*t.queue, *found))
+    t.put(appended=appended, queue=(*t.queue, *(name for name in found if name not in t.queue)))
     t.note("appended", f"{len(found)} stale instances that are new or reverted are appended", found)
     t.classify()
     return False
@@ -204,9 +205,13 @@ def _climb(t: Turn, name: str) -> bool:
     memory = t.memory.get(name, UNTOUCHED)
     ladder = t.plan.failures.ladder
     attempts = memory.attempts
-    if at_target(t.set.instances[name], t.rollout.target(name, t.back)) is True:
+    again = t.stage_kind(memory)
+    if (
+        again in (Kind.UPGRADE, Kind.RUN_COMMAND)
+        and at_target(t.set.instances[name], t.rollout.target(name, t.back)) is True
+    ):
         while attempts < len(ladder) and ladder[attempts] is Rung.UPGRADE:
-            attempts += 1  # an upgrade does nothing on an instance that is at the target
+            attempts += 1  # these do nothing on an instance that is at the target
     rung = ladder[attempts] if attempts < len(ladder) else Rung.QUARANTINE
     if rung is not Rung.QUARANTINE:
         if attempts != memory.attempts:
@@ -239,8 +244,8 @@ def _admit(t: Turn, batch: Batch, todo: list[str]) -> bool:
         return False
     for name in taken:
         memory = t.memory.get(name, UNTOUCHED)
-        if t.bucket(name) is Bucket.FAILED:
-            t.remember(name, _replace(memory, attempts=memory.attempts + 1, failed="", ended_ms=None))
+        if t.bucket(name) is Bucket.FAILED:  # a rung: it counts as climbed when it has ended, not when it is refused
+            t.remember(name, _replace(memory, failed=memory.failed or t.seen[name].rule))
         elif memory is UNTOUCHED:
             t.remember(name, Memory())
     held = len(todo) - len(taken)
@@ -263,18 +268,16 @@ def _admit(t: Turn, batch: Batch, todo: list[str]) -> bool:
 def _kind_for(t: Turn, name: str) -> tuple[Kind, str | None]:
     """The command an instance needs next: its rung's where it failed, else its stage's."""
     memory = t.memory.get(name, UNTOUCHED)
+    rung = None
     if t.bucket(name) is Bucket.FAILED and memory.attempts < len(t.plan.failures.ladder):
         rung = t.plan.failures.ladder[memory.attempts]
-        if rung is Rung.REIMAGE:
-            return Kind.REIMAGE, t.rollout.back_exact(name) if t.back else None
         if rung is Rung.REPLACE:
             return Kind.DELETE, None
     if t.back:
         exact = t.rollout.back_exact(name)
         if exact is not None:
             return Kind.REIMAGE, exact
-    stages = t.rollout.stages
-    kind = KIND_OF[stages[min(memory.stage, len(stages) - 1)]]
+    kind = Kind.REIMAGE if rung is Rung.REIMAGE else t.stage_kind(memory)
     if kind is Kind.REIMAGE:
         image = t.rollout.target(name, t.back).image
         return kind, image.exact_version if image else None
@@ -285,6 +288,7 @@ def _gate(t: Turn, batch: Batch) -> bool:
     """Rule 3: the batch is decided; judge its gates, soak, pause, next."""
     gates = t.plan.gates
     bad = _gate_verdict(t)
+    soak = 0 if t.back else (batch.soak_ms if batch.soak_ms is not None else gates.soak_ms)
     since = t.now if t.gate_ms is None else t.gate_ms
     t.put(gate_ms=since)
     if bad and gates.dry_run:
@@ -293,14 +297,13 @@ def _gate(t: Turn, batch: Batch) -> bool:
         if t.was.gate_ms is None or t.held_ms is not None:
             t.note("gate-waits", bad, batch=t.batch)
         t.put(held_ms=None)
-        late = since + t.plan.deadlines.gate_ms
+        late = since + soak + t.plan.deadlines.gate_ms
         if t.now >= late:
             return fail(t, "gate-failed", bad)
         t.watch, t.wake = True, late
         return False
     held = t.now if t.held_ms is None else t.held_ms
     t.put(held_ms=held)
-    soak = 0 if t.back else (batch.soak_ms if batch.soak_ms is not None else gates.soak_ms)
     if t.now < held + soak:
         t.watch, t.wake = True, held + soak
         return False
@@ -315,7 +318,7 @@ def _gate_verdict(t: Turn) -> str:
     """Why the gate does not hold, or ''."""
     gates = t.plan.gates
     if t.late > gates.upgraded_unhealthy.absolute:
-        first = next(name for name, seen in t.seen.items() if seen.rule == "late-sick")
+        first = next(name for name in t.set.instances if t.seen[name].rule == "late-sick")
         return (
             f"{t.late} upgraded instances are out of service, {gates.upgraded_unhealthy} are tolerated; first: {first}"
         )
@@ -329,7 +332,7 @@ def _batches_over(t: Turn) -> bool:
         ending = "rollback"
         reason = t.reason
     else:
-        left = t.given_up + sum(1 for seen in t.seen.values() if seen.bucket is Bucket.SKIPPED)
+        left = sum(1 for seen in t.seen.values() if seen.bucket in (Bucket.QUARANTINED, Bucket.SKIPPED))
         ending = "finish-with-exceptions" if left else "finish"
         reason = f"{left} instances are left out" if left else ""
     t.put(

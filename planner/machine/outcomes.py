@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from planner.buckets import UNTOUCHED, Memory
-from planner.change import Action, at_target
+from planner.change import at_target
 from planner.commands import TABLE, Command, Kind, Outcome, Status
 from planner.machine import setlevel
 from planner.model import Provisioning
@@ -40,13 +40,14 @@ def take(t: Turn, outcome: Outcome) -> None:
         _refused(t, command, outcome)
         return
     t.put(refusals=0)
-    settle(t, command, "" if outcome.status is Status.SUCCEEDED else outcome.code or "failed", outcome.message)
+    settle(t, ticket, "" if outcome.status is Status.SUCCEEDED else outcome.code or "failed", outcome.message)
 
 
 def _refused(t: Turn, command: Command, outcome: Outcome) -> None:
-    """409, 429 and other refusals had no effect: try again later, so often and no more."""
+    """409, 429, a request that got lost: it had no effect. What is wanted then is decided anew, later, so often and no more."""
     count = t.refusals + 1
     t.clear_ticket()
+    answered(t)
     t.put(refusals=count)
     if count > t.plan.failures.refusals and t.phase is Phase.FINISHING:
         t.put(refusals=0)
@@ -68,31 +69,29 @@ def _refused(t: Turn, command: Command, outcome: Outcome) -> None:
     )
 
 
-def settle(t: Turn, command: Command, failed: str, message: str = "") -> None:
-    """An operation ended: its instances have one more stage behind them, or failed."""
+def settle(t: Turn, ticket: Ticket, failed: str, message: str = "") -> None:
+    """An operation ended: its instances have one more stage behind them, or failed. A rung counts as climbed now."""
+    command = ticket.command
     t.clear_ticket()
     t.put(progress_ms=t.now)
-    if t.question:  # the answer came by itself
-        t.put(question="")
-        if t.phase is Phase.PAUSED:
-            t.resume()
+    answered(t)
     if TABLE[command.kind].touches != "ids":
         _settle_set_level(t, command, failed, message)
         return
     if command.kind is Kind.DELETE:
         _settle_delete(t, command, failed)
         return
-    repair = command.kind is Kind.REIMAGE and t.action() is not Action.REIMAGE
-    for name in command.ids:
+    for name in () if overtaken(t) else command.ids:
         memory = t.memory.get(name, UNTOUCHED)
-        instance = t.set.instances.get(name)
-        if failed and not (instance is not None and at_target(instance, t.rollout.target(name, t.back)) is True):
+        climbed = bool(memory.failed)
+        repair = command.kind is Kind.REIMAGE and t.stage_kind(memory) is not Kind.REIMAGE
+        if failed and not _took_effect(t, ticket, name):
             made = _replace(memory, failed=failed, ended_ms=t.now)
         elif repair:
             made = _replace(memory, failed="", ended_ms=None)
         else:
             made = _replace(memory, stage=memory.stage + 1, failed="", ended_ms=t.now, done=False)
-        t.remember(name, made)
+        t.remember(name, _replace(made, attempts=memory.attempts + climbed))
     text = f"failed: {failed} {message}".rstrip() if failed else "ended"
     t.note(
         "operation-failed" if failed else "operation-ended",
@@ -100,6 +99,14 @@ def settle(t: Turn, command: Command, failed: str, message: str = "") -> None:
         command.ids,
         command.batch,
     )
+
+
+def answered(t: Turn) -> None:
+    """If there was a question, its answer came by itself."""
+    if t.question:
+        t.put(question="")
+        if t.phase is Phase.PAUSED:
+            t.resume()
 
 
 def _settle_set_level(t: Turn, command: Command, failed: str, message: str) -> None:
@@ -123,10 +130,24 @@ def _settle_set_level(t: Turn, command: Command, failed: str, message: str) -> N
     t.note("operation-ended", f"{command.kind.value} ended")
 
 
+def overtaken(t: Turn) -> bool:
+    """Is what is in flight an operation on instances from before the rollout turned back? They are looked at anew."""
+    return t.back and Phase.PREPARING in (t.phase, t.paused_from)
+
+
+def _took_effect(t: Turn, ticket: Ticket, name: str) -> bool:
+    """Does the snapshot show an instance where the operation should have brought it, though it is said to have failed?"""
+    instance = t.set.instances.get(name)
+    if instance is None or at_target(instance, t.rollout.target(name, t.back)) is not True:
+        return False
+    before = ticket.disks.get(name)
+    return ticket.command.kind is not Kind.REIMAGE or before is None or before != instance.os_disk
+
+
 def _settle_delete(t: Turn, command: Command, failed: str) -> None:
-    for name in command.ids:
+    for name in () if overtaken(t) else command.ids:
         memory = t.memory.get(name, UNTOUCHED)
-        t.remember(name, _replace(memory, failed=failed) if failed else memory)
+        t.remember(name, _replace(memory, failed=failed or memory.failed, attempts=memory.attempts + 1))
     if not failed:
         t.put(owed=t.owed + len(command.ids))
     t.note("operation-ended", f"delete of {len(command.ids)} {'failed: ' + failed if failed else 'ended'}", command.ids)
@@ -154,14 +175,13 @@ def look_at_unknown(t: Turn) -> None:
     verdict = evidence(t, ticket)
     if verdict == "done":
         t.note("adopted", f"{command.kind.value}: the snapshot shows that it took effect", command.ids)
-        settle(t, command, "")
+        settle(t, ticket, "")
     elif verdict == "partly":
         t.note("adopted-partly", f"{command.kind.value}: the snapshot shows that it took effect on some", command.ids)
-        settle(t, command, "OutcomeUnknown")
-    elif verdict == "no-effect" and ticket.resends < t.plan.failures.refusals:
-        t.note("resent", f"{command.kind.value}: the snapshot shows no effect; sent again", command.ids)
-        t.put(ticket=_replace(ticket, unknown_ms=None, sent_ms=t.now, resends=ticket.resends + 1))
-        t.commands.append(command)
+        settle(t, ticket, "OutcomeUnknown")
+    elif verdict == "no-effect":
+        t.note("no-effect", f"{command.kind.value}: the snapshot shows no effect", command.ids)
+        _refused(t, command, Outcome(command=command.id, status=Status.FAILED, code="NoEffect", refused=True))
     elif verdict == "running":
         if t.now - ticket.sent_ms > 2 * t.plan.deadlines.operation_ms:
             t.ask("still-running", f"{command.kind.value} still runs after twice its deadline")
@@ -195,7 +215,7 @@ def evidence(t: Turn, ticket: Ticket) -> str:
         else:
             shown.append(
                 instance.provisioning is Provisioning.FAILED
-                or at_target(instance, t.rollout.target(name, t.back)) is True
+                or at_target(instance, t.rollout.target(name, t.back and not overtaken(t))) is True
             )
     if all(shown):
         failed = [

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from planner.buckets import Memory
-from planner.machine import back
+from planner.machine import back, outcomes
 from planner.phases import Phase
 from planner.rollout import Asked, OperatorRequest
 
@@ -24,7 +24,7 @@ def hear(t: Turn, request: OperatorRequest) -> None:
     if t.phase is Phase.ENDED:
         return
     if asked is Asked.PAUSE:
-        t.put(pause_wanted=t.phase is not Phase.PAUSED)
+        t.put(pause_wanted=t.phase is not Phase.PAUSED or t.reason != t.BY_OPERATOR)
     elif asked is Asked.RESUME:
         t.put(pause_wanted=False)
         if t.phase is Phase.PAUSED and not t.question:
@@ -34,9 +34,11 @@ def hear(t: Turn, request: OperatorRequest) -> None:
         if t.phase is Phase.PAUSED and t.reason.startswith("approval"):
             t.resume()
     elif asked is Asked.ABORT:
+        _no_answer(t)
         t.end("abort", request.reason or "aborted by an operator")
     elif asked in (Asked.ROLLBACK, Asked.EMERGENCY):
         t.put(emergency=asked is Asked.EMERGENCY)
+        _no_answer(t)
         back.roll_back(t, whole=True, why=request.reason or "asked by an operator")
     elif asked is Asked.SKIP:
         _operator_instances(t, request, skip=True)
@@ -44,14 +46,23 @@ def hear(t: Turn, request: OperatorRequest) -> None:
         _operator_instances(t, request, skip=False)
 
 
+def _no_answer(t: Turn) -> None:
+    """Whoever ends the rollout or turns it back does not wait for an answer any more."""
+    if t.question:
+        t.clear_ticket()
+        outcomes.answered(t)
+
+
 def _operator_instances(t: Turn, request: OperatorRequest, *, skip: bool) -> None:
     """skip: leave these alone. retry: forget that these failed. Either answers an open question about them."""
     ticket = t.ticket
+    names = request.ids
     if ticket is not None and t.question:
-        names = request.ids or ticket.command.ids
+        names = names or ticket.command.ids
+        left = tuple(name for name in ticket.command.ids if name not in names)
         t.clear_ticket()
-    else:
-        names = request.ids
+        if left:  # nobody has said anything about these
+            t.put(ticket=_replace(ticket, command=_replace(ticket.command, ids=left)))
     for name in names:
         memory = t.memory.get(name, Memory())
         if skip:
@@ -61,6 +72,6 @@ def _operator_instances(t: Turn, request: OperatorRequest, *, skip: bool) -> Non
             t.remember(name, _replace(memory, failed="", quarantined="", skipped="", attempts=0, ended_ms=None))
     t.classify()
     t.put(progress_ms=t.now)
-    if t.phase is Phase.PAUSED and t.question:
+    if t.phase is Phase.PAUSED and t.question and t.ticket is None:
         t.put(question="")
         t.resume()

@@ -9,17 +9,19 @@ from typing import TYPE_CHECKING, Any
 
 from planner.buckets import Bucket
 from planner.commands import Command, Kind
-from planner.model import UpgradeMode, runs
+from planner.model import ImageReference, UpgradeMode, runs
 from planner.phases import Cause, Phase, move
 
 if TYPE_CHECKING:
     from planner.machine.turn import Turn
 
 
-def _steps(t: Turn) -> list[dict[str, Any]]:
-    """The set-level commands of this phase, in order. Each is skipped where the set already shows it done."""
+def _steps(t: Turn) -> list[dict[str, Any] | None]:
+    """The set-level commands of this phase, each in its place. One is skipped where it is not wanted (None), or where
+    the set already shows it done: a place stays a place, since what is wanted may change while a command is in flight.
+    """
     plan, resolved = t.plan, t.plan.resolved
-    steps: list[dict[str, Any]] = []
+    steps: list[dict[str, Any] | None] = []
     if t.phase is Phase.PREPARING:
         if t.back:
             if resolved.reverse:
@@ -49,22 +51,26 @@ def _steps(t: Turn) -> list[dict[str, Any]]:
         if resolved.patch:
             steps.append({"kind": Kind.UPDATE_MODEL, "patch": resolved.patch, "why": "the model gets the change"})
         return steps
-    end = plan.ends[t.ending]
-    manual = t.set.model.mode is UpgradeMode.MANUAL
-    if end.model == "pinned" and resolved.reverse and not t.back and manual:
-        steps.append(
-            {
-                "kind": Kind.UPDATE_MODEL,
-                "patch": resolved.reverse,
-                "why": "the model is put back, so that scale-outs and repairs do not boot the rejected image",
-            }
-        )
-    old = plan.scale_set.mode
+    end, old = plan.ends[t.ending], plan.scale_set.mode
+    capacity = model = mode = repairs = None
+    if t.owed:
+        capacity = {
+            "kind": Kind.SET_CAPACITY,
+            "capacity": len(t.set.instances) + t.owed,
+            "why": f"{t.owed} replaced instances are added again",
+        }
+    if end.model == "pinned" and resolved.reverse and not t.back and t.set.model.mode is UpgradeMode.MANUAL:
+        model = {
+            "kind": Kind.UPDATE_MODEL,
+            "patch": resolved.reverse,
+            "why": "the model is put back, so that scale-outs and repairs do not boot the rejected image",
+        }
     if old is not plan.work_mode and (old is UpgradeMode.MANUAL or (end.mode == "restored" and _nothing_stale(t))):
-        steps.append({"kind": Kind.SET_MODE, "mode": old, "why": f"mode {old.value} as it was before"})
+        mode = {"kind": Kind.SET_MODE, "mode": old, "why": f"mode {old.value} as it was before"}
     if plan.suspend_repairs and end.repairs == "restored":
-        steps.append({"kind": Kind.RESUME_REPAIRS, "why": "automatic repairs as they were before"})
-    return steps
+        repairs = {"kind": Kind.RESUME_REPAIRS, "why": "automatic repairs as they were before"}
+    # The model is put back in mode Manual, where that touches no instance: before another mode comes back, or after.
+    return [model, capacity, mode, repairs] if old is not UpgradeMode.MANUAL else [mode, model, capacity, repairs]
 
 
 def _nothing_stale(t: Turn) -> bool:
@@ -92,9 +98,8 @@ def advance(t: Turn) -> bool:
         t.note("nothing-to-do", "every instance is already at the target")
         return True
     step = steps[t.step]
-    shown = done(t, Command(id="", **step))
     ended = t.step_ended_ms
-    if shown:
+    if step is None or done(t, Command(id="", **step)):
         t.put(step=t.step + 1, step_ended_ms=None, step_command="")
         return True
     if ended is not None:
@@ -137,10 +142,13 @@ def done(t: Turn, command: Command) -> bool:
         case Kind.SET_CAPACITY:
             return len(t.set.instances) >= (command.capacity or 0)
         case _:
-            forward = command.patch == t.plan.resolved.patch
-            image = t.plan.resolved.model_image if forward else t.plan.resolved.back_image
-            same = (
+            resolved = t.plan.resolved
+            images: tuple[ImageReference | None, ...] = (resolved.model_image,)
+            if t.back or t.ending or command.patch != resolved.patch:
+                images = (resolved.back_image, t.plan.scale_set.image)  # as it was found, nothing is to be put back
+            same = any(
                 image is None or model.image == image or (model.image is not None and runs(model.image, image) is True)
+                for image in images
             )
             return same and all(
                 model.settings[path] == value for path, value in command.patch.items() if path in model.settings
@@ -155,5 +163,8 @@ def _over(t: Turn) -> bool:
         return False
     cause = Cause.PREPARED_BACK if t.back else Cause.PREPARED
     t.put(phase=move(t.phase, cause), batch=0, progress_ms=t.now)
+    t.judge_model()  # what may still be seen while the set is prepared may not be seen any more
+    if t.phase is Phase.FINISHING:
+        return True
     t.note("prepared", "instances go back" if t.back else "the set is ready; instances move now")
     return True

@@ -12,7 +12,7 @@ import msgspec
 
 from planner.amount import follow
 from planner.buckets import UNTOUCHED, Bucket, Case, Memory, Seen, classify
-from planner.change import Action, at_target
+from planner.change import at_target
 from planner.commands import Command, Kind
 from planner.drift import Absorb, instance_differences, model_differences
 from planner.errors import PlannerBug
@@ -28,6 +28,8 @@ _replace = msgspec.structs.replace
 
 class Turn:
     """The working copy of one step. The State's fields are attributes, as this turn has set them (`put`)."""
+
+    BY_OPERATOR = "paused by an operator"
 
     phase: Phase
     paused_from: Phase | None
@@ -79,7 +81,7 @@ class Turn:
         self.wake: int | None = None
         self.awaiting: tuple[str, ...] = ()
         self.watch = False
-        self.dirty: set[str] | None = None
+        self.dirty: dict[str, None] | None = None  # in order: nothing may depend on how a set is iterated
         if view is None or observation.changed is None:
             self.seen: dict[str, Seen] = {}
             self.serving = self.strays = self.late = 0
@@ -88,7 +90,7 @@ class Turn:
             self.seen = dict(view.seen)
             self.serving, self.strays, self.late = view.serving, view.strays, view.late
             self.model_known = view.model
-            self.dirty = set(observation.changed)
+            self.dirty = dict.fromkeys(observation.changed)
 
     def put(self, **fields: Any) -> None:
         """Set fields of the next state."""
@@ -128,7 +130,7 @@ class Turn:
             self.fields["memory"] = self.memory
         deadline = self.direction_ms + self.plan.deadlines.rollout_ms
         wake = self.wake
-        if self.phase not in (Phase.ENDED, Phase.PAUSED, Phase.FINISHING):
+        if self.phase not in (Phase.ENDED, Phase.PAUSED, Phase.FINISHING) and deadline > self.now:
             wake = deadline if wake is None else min(wake, deadline)
         return Step(
             state=_replace(self.was, **self.fields) if self.fields else self.was,
@@ -153,7 +155,7 @@ class Turn:
         flying = frozenset(ticket.command.ids) if ticket is not None else frozenset()
         for name in names:
             self._classify_one(name, instances.get(name), flying)
-        self.dirty = set()
+        self.dirty = {}
 
     def _classify_one(self, name: str, instance: Instance | None, flying: frozenset[str]) -> None:
         old = self.seen.pop(name, None) if instance is None else self.seen.get(name)
@@ -213,7 +215,7 @@ class Turn:
         else:
             self.memory[name] = memory
         if self.dirty is not None:
-            self.dirty.add(name)
+            self.dirty[name] = None
 
     def bucket(self, name: str) -> Bucket:
         """The bucket of an instance; one that is not there has vanished."""
@@ -224,33 +226,45 @@ class Turn:
         """Nothing is in flight any more."""
         ticket = self.ticket
         if ticket is not None and self.dirty is not None:
-            self.dirty.update(ticket.command.ids)
+            self.dirty.update(dict.fromkeys(ticket.command.ids))
         self.put(ticket=None)
+
+    def judge_model(self) -> None:
+        """Differences of the set itself: whenever its model changed, and when instances begin to move."""
+        state = self.state_now()
+        found = model_differences(
+            self.plan,
+            self.set.model,
+            modes=self.rollout.modes(state),
+            images=self.rollout.images(state),
+            says=self.rollout.says(state),
+        )
+        refused = [one for one in found if one.verdict is Absorb.REFUSE]
+        for one in found:
+            self.note(f"drift-{one.kind}", f"{one.subject}: found {one.found}, the plan expects {one.expected}")
+        if not refused:
+            return
+        text = "; ".join(f"{one.subject} is {one.found}, expected {one.expected}" for one in refused)
+        if self.was.started_ms is None and self.phase is Phase.PREPARING:
+            self.put(
+                phase=move(self.phase, Cause.REFUSED),
+                ending="refused",
+                reason=f"the set has changed since the plan: {text}",
+            )
+            return
+        if self.ending != "drift":
+            self.end("drift", f"the set was changed by somebody else: {text}")
+        if any(one.kind == "identity" for one in refused):  # not even the end state's steps are for another set
+            self.clear_ticket()
+            self.put(ending="drift", paused_from=None, question="")
+            while self.phase is not Phase.ENDED:
+                self.put(phase=move(self.phase, Cause.STOP))
 
     def _drift(self) -> None:
         """Differences of the set are judged whenever the model changed; of the instances, when the rollout starts."""
-        first = self.was.started_ms is None
         if self.set.model is not self.model_known:
-            found = model_differences(
-                self.plan,
-                self.set.model,
-                modes=self.rollout.modes(self.state_now()),
-                images=self.rollout.images(self.state_now()),
-            )
-            refused = [one for one in found if one.verdict is Absorb.REFUSE]
-            for one in found:
-                self.note(f"drift-{one.kind}", f"{one.subject}: found {one.found}, the plan expects {one.expected}")
-            if refused and not (self.phase is Phase.FINISHING and self.ending == "drift"):
-                text = "; ".join(f"{one.subject} is {one.found}, expected {one.expected}" for one in refused)
-                if first:
-                    self.put(
-                        phase=move(self.phase, Cause.REFUSED),
-                        ending="refused",
-                        reason=f"the set has changed since the plan: {text}",
-                    )
-                    return
-                self.end("drift", f"the set was changed by somebody else: {text}")
-        if first:
+            self.judge_model()
+        if self.was.started_ms is None and self.phase is not Phase.ENDED:
             self.put(baseline=self.serving)
             for one in instance_differences(self.plan, self.set):
                 self.note(
@@ -291,7 +305,6 @@ class Turn:
             phase=move(self.phase, Cause.PAUSE),
             reason=reason,
             question=question,
-            pause_wanted=False,
         )
         self.note("paused", reason)
 
@@ -303,7 +316,7 @@ class Turn:
         """Stop: no more instances are moved; what the end-state table says is done first."""
         if self.phase is Phase.ENDED:
             return
-        if self.phase is Phase.FINISHING:
+        if Phase.FINISHING in (self.phase, self.paused_from):
             self.worsen(reason)
             return
         self.put(
@@ -340,7 +353,8 @@ class Turn:
             self.wake = self.not_before_ms
             return False
         if self.pause_wanted and phase is not Phase.FINISHING:
-            self.pause("paused by an operator")
+            self.pause(self.BY_OPERATOR)
+            self.put(pause_wanted=False)
             return False
         if phase is not Phase.FINISHING and self.now - self.direction_ms >= self.plan.deadlines.rollout_ms:
             self.end("stop", "the rollout's deadline passed")
@@ -351,6 +365,8 @@ class Turn:
 
     def _wait_for(self, ticket: Ticket) -> None:
         deadlines = self.plan.deadlines
+        if self.phase is Phase.PAUSED and self.question == "no-evidence":
+            return  # no snapshot can answer it: only an operator, or a late outcome
         if ticket.unknown_ms is not None:
             later = ticket.unknown_ms + deadlines.settle_ms
             self.wake = later if later > self.now else self.now + deadlines.settle_ms
@@ -369,10 +385,10 @@ class Turn:
         self.commands.append(command)
         self.note(rule, why, ids, batch)
 
-    def action(self) -> Action:
-        """The plan's action, with upgrade-then-reimage counted as an upgrade."""
-        action = self.plan.resolved.action
-        return Action.UPGRADE if action is Action.UPGRADE_THEN_REIMAGE else action
+    def stage_kind(self, memory: Memory) -> Kind:
+        """The operation of the plan's action that is due, or was last, after so many stages."""
+        stages = self.rollout.stages
+        return batches.KIND_OF[stages[min(memory.stage, len(stages) - 1)]]
 
     def floor(self) -> int:
         """The floor at the present number of instances."""

@@ -17,5 +17,5 @@ def make(scale_set: ScaleSet, _parameters: Automatic) -> tuple[Batch, ...]:
     return (batch(scale_set.instances.values(), "the platform upgrades everything at once"),)
 
 
-EXAMPLES = (Example("everything at once", {}, (("0", "3", "1", "4", "2", "5"),)),)
+EXAMPLES = (Example("everything at once", {}, (("0", "3", "4", "1", "2", "5"),)),)
 STRATEGY = Strategy("automatic", make, Automatic, EXAMPLES, platform=True)

@@ -1,7 +1,88 @@
+"""`vmss-sim init`: a commented scenario from what people have."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
 import typer
+
+from vmss_sim.cli import options
+
+HELP = """Write a commented scenario from what Azure returns, a load and an objective.
+
+\b
+The two files (read-only commands):
+  az vmss show -g GROUP -n NAME > show.json
+  az vmss list-instances -g GROUP -n NAME --expand instanceView > list.json
+
+\b
+Examples:
+  vmss-sim init --model show.json --instances list.json --target 22.04.202606010 -o s.toml
+  vmss-sim init --model show.json --instances list.json --target 22.04.202606010 \\
+                --load load.csv --per-vm 150 --time-zone Europe/Berlin \\
+                --slo 'healthy >= 80% and duration <= 2h' --ready 60s/2m -o s.toml
+
+What the files did not say, and what was assumed, is listed on stderr and stands in the file.
+"""
 
 
 def register(app: typer.Typer) -> None:
-    @app.command("init")
-    def run() -> None:
-        """X"""
+    """Add the command."""
+
+    @app.command("init", help=HELP)
+    def init(
+        model: options.ModelFile = None,
+        instances: options.InstancesFile = None,
+        target: options.Target = None,
+        load: options.Load = None,
+        per_vm: options.PerVm = None,
+        time_zone: options.TimeZone = None,
+        slo: options.Slo = None,
+        ready: options.Ready = None,
+        output: Annotated[
+            Path | None,
+            typer.Option(
+                "-o",
+                "--output",
+                metavar="FILE",
+                help="Where to; without it the scenario goes to stdout.",
+                show_default=False,
+            ),
+        ] = None,
+        force: Annotated[bool, typer.Option("--force", help="Replace the file if it exists.")] = False,
+    ) -> None:
+        from planner.errors import InputError  # noqa: PLC0415  # heavy imports wait until a command runs
+        from scenarios.init import Options, draft  # noqa: PLC0415
+        from vmss_sim.report.console import err, write_file  # noqa: PLC0415
+
+        if output is not None and output.exists() and not force:
+            raise InputError("the file exists", str(output), "", "", "choose another name, or say --force")
+        folder = output.parent if output is not None else Path.cwd()
+        made = draft(
+            Options(
+                model=model,
+                instances=instances,
+                target=target,
+                load=load,
+                per_vm=per_vm,
+                time_zone=time_zone,
+                slo=slo,
+                ready=ready,
+            ),
+            folder,
+        )
+        if output is None:
+            typer.echo(made.text, nl=False)
+        else:
+            write_file(output, made.text.encode())
+        aside = err()
+        for gap in made.gaps:
+            aside.print(
+                f"the files did not say: {gap.says}" + (f" ({gap.supply})" if gap.supply else ""), soft_wrap=True
+            )
+        for one in made.assumed:
+            if one.origin != "yours":
+                aside.print(f"assumed: {one.name}: {one.value} ({one.origin}; {one.key})", soft_wrap=True)
+        if output is not None:
+            aside.print(f"wrote {output}; next: vmss-sim compare {output}", soft_wrap=True)

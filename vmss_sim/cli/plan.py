@@ -1,7 +1,139 @@
+"""`vmss-sim plan` and `vmss-sim show`: the vetted-plan file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
 import typer
+
+from vmss_sim.cli import options
+
+if TYPE_CHECKING:
+    from planner.lint import Finding
+    from planner.plan import Plan
+
+PLAN = """Make the plan of one strategy: what would be done, batch by batch, with reasons, and the file that carries it.
+
+\b
+Examples:
+  vmss-sim plan seed-article -s per-ud -o plan.json
+  vmss-sim plan snapshot.json --target 22.04.202606010 -s batch -p batch.size=2 --slo 'healthy >= 80%' -o plan.json
+  vmss-sim plan show.json --instances list.json --target 22.04.202606010 -s per-ud --json
+
+\b
+Exit status: 0 the plan was made, 1 findings of grade error (nothing is written), 2 bad input or refused,
+4 with --detailed-exitcode: made, and it changes something.
+"""
+SHOW = """Show a plan file: what it would do, what it may not do, and what is left behind. Verifies the digest first.
+
+\b
+Example:
+  vmss-sim show plan.json
+"""
 
 
 def register(app: typer.Typer) -> None:
-    @app.command("plan")
-    def run() -> None:
-        """X"""
+    """Add the commands."""
+
+    @app.command("plan", help=PLAN)
+    def plan(
+        scenario: Annotated[
+            str,
+            typer.Argument(
+                metavar="SCENARIO|SNAPSHOT", help="A scenario, or a scale set as Azure returns it (with --target)."
+            ),
+        ],
+        strategy: Annotated[str, typer.Option("-s", "--strategy", metavar="NAME", help="The strategy.")],
+        params: options.Parameters = None,
+        output: Annotated[
+            Path | None,
+            typer.Option("-o", "--output", metavar="FILE", help="Where the plan file goes.", show_default=False),
+        ] = None,
+        forecast: Annotated[
+            bool, typer.Option("--forecast/--no-forecast", help="Simulate the plan and keep the forecast beside it.")
+        ] = True,
+        replications: Annotated[int, typer.Option("-n", "--replications", min=1, help="Runs of the forecast.")] = 100,
+        seed: options.Seed = 1,
+        jobs: options.Jobs = 0,
+        as_json: Annotated[
+            bool, typer.Option("--json", help="The plan file on stdout and nothing else there.")
+        ] = False,
+        detailed_exitcode: Annotated[
+            bool, typer.Option("--detailed-exitcode", help="Exit 4 when the plan changes something.")
+        ] = False,
+        instances: options.InstancesFile = None,
+        target: options.Target = None,
+        load: options.Load = None,
+        per_vm: options.PerVm = None,
+        time_zone: options.TimeZone = None,
+        slo: options.Slo = None,
+        ready: options.Ready = None,
+    ) -> None:
+        from planner.planfile import encode  # noqa: PLC0415  # heavy imports wait until a command runs
+        from scenarios.choose import choose, known_strategies  # noqa: PLC0415
+        from vmss_sim.report import console, plans  # noqa: PLC0415
+        from vmss_sim.study.forecast import findings_of, forecast_of, plan_to_apply  # noqa: PLC0415
+
+        known = known_strategies()
+        setup = options.setup_from(scenario, None, instances, target, load, per_vm, time_zone, slo, ready)
+        setup = choose(setup, [strategy], params or (), known)
+        made = plan_to_apply(setup, setup.choices[0], known)
+        findings = findings_of(setup, setup.choices[0], made, known)
+        errors = [one for one in findings if one.grade == "error"]
+        told = None
+        if forecast and not errors:
+            with console.progress("forecast") as progress:
+                told = forecast_of(
+                    setup,
+                    made,
+                    setup.choices[0],
+                    seed=seed,
+                    replications=replications,
+                    jobs=jobs,
+                    progress=progress,
+                    known=known,
+                )
+        data = encode(made, told)
+        if output is not None and not errors:
+            console.write_file(output, data)
+        if as_json and not errors:
+            typer.echo(data.decode(), nl=False)
+        elif not as_json:
+            plans.render(console.out(), made, told, findings)
+        _end(errors, made, output, detailed_exitcode=detailed_exitcode)
+
+    @app.command("show", help=SHOW)
+    def show(
+        file: Annotated[Path, typer.Argument(metavar="PLAN.JSON", help="A plan file.")],
+        as_json: Annotated[bool, typer.Option("--json", help="The plan itself as JSON on stdout.")] = False,
+    ) -> None:
+        import msgspec  # noqa: PLC0415  # heavy imports wait until a command runs
+
+        from planner.lint import lint_plan  # noqa: PLC0415
+        from planner.planfile import decode  # noqa: PLC0415
+        from scenarios.files import read_bytes  # noqa: PLC0415
+        from vmss_sim.report import console, plans  # noqa: PLC0415
+
+        read = decode(read_bytes(file), str(file))
+        if as_json:
+            typer.echo(msgspec.json.encode(read.plan).decode())
+        else:
+            plans.render(console.out(), read.plan, read.forecast, lint_plan(read.plan), sha256=read.sha256)
+
+
+def _end(
+    findings: tuple[Finding, ...], errors: list[Finding], made: Plan, output: Path | None, *, detailed_exitcode: bool
+) -> None:
+    if errors:
+        for one in errors:
+            typer.echo(
+                f"vmss-sim: {one.code}: {one.text}; {one.fix}" if one.fix else f"vmss-sim: {one.code}: {one.text}",
+                err=True,
+            )
+        typer.echo("vmss-sim: nothing is written: this plan cannot start or finish as things stand", err=True)
+        raise typer.Exit(1)
+    if output is not None:
+        typer.echo(f"wrote {output}", err=True)
+    changes = bool(made.batches)
+    raise typer.Exit(4 if detailed_exitcode and changes else 0)

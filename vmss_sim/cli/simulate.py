@@ -62,7 +62,9 @@ def register(app: typer.Typer) -> None:
             chosen = choose(setup, [strategy], params or (), known).choices[0]
         made = run(setup, plan_for(setup, chosen, known), seed, replication)
         if trace is not None:
-            files.write_bytes(trace, b"".join(msgspec.json.encode(record) + b"\n" for record in made.journal.records()))
+            console.write_file(
+                trace, b"".join(msgspec.json.encode(record) + b"\n" for record in made.journal.records())
+            )
         if as_json:
             typer.echo(msgspec.json.encode(_document(setup, made, seed, replication, chosen.label)).decode())
         else:

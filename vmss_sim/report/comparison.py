@@ -12,6 +12,7 @@ from vmss_sim.study.compare import METRICS, Result, Study
 from vmss_sim.study.recommend import Recommendation
 from vmss_sim.study.statistics import Proportion, Summary
 
+WIDE = 110  # columns: narrower terminals get p95 and estimates only
 WORDS = {
     "min_healthy": "fewest in service",
     "availability": "availability over the horizon",
@@ -32,6 +33,7 @@ def render(
     flips: Mapping[str, str | None],
     *,
     details: bool = False,
+    assumptions: bool = True,
 ) -> None:
     """Everything `compare` prints."""
     setup = study.setup
@@ -42,47 +44,62 @@ def render(
         f"{setup.total} instances, {needed} required, {study.replications} runs of each strategy, seed {study.seed}. Today: {study.today}."
     )
     bad = setup.world.failures.bad_share > 0
-    columns = ["strategy", "fewest\n(p05)", "downtime\np50/p95", "outage\np50/p95", "lost\nVM-h"]
+    wide = console.width >= WIDE
+    span_of = "p50/p95" if wide else "p95"
+    columns = ["strategy", "fewest\n(p05)", f"downtime\n{span_of}", f"outage\n{span_of}"]
+    columns += ["lost\nVM-h"] if wide else []
     columns += ["bad image\nVM-h"] if bad else []
-    columns += ["avail.\nmean", "duration\np50/p95", "completes\n% [95 % CI]", "breaches\n% [95 % CI]"]
+    columns += ["avail.\nmean"] if wide else []
+    columns += [
+        f"duration\n{span_of}",
+        *(f"{name}\n% [95 % CI]" if wide else f"{name}\n%" for name in ("completes", "breaches")),
+    ]
     made = table(*columns)
     for column in made.columns:
         column.no_wrap = True
         column.justify = "left" if column is made.columns[0] else "right"
     for result in study.results:
-        made.add_row(*_row(result, recommendation.name, bad=bad))
+        made.add_row(*_row(result, recommendation.name, bad=bad, wide=wide))
     console.print(made)
     if details:
         for result in study.results:
             _details(console, result)
     for one in study.refused:
         console.print(Text(f"not compared: {one.label}: {one.because}", style="dim"))
-    _assumptions(console, study, flips)
+    if assumptions:
+        _assumptions(console, study, flips)
     console.print()
     console.print(Text(recommendation.because, style="bold green" if recommendation.name else "bold red"))
 
 
-def _row(result: Result, recommended: str | None, *, bad: bool) -> list[Text | str]:
+def _row(result: Result, recommended: str | None, *, bad: bool, wide: bool) -> list[Text | str]:
     values = result.summaries()
     label = result.choice.label
     style = "bold green" if label == recommended else ("dim" if label == "today" else "")
-    low, lost = values["min_healthy"], values["capacity_lost_vm_s"]
+    low = values["min_healthy"]
+    pair = _pair if wide else _p95
     made: list[Text | str] = [
         Text(("→ " if label == recommended else "  ") + label, style=style),
         f"{low.p50:.0f} ({low.p05:.0f})",
-        _pair(values["downtime_s"]),
-        _pair(values["outage_s"]),
-        f"{(lost.mean or 0) / 3600:.2f}",
+        pair(values["downtime_s"]),
+        pair(values["outage_s"]),
     ]
+    if wide:
+        made.append(f"{(values['capacity_lost_vm_s'].mean or 0) / 3600:.2f}")
     if bad:
         made.append(f"{(values['bad_exposure_vm_s'].mean or 0) / 3600:.2f}")
+    if wide:
+        made.append(f"{values['availability'].mean:.3%}")
     return [
         *made,
-        f"{values['availability'].mean:.3%}",
-        _pair(values["duration_s"]),
-        _share(result.completed()),
-        _share(result.breached()),
+        pair(values["duration_s"]),
+        _share(result.completed(), wide=wide),
+        _share(result.breached(), wide=wide),
     ]
+
+
+def _p95(value: Summary) -> str:
+    return clock(value.p95)
 
 
 def _pair(value: Summary) -> str:
@@ -101,10 +118,11 @@ def clock(seconds: float | None) -> str:
     return f"{whole // 3600}h{whole % 3600 // 60:02d}m"
 
 
-def _share(value: Proportion) -> str:
+def _share(value: Proportion, *, wide: bool) -> str:
     if value.estimate is None or value.ci95 is None:
         return "-"
-    return f"{value.estimate * 100:.1f} [{value.ci95[0] * 100:.0f}, {value.ci95[1] * 100:.0f}]"
+    short = f"{value.estimate * 100:.1f}"
+    return f"{short} [{value.ci95[0] * 100:.0f}, {value.ci95[1] * 100:.0f}]" if wide else short
 
 
 def _details(console: Console, result: Result) -> None:

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 from rich import box
 from rich.console import Console
 from rich.table import Table
+
+from planner.errors import InputError
 
 Progress = Callable[[int, int], None]
 
@@ -21,6 +24,19 @@ def out() -> Console:
 def err() -> Console:
     """Progress and asides."""
     return Console(stderr=True, highlight=False)
+
+
+def write_file(path: Path, data: bytes) -> None:
+    """Write a file whole or not at all: beside it first, then in its place. Raises InputError where that is not possible."""
+    beside = path.with_name(f".{path.name}.part")
+    try:
+        beside.write_bytes(data)
+        beside.replace(path)
+    except OSError as error:
+        beside.unlink(missing_ok=True)
+        raise InputError(
+            "the file cannot be written", str(path), error.strerror or str(error), "a path in a folder that exists"
+        ) from error
 
 
 def table(*columns: str, title: str | None = None) -> Table:

@@ -14,7 +14,6 @@ from collections.abc import Mapping
 
 import msgspec
 
-from planner.strategies import Strategy
 from planner.strategies import STRATEGIES, Strategy
 from scenarios.build import Assumption, Setup
 from vmss_sim.study.compare import Progress, compare

@@ -168,7 +168,7 @@ class World:
             env.step()
         if self.woken and stop_on_wake:
             return
-        if env.now < until_ms:
+        if env.now < until_ms < NEVER:
             env.run(until=until_ms)
 
     def _at(self, when_ms: int, call: Any, *args: Any) -> None:

@@ -1,0 +1,71 @@
+"""A plan and its findings for people."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from rich.console import Console
+from rich.text import Text
+
+from planner.lint import Finding
+from planner.plan import Plan
+from planner.planfile import Forecast, describe
+from vmss_sim.report.comparison import WORDS
+from vmss_sim.report.console import table
+
+
+def render(
+    console: Console, plan: Plan, forecast: Forecast | None, found: Sequence[Finding], *, sha256: str = ""
+) -> None:
+    """Everything `plan` and `show` print."""
+    if sha256:
+        console.print(f"sha256 {sha256} (verified)")
+    for section in describe(plan):
+        if section.title == "Findings":
+            continue  # the caller's list below holds them, and those of the set
+        console.print(Text(section.title, style="bold"))
+        for line in section.lines:
+            console.print(Text("  " + line))
+    if forecast is not None:
+        _forecast(console, forecast)
+    if found:
+        console.print(Text("Findings", style="bold"))
+        findings(console, [("plan", one) for one in found])
+
+
+def _forecast(console: Console, forecast: Forecast) -> None:
+    made = table("", "p50", "p95", "mean", title=f"Forecast: {forecast.replications} runs, seed {forecast.seed}")
+    for name, value in forecast.metrics.items():
+        digits = 4 if name == "availability" else 1
+        made.add_row(
+            WORDS.get(name, name) + (" (s)" if name.endswith("_s") and "vm" not in name else ""),
+            *(_number(one, digits) for one in (value.p50, value.p95, value.mean)),
+        )
+    for name, share in (("completed", forecast.completed), ("breached", forecast.breached)):
+        interval = f" [{share.ci95[0]:.0%}, {share.ci95[1]:.0%}]" if share.ci95 else ""
+        made.add_row(
+            f"probability {name}", "", "", f"{share.estimate:.1%}{interval}" if share.estimate is not None else "-"
+        )
+    console.print(made)
+
+
+def _number(value: float | None, digits: int) -> str:
+    return "-" if value is None else f"{value:.{digits}f}"
+
+
+def findings(console: Console, found: Iterable[tuple[str, Finding]]) -> None:
+    """Findings as a list: code, grade, what, and what to do. What several strategies share stands once."""
+    grouped: dict[tuple[str, str, str, str], list[str]] = {}
+    for about, one in found:
+        grouped.setdefault((one.code, one.grade, one.text, one.fix), []).append(about)
+    if not grouped:
+        console.print("no findings")
+        return
+    for (code, grade, text, fix), abouts in sorted(grouped.items(), key=lambda row: (row[0][1] != "error", row[0][0])):
+        line = Text(f"{code} ", style="bold")
+        line.append(grade, style="bold red" if grade == "error" else "yellow")
+        about = ", ".join(dict.fromkeys(abouts))
+        line.append(f"  {text}" if about in ("plan", "set") else f"  {about}: {text}")
+        console.print(line)
+        if fix:
+            console.print(Text(f"      {fix}", style="dim"))
