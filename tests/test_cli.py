@@ -39,10 +39,25 @@ def test_compare_json_is_the_published_schema_and_nothing_else() -> None:
 
 
 def test_compare_takes_files_and_options_directly_and_says_what_it_guessed() -> None:
-    ran = vmss_sim("compare", "--model", MODEL, "--instances", INSTANCES, "--target", TARGET, "--slo", "healthy >= 80%", *QUICK)
+    ran = vmss_sim(
+        "compare", "--model", MODEL, "--instances", INSTANCES, "--target", TARGET, "--slo", "healthy >= 80%", *QUICK
+    )
     assert ran.status == 0
     assert "If your application is ready within" in ran.out
-    told = vmss_sim("compare", "--model", MODEL, "--instances", INSTANCES, "--target", TARGET, "--slo", "healthy >= 80%", "--ready", "60s/2m", *QUICK)
+    told = vmss_sim(
+        "compare",
+        "--model",
+        MODEL,
+        "--instances",
+        INSTANCES,
+        "--target",
+        TARGET,
+        "--slo",
+        "healthy >= 80%",
+        "--ready",
+        "60s/2m",
+        *QUICK,
+    )
     assert "If your application is ready within" not in told.out
 
 
@@ -67,7 +82,9 @@ def test_the_same_seed_gives_the_same_numbers_for_any_number_of_jobs() -> None:
 
 
 def test_parameters_reach_the_plan() -> None:
-    ran = vmss_sim("compare", "seed-article", "-s", "batch", "-p", "batch.size=1", "-p", "batch.pause=2m", "--json", *QUICK)
+    ran = vmss_sim(
+        "compare", "seed-article", "-s", "batch", "-p", "batch.size=1", "-p", "batch.pause=2m", "--json", *QUICK
+    )
     (batch, _today) = json.loads(ran.out)["strategies"]
     assert batch["parameters"]["size"] == 1
     assert batch["parameters"]["pause_ms"] == 120_000
@@ -75,7 +92,11 @@ def test_parameters_reach_the_plan() -> None:
 
 
 def test_an_objective_nobody_meets_gives_status_1_and_no_name(tmp_path: Path) -> None:
-    text = (ROOT / "scenarios" / "bundled" / "seed-article.toml").read_text().replace('max_duration = "2h"', 'max_duration = "1m"')
+    text = (
+        (ROOT / "scenarios" / "bundled" / "seed-article.toml")
+        .read_text()
+        .replace('max_duration = "2h"', 'max_duration = "1m"')
+    )
     file = tmp_path / "hopeless.toml"
     file.write_text(text)
     ran = vmss_sim("compare", str(file), "--json", *QUICK)
@@ -86,7 +107,15 @@ def test_an_objective_nobody_meets_gives_status_1_and_no_name(tmp_path: Path) ->
 def test_simulate_tells_rules_and_shows_a_heatmap() -> None:
     ran = vmss_sim("simulate", "seed-article", "-s", "per-ud", "--seed", "7")
     assert ran.status == 0
-    for word in ("admitted", "operation-ended", "batch-done", "UD 0", "UD 4", "finish after", "fewest in service 8 of 10"):
+    for word in (
+        "admitted",
+        "operation-ended",
+        "batch-done",
+        "UD 0",
+        "UD 4",
+        "finish after",
+        "fewest in service 8 of 10",
+    ):
         assert word in ran.out
     again = vmss_sim("simulate", "seed-article", "-s", "per-ud", "--seed", "7")
     assert again.out == ran.out
@@ -99,7 +128,7 @@ def test_simulate_json_and_trace(tmp_path: Path) -> None:
     assert document["metrics"]["min_healthy"] == 0
     assert document["metrics"]["outage_s"] > 0
     records = [json.loads(line) for line in trace.read_text().splitlines()]
-    assert [one["record"] for one in records][0] == "turn"
+    assert records[0]["record"] == "turn"
     assert any(one["record"] == "receipt" for one in records)
 
 
@@ -123,7 +152,21 @@ def test_plan_show_lint_round_trip(tmp_path: Path) -> None:
 
 def test_plan_from_a_snapshot(tmp_path: Path) -> None:
     file = tmp_path / "plan.json"
-    ran = vmss_sim("plan", MODEL, "--instances", INSTANCES, "--target", TARGET, "-s", "batch", "-p", "batch.size=2", "--no-forecast", "-o", str(file))
+    ran = vmss_sim(
+        "plan",
+        MODEL,
+        "--instances",
+        INSTANCES,
+        "--target",
+        TARGET,
+        "-s",
+        "batch",
+        "-p",
+        "batch.size=2",
+        "--no-forecast",
+        "-o",
+        str(file),
+    )
     assert ran.status == 0, ran.err
     plan = json.loads(file.read_text())["plan"]
     assert [len(one["take"]) for one in plan["batches"]] == [2, 2, 2, 2, 2]
@@ -151,8 +194,23 @@ def test_init_writes_a_scenario_that_compares(tmp_path: Path) -> None:
     load = tmp_path / "load.csv"
     load.write_text("time,requests\n00:00,300\n08:00,900\n20:00,300\n")
     ran = vmss_sim(
-        "init", "--model", MODEL, "--instances", INSTANCES, "--target", TARGET, "--load", str(load), "--per-vm", "150",
-        "--time-zone", "Europe/Berlin", "--slo", "healthy >= 80%", "-o", str(file),
+        "init",
+        "--model",
+        MODEL,
+        "--instances",
+        INSTANCES,
+        "--target",
+        TARGET,
+        "--load",
+        str(load),
+        "--per-vm",
+        "150",
+        "--time-zone",
+        "Europe/Berlin",
+        "--slo",
+        "healthy >= 80%",
+        "-o",
+        str(file),
     )
     assert ran.status == 0
     assert ran.out == ""

@@ -122,9 +122,7 @@ def register(app: typer.Typer) -> None:
             plans.render(console.out(), read.plan, read.forecast, lint_plan(read.plan), sha256=read.sha256)
 
 
-def _end(
-    findings: tuple[Finding, ...], errors: list[Finding], made: Plan, output: Path | None, *, detailed_exitcode: bool
-) -> None:
+def _end(errors: list[Finding], made: Plan, output: Path | None, *, detailed_exitcode: bool) -> None:
     if errors:
         for one in errors:
             typer.echo(

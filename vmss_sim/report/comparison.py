@@ -47,17 +47,18 @@ def render(
     wide = console.width >= WIDE
     span_of = "p50/p95" if wide else "p95"
     columns = ["strategy", "fewest\n(p05)", f"downtime\n{span_of}", f"outage\n{span_of}"]
-    columns += ["lost\nVM-h"] if wide else []
+    columns += ["lost\nVM-h"] if wide and not bad else []
     columns += ["bad image\nVM-h"] if bad else []
-    columns += ["avail.\nmean"] if wide else []
+    columns += ["avail.\nmean"] if wide and not bad else []
     columns += [
         f"duration\n{span_of}",
         *(f"{name}\n% [95 % CI]" if wide else f"{name}\n%" for name in ("completes", "breaches")),
     ]
     made = table(*columns)
     for column in made.columns:
-        column.no_wrap = True
+        column.no_wrap = column is not made.columns[0]
         column.justify = "left" if column is made.columns[0] else "right"
+    made.columns[0].max_width = 20  # a long label wraps; numbers never do
     for result in study.results:
         made.add_row(*_row(result, recommendation.name, bad=bad, wide=wide))
     console.print(made)
@@ -84,11 +85,11 @@ def _row(result: Result, recommended: str | None, *, bad: bool, wide: bool) -> l
         pair(values["downtime_s"]),
         pair(values["outage_s"]),
     ]
-    if wide:
+    if wide and not bad:
         made.append(f"{(values['capacity_lost_vm_s'].mean or 0) / 3600:.2f}")
     if bad:
         made.append(f"{(values['bad_exposure_vm_s'].mean or 0) / 3600:.2f}")
-    if wide:
+    if wide and not bad:
         made.append(f"{values['availability'].mean:.3%}")
     return [
         *made,

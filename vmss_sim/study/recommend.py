@@ -18,6 +18,7 @@ from typing import NamedTuple
 
 from vmss_sim.study.compare import Result, Study
 from vmss_sim.study.statistics import paired_difference
+from vmss_sim.study.today import LABEL
 
 CRITERIA = ("downtime_s", "outage_s", "bad_exposure_vm_s")
 
@@ -110,8 +111,10 @@ def _against(first: Result, second: Result) -> str:
 
 
 def _nobody(study: Study) -> str:
-    ranked = sorted(study.results, key=lambda r: (r.breached().estimate or 0.0) + 1 - (r.completed().estimate or 0.0))
-    near = ranked[0]
+    ranked = sorted(
+        study.results, key=lambda r: ((r.breached().estimate or 0.0) + 1 - (r.completed().estimate or 0.0), *_key(r))
+    )
+    near = next((result for result in ranked if result.choice.label != LABEL), ranked[0])
     missed: dict[str, int] = {}
     for row in near.rows:
         for name in row.breaches:
@@ -127,7 +130,24 @@ def _nobody(study: Study) -> str:
             f"completes in only {completed:.1%} ({', '.join(f'{name} {count}' for name, count in endings.items())})"
         )
     tolerated = f"{study.setup.max_breach:.0%} of the runs may miss the objective"
-    return f"no strategy meets the objective ({tolerated}): {near.choice.label} comes nearest and {' and '.join(parts) or 'misses it'}."
+    text = f"no strategy meets the objective ({tolerated}): {near.choice.label} comes nearest and {' and '.join(parts) or 'misses it'}"
+    refused = [one for one in study.refused if one.label in {choice.label for choice in study.setup.choices}]
+    if refused:
+        text += f"; {len(refused)} cannot be planned, {refused[0].label} because: {refused[0].because}"
+    return f"{text}{_least_exposed(study)}."
+
+
+def _least_exposed(study: Study) -> str:
+    """Where nothing completes because the image is bad, what matters is how few run it, and for how long."""
+    if not study.setup.world.failures.bad_share:
+        return ""
+    tried = [result for result in study.results if _mean(result.values("bad_exposure_vm_s")) > 0]
+    if not tried:
+        return ""
+    least = min(tried, key=lambda result: _mean(result.values("bad_exposure_vm_s")))
+    most = max(tried, key=lambda result: _mean(result.values("bad_exposure_vm_s")))
+    hours = [_mean(result.values("bad_exposure_vm_s")) / 3600 for result in (least, most)]
+    return f"; {least.choice.label} leaves least on the bad image, {hours[0]:.2f} VM-h against {hours[1]:.2f} with {most.choice.label}"
 
 
 def span(seconds: float) -> str:
