@@ -17,9 +17,9 @@ import msgspec
 
 from planner.errors import InputError
 
-_PERCENT = re.compile(r"(\d+(?:\.\d+)?)\s*%")
-_COUNT = re.compile(r"\d+")
-_ALL_BUT = re.compile(r"n\s*-\s*(\d+)")
+_PERCENT = re.compile(r"(\d{1,9}(?:\.\d{1,9})?)\s*%", re.ASCII)
+_COUNT = re.compile(r"\d{1,9}", re.ASCII)
+_ALL_BUT = re.compile(r"n\s*-\s*(\d{1,9})", re.ASCII)
 
 
 class Threshold(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

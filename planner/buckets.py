@@ -138,13 +138,22 @@ RULES: tuple[Rule, ...] = (
         "at-target-in-service",
         Bucket.CURRENT,
         "it is at the target and serves",
-        lambda c: c.service is Service.IN and _arrived(c) and not c.memory.failed,
+        lambda c: c.service is Service.IN and _arrived(c),
     ),
     Rule(
         "at-target-not-ours",
         Bucket.CURRENT,
         "it is at the target; we did not touch it",
         lambda c: c.memory is UNTOUCHED and _arrived(c),
+    ),
+    Rule(
+        "busy",
+        Bucket.BUSY,
+        "somebody else's operation on it is running",
+        lambda c: (
+            c.instance.provisioning in (Provisioning.UPDATING, Provisioning.CREATING)
+            and (bool(c.memory.failed) or not _arrived(c))
+        ),
     ),
     Rule(
         "never-healthy", Bucket.FAILED, "its deadline passed, or its operation failed", lambda c: bool(c.memory.failed)
@@ -168,12 +177,6 @@ RULES: tuple[Rule, ...] = (
         Bucket.WAITING,
         "its operation ended; the result is not visible yet",
         lambda c: c.memory.stage >= c.last_stage and not c.memory.done,
-    ),
-    Rule(
-        "busy",
-        Bucket.BUSY,
-        "somebody else's operation on it is running",
-        lambda c: c.instance.provisioning in (Provisioning.UPDATING, Provisioning.CREATING),
     ),
     Rule("not-in-plan", Bucket.FOREIGN, "the plan did not see it", lambda c: not c.known),
     Rule(

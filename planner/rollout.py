@@ -50,7 +50,7 @@ class State(_Value, frozen=True, kw_only=True):
     """Where a rollout stands: all that is remembered between two steps.
 
     ending: key of the plan's end-state table once it is decided. back: instances go back. step: index of the set-level
-    step. batch: index into the batches (`sequence` when going back, else the plan's, then `extra`). queue: appended
+    step. mode_set: the set has been in the plan's work mode. batch: index into the batches (`sequence` when going back, else the plan's, then `extra`). queue: appended
     instances not yet in a batch. appended: their vm ids. held_ms: since when the gate holds. owed: instances deleted by
     us and not yet replaced. request: id of the last operator request heard.
     """
@@ -65,6 +65,7 @@ class State(_Value, frozen=True, kw_only=True):
     step: int = 0
     step_ended_ms: int | None = None
     step_command: str = ""
+    mode_set: bool = False
     batch: int = 0
     sequence: tuple[Batch, ...] | None = None
     extra: tuple[Batch, ...] = ()
@@ -209,7 +210,7 @@ class Rollout:
 
     def modes(self, state: State) -> frozenset[UpgradeMode]:
         """The upgrade modes that may be seen in this state."""
-        if _moving(state) is not None:
+        if state.mode_set and Phase.FINISHING not in (state.phase, state.paused_from):
             return frozenset({self.plan.work_mode})
         return frozenset({self.plan.work_mode, self.plan.scale_set.mode})
 

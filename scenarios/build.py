@@ -56,7 +56,7 @@ from planner.model import (
     id_key,
     scale_set,
 )
-from planner.plan import parameters_of
+from planner.plan import Deadlines, parameters_of
 from planner.strategies import STRATEGIES, Strategy, find
 from scenarios import load_curve
 from scenarios.expect import claims
@@ -113,6 +113,7 @@ class Setup(msgspec.Struct, frozen=True, kw_only=True):
     action: Action | None
     world: WorldConfig
     poll_ms: int
+    deadlines: Deadlines
     required: StepFunction
     required_given: str | None
     min_healthy: str | None
@@ -191,6 +192,16 @@ def setup(scenario: Scenario, folder: Path, where: str) -> Setup:
         "yours" if scenario.timing.poll != 10 else "guessed",
         "timing.poll",
     )
+    give_up_ms = parse_duration_ms(scenario.timing.give_up, f"{where}: timing.give_up")
+    if give_up_ms == 0:
+        raise InputError("no instance serves the moment its VM is up", f"{where}: timing.give_up", "0", "more than 0")
+    _tell(
+        assumed,
+        "an instance is given up",
+        f"not in service {give_up_ms / 60_000:g} min after its operation",
+        "yours" if scenario.timing.give_up != 600 else "guessed",
+        "timing.give_up",
+    )
     probe_ms = parse_duration_ms(scenario.timing.probe, f"{where}: timing.probe")
     _tell(
         assumed,
@@ -208,6 +219,7 @@ def setup(scenario: Scenario, folder: Path, where: str) -> Setup:
         action=action,
         world=_world(fleet, operations, ready, probe_ms, failures),
         poll_ms=poll_ms,
+        deadlines=Deadlines(healthy_ms=give_up_ms),
         required=required,
         required_given=required_given,
         min_healthy=min_healthy,

@@ -13,7 +13,6 @@ Rules this module decides:
 from __future__ import annotations
 
 import difflib
-import json
 import os
 import re
 import textwrap
@@ -23,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+import tomlkit
 
 from planner.amount import amount
 from planner.arm_json import Gap
@@ -267,12 +267,12 @@ def _line(text: str) -> str:
 
 
 def _toml(value: Any) -> str:
-    """A value as TOML: JSON's strings, numbers and arrays are TOML's, but for one character."""
+    """A value as TOML."""
     if isinstance(value, dict):
-        return "{ " + ", ".join(f"{key} = {_toml(item)}" for key, item in value.items()) + " }"
-    if isinstance(value, list):
-        return f"[{', '.join(map(_toml, value))}]"
-    return json.dumps(value, ensure_ascii=False, allow_nan=False).replace("\x7f", "\\u007F")
+        table = tomlkit.inline_table()
+        table.update(value)
+        return str(table.as_string())
+    return str(tomlkit.item(value).as_string())
 
 
 def _comment(text: str, indent: str = "") -> list[str]:

@@ -143,6 +143,7 @@ class TimingTable(_Table, frozen=True, kw_only=True):
         a default stands in and the verdict begins "if your application is ready within …".
     probe: how long the health source needs to notice (interval x number of probes).
     poll: how often the executor looks at Azure; 0: it is told at once.
+    give_up: from the end of a VM's operation: not in service by then, it counts as failed.
     """
 
     upgrade: Law = "recorded"
@@ -153,6 +154,7 @@ class TimingTable(_Table, frozen=True, kw_only=True):
     ready: Law | None = None
     probe: Duration = 5
     poll: Duration = 10
+    give_up: Duration = 600
 
 
 class BadImageTable(_Table, frozen=True, kw_only=True):

@@ -49,6 +49,7 @@ from planner.model import (
     Provisioning,
     ScaleSet,
     UpgradeMode,
+    id_key,
     scale_set,
 )
 from planner.phases import Cause, Phase, move
@@ -306,7 +307,7 @@ def world(
             protected=one.protected,
             os_disk=f"{one.id}-os-",
         )
-        for one in fleet.instances.values()
+        for one in sorted(fleet.instances.values(), key=lambda one: id_key(one.id))  # so that the slot is the number
     )
     if failures is None:
         chosen = isinstance(luck, Luck)

@@ -182,7 +182,7 @@ def test_a_flexible_set_is_told_why_it_has_no_domains(tmp_path: Path) -> None:
 
 def test_the_readiness_that_is_said_is_no_guess(tmp_path: Path) -> None:
     made = draft(changed(ready="45s/90s"), tmp_path)
-    assert 'ready = { lognormal = { median = "45s", p95 = "90s" } }\n' in made.text
+    assert 'ready = {lognormal = {median = "45s",p95 = "90s"}}\n' in made.text
     assert "timing.ready" not in {one.key for one in made.assumed}
     assert not setup(made.scenario, tmp_path, "s").ready_is_default
 

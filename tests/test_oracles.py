@@ -28,7 +28,7 @@ from tests.oracle_worlds import Law, Run, Trial, estimate, instances, world_conf
 from vmss_sim.world.config import Failures
 from vmss_sim.world.draws import Draws
 from vmss_sim.world.recorded import RECORDED
-from vmss_sim.world.scale_set import World
+from vmss_sim.world.scale_set import IMAGE, World
 from vmss_sim.world.timings import Constant, Empirical, Exponential, Lognormal, Mixture, Part, Shifted, Timing
 
 LIMIT = 4.0
@@ -122,6 +122,29 @@ def test_o1_steady_state_of_background_failures():
         )
         rate = float(stats.binom.pmf(k, n, availability)) * k / mttf_s * 3600
         check(f"O3 drops below {k} per hour", drops, rate, {"n for k": rate * n / k} if k < n else None)
+
+
+def test_a_bad_image_shows_however_often_its_vms_fail_by_themselves():
+    """VMs that cannot live with the new image are Bin(n, share), whatever else happens to them before it shows.
+
+    A VM that failed and was repaired before its time must not be counted among the good ones: n share exp(-after/mttf).
+    """
+    n, share, after_s, mttf_s, replications = 20, 0.3, 600.0, 500.0, 200
+    failures = Failures(bad_share=share, bad_after_ms=600_000, mttf_ms=mttf_s * 1000, mttr=Constant(0))
+    config = world_config(instances(n), Constant(10), failures=failures)
+    out = []
+    for replication in range(replications):
+        world = World(config, Draws(2, replication, n))
+        world.submit("model", "update-model", patch={IMAGE + "version": "2.0.0"})
+        world.submit("all", "upgrade", tuple(world.vms))
+        world.run(3_600_000, stop_on_wake=False)
+        out.append(sum(not world.serving(vm) for vm in world.vms.values()))
+    check(
+        f"bad of {n}",
+        out,
+        n * share,
+        {"a failure is a way out": n * share * float(np.exp(-after_s / mttf_s)), "all of them": n},
+    )
 
 
 # -- O4, O5: how long a rollout with a barrier after each batch takes ---------------------------------------------

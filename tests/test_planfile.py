@@ -500,7 +500,7 @@ def graft(tree: Any, path: list[int], value: Any) -> None:
         tree = inner
 
 
-@examples(400)
+@examples(250)
 @given(path=PATHS, value=JSON)
 def test_a_signed_plan_with_anything_anywhere_is_refused_or_whole(path: list[int], value: Any) -> None:
     """Whatever passes can be described, linted and written again."""
@@ -637,7 +637,7 @@ def test_a_terminal_is_not_obeyed() -> None:
     assert lines(evil)["Scale set"][0] == "fine\\x1b[2J\\u202e\\n"
 
 
-@examples(150)
+@examples(60)
 @given(case=cases())
 def test_every_plan_has_its_words(case: Case) -> None:
     made = plan_or_none(case)

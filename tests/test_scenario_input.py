@@ -287,7 +287,7 @@ TOML: list[tuple[str, str | bytes, str]] = [
     ("a key after a table", VALID + "timing.ready = 5\n", "unknown key 'change.timing'"),
     ("open string", 'title = "a', "the file is not TOML: "),
     ("an endless number", VALID.replace("6", "6" * 5000, 1), "the file is not TOML: Exceeds the limit (4300 digits)"),
-    ("deep arrays", f"title = {'[' * 5000}", "the file is not TOML: maximum recursion depth exceeded"),
+    ("deep arrays", f"title = {'[' * 5000}", "s.toml: the file is not TOML: "),
     ("deep tables", f"[{'a.' * 3000}b]\n{VALID}", "unknown key 'a'"),
     ("a deep timing", VALID + f"[timing]\nready.{'shifted.of.' * 3000}constant = 1\n", "timing.ready"),
     ("a deep property", VALID.replace("version =", f"set.{'a.' * 3000}b ="), "change.set: not a value of a model property; found"),

@@ -520,10 +520,10 @@ CODES: dict[str, Code] = {
         "the drift table (planner/drift.py)",
     ),
     "VS334": Code(
-        "never-latest",
-        _E,
-        "A property change is done when latestModelApplied says so, and only manualupgrade sets that: after a reimage or a"
-        " restart alone it stays false, and every instance fails its deadline.",
+        "latest-stays-false",
+        _W,
+        "Only manualupgrade sets latestModelApplied: after a reimage or a restart alone it stays false, so the next rollout"
+        " moves these instances again; also the platform's own, when mode Rolling or Automatic is put back.",
         "azure-cli #28008, vm-scale-sets #62",
     ),
     # What keeps a plan from being made.

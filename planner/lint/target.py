@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from planner.change import (
+    STAGES,
     Action,
     CurrentModel,
     GuestPatch,
@@ -26,6 +27,14 @@ def target(plan: Plan, scale_set: ScaleSet | None) -> Iterator[Finding]:
     moved = [name for batch in plan.batches for name in batch.take]
     if isinstance(change, PropertyChange):
         yield from _property(change, resolved.action, len(moved))
+    if resolved.patch and moved and Action.UPGRADE not in STAGES[resolved.action]:
+        yield finding(
+            "VS334",
+            f"the model changes, and {resolved.action.value} alone leaves latestModelApplied false on"
+            f" {share(len(moved), total)}",
+            "action",
+            "use upgrade, or upgrade-then-reimage",
+        )
     if isinstance(change, GuestPatch) and change.undo is None:
         yield _no_undo(plan)
     if isinstance(change, CurrentModel) and resolved.target.latest_model and follows_latest(plan.scale_set.image):
@@ -77,13 +86,6 @@ def _property(change: PropertyChange, action: Action, moved: int) -> Iterator[Fi
             f"{change.path} costs {instances(moved)} the OS disk and the temporary disk",
             "change",
             "keep nothing on these disks",
-        )
-    if action in (Action.REIMAGE, Action.RESTART):
-        yield finding(
-            "VS334",
-            f"{change.path} is done when latestModelApplied is true, which {action.value} alone does not set",
-            "action",
-            "use upgrade, or upgrade-then-reimage",
         )
 
 

@@ -100,6 +100,8 @@ def advance(t: Turn) -> bool:
     step = steps[t.step]
     ended = t.step_ended_ms
     if step is None or done(t, Command(id="", **step)):
+        if step is not None and step["kind"] is Kind.SET_MODE:
+            t.put(mode_set=True)
         t.put(step=t.step + 1, step_ended_ms=None, step_command="")
         return True
     if ended is not None:
@@ -162,7 +164,7 @@ def _over(t: Turn) -> bool:
         t.note("ended", f"{t.ending}: {t.reason}" if t.reason else t.ending)
         return False
     cause = Cause.PREPARED_BACK if t.back else Cause.PREPARED
-    t.put(phase=move(t.phase, cause), batch=0, progress_ms=t.now)
+    t.put(phase=move(t.phase, cause), batch=0, progress_ms=t.now, mode_set=t.mode_set or not t.back)
     t.judge_model()  # what may still be seen while the set is prepared may not be seen any more
     if t.phase is Phase.FINISHING:
         return True

@@ -41,6 +41,7 @@ class Turn:
     step: int
     step_ended_ms: int | None
     step_command: str
+    mode_set: bool
     batch: int
     sequence: tuple[Batch, ...] | None
     extra: tuple[Batch, ...]
@@ -184,8 +185,8 @@ class Turn:
         self._count(seen, 1)
         if seen.bucket is Bucket.CURRENT and serves is Service.IN:
             memory = self.memory.get(name)
-            if memory is not None and not memory.done:
-                self.memory[name] = _replace(memory, done=True)
+            if memory is not None and (memory.failed or not memory.done):
+                self.memory[name] = _replace(memory, done=True, failed="")
                 self.remembered = True
 
     def at_target(self, name: str, instance: Instance) -> bool | None:

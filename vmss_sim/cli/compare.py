@@ -77,7 +77,7 @@ def register(app: typer.Typer) -> None:
                 )
         recommendation = recommend(study)
         if as_json:
-            typer.echo(msgspec.json.encode(document(study, recommendation._asdict(), found)).decode())
+            typer.echo(msgspec.json.encode(document(study, recommendation.document(), found)).decode())
         else:
             comparison.render(console.out(), study, recommendation, found, details=details)
-        raise typer.Exit(0 if recommendation.name else 1)
+        raise typer.Exit(0 if recommendation.name or recommendation.nothing else 1)

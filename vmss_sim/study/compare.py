@@ -102,8 +102,8 @@ def plans(setup: Setup, known: Mapping[str, Strategy] = STRATEGIES) -> tuple[lis
             made.append((choice, plan_for(setup, choice, known)))
         except InputError as error:
             refused.append(Refused(label=choice.label, because=str(error)))
-    if len(made) == 1:
-        # Only `today` is left: nothing to compare it with, so the first reason is the answer.
+    if len(made) <= 1:
+        # At most `today` is left: nothing to compare it with, so the first reason is the answer.
         raise InputError(
             f"no strategy can be planned: {refused[0].because}" if refused else "no strategy to compare", setup.title
         )

@@ -4,11 +4,14 @@ Rules this module decides:
 
 1. A strategy is *feasible* when it misses the objective with a probability of at most `max_breach` and completes with at
    least 1 - `max_breach` (estimates over the replications). `automatic` and `today` may win like any other.
+   A strategy that leaves instances on the old model (some domains, some ids only) is compared, but not recommended.
 2. Among the feasible: least mean downtime, then least outage, then least bad exposure, then the shortest p95 duration.
-   Never availability: averaged over a span it rewards slowness.
+   Never availability: averaged over a span it rewards slowness. What cannot be told apart (pair by pair) goes to the
+   one asked for first.
 3. The runner-up is compared pair by pair (same luck): where the criterion that separates them cannot tell them apart, the
    sentence says so.
-4. None feasible: no name, and the sentence says what comes nearest and what it misses.
+4. None feasible: no name, and the sentence says what comes nearest and what it misses; with a bad image, who limits the
+   damage. Nothing to do: no name either, and the sentence says so.
 5. The time to healthy of the application is the guess that matters most: left at its default, the sentence begins with it.
 """
 
@@ -24,10 +27,15 @@ CRITERIA = ("downtime_s", "outage_s", "bad_exposure_vm_s")
 
 
 class Recommendation(NamedTuple):
-    """A strategy's label or None, and the reason."""
+    """A strategy's label or None, and the reason. nothing: there is nothing to do, so nobody is needed."""
 
     name: str | None
     because: str
+    nothing: bool = False
+
+    def document(self) -> dict[str, str | None]:
+        """As published."""
+        return {"name": self.name, "because": self.because}
 
 
 def _mean(values: list[float]) -> float:
@@ -52,13 +60,36 @@ def _key(result: Result) -> tuple[float, ...]:
 def feasible(result: Result, max_breach: float) -> bool:
     """Rule 1."""
     completed, breached = result.completed().estimate or 0.0, result.breached().estimate
-    return completed >= 1 - max_breach and breached is not None and breached <= max_breach
+    return whole(result) and completed >= 1 - max_breach and breached is not None and breached <= max_breach
+
+
+def whole(result: Result) -> bool:
+    """Does the plan move every instance that is to be moved?"""
+    plan = result.plan
+    planned = sum(len(batch.take) for batch in plan.batches)
+    return planned + len(plan.skipped) == len(plan.scale_set.instances)
+
+
+def _ranked(study: Study) -> list[Result]:
+    """Rules 1 and 2."""
+    candidates = sorted((result for result in study.results if feasible(result, study.setup.max_breach)), key=_key)
+    for result in [other for other in study.results if other in candidates]:
+        if result is candidates[0] or _equal(result, candidates[0]):
+            candidates.remove(result)
+            return [result, *candidates]
+    return candidates
+
+
+def _equal(left: Result, right: Result) -> bool:
+    return not any(
+        paired_difference(left.values(name), right.values(name)).distinguishable for name in (*CRITERIA, "duration_s")
+    )
 
 
 def best(study: Study) -> str | None:
     """The label alone: what a sensitivity search asks again and again."""
-    candidates = [result for result in study.results if feasible(result, study.setup.max_breach)]
-    return min(candidates, key=_key).choice.label if candidates else None
+    candidates = _ranked(study)
+    return candidates[0].choice.label if candidates else None
 
 
 def recommend(study: Study) -> Recommendation:
@@ -69,7 +100,11 @@ def recommend(study: Study) -> Recommendation:
         if setup.ready_is_default
         else ""
     )
-    candidates = sorted((result for result in study.results if feasible(result, setup.max_breach)), key=_key)
+    if all(not result.plan.batches and len(result.plan.skipped) == setup.total for result in study.results):
+        return Recommendation(
+            None, "Nothing to do: every instance is at the target, protected, or being deleted.", nothing=True
+        )
+    candidates = _ranked(study)
     if not candidates:
         return Recommendation(None, _upper(prefix + _nobody(study)))
     first = candidates[0]
@@ -111,43 +146,57 @@ def _against(first: Result, second: Result) -> str:
 
 
 def _nobody(study: Study) -> str:
+    """Rule 4."""
+    if study.setup.world.failures.bad_share and (text := _damage(study)):
+        return text
+    tolerated = f"{study.setup.max_breach:.0%} of the runs may miss the objective"
+    text = f"no strategy meets the objective ({tolerated})"
+    refused = [one for one in study.refused if one.label in {choice.label for choice in study.setup.choices}]
+    if refused:
+        text += f"; {', '.join(one.label for one in refused)} cannot be planned: {refused[0].because}"
     ranked = sorted(
         study.results, key=lambda r: ((r.breached().estimate or 0.0) + 1 - (r.completed().estimate or 0.0), *_key(r))
     )
     near = next((result for result in ranked if result.choice.label != LABEL), ranked[0])
+    comes = "comes nearest and " if (near.breached().estimate or 0.0) < 1 else ""
+    return f"{text}; {near.choice.label} {comes}{_misses(study, near)}."
+
+
+def _misses(study: Study, result: Result) -> str:
+    if not whole(result):
+        return "leaves instances on the old model"
     missed: dict[str, int] = {}
-    for row in near.rows:
+    for row in result.rows:
         for name in row.breaches:
             missed[name] = missed.get(name, 0) + 1
-    parts = [f"misses {name} in {count} of {len(near.rows)} runs" for name, count in missed.items()]
-    completed = near.completed().estimate or 0.0
+    parts = [f"misses {name} in {count} of {len(result.rows)} runs" for name, count in missed.items()]
+    completed = result.completed().estimate or 0.0
     if completed < 1 - study.setup.max_breach:
-        endings: dict[str, int] = {}
-        for row in near.rows:
+        ends: dict[str, int] = {}
+        for row in result.rows:
             if not row.completed:
-                endings[row.ending] = endings.get(row.ending, 0) + 1
-        parts.append(
-            f"completes in only {completed:.1%} ({', '.join(f'{name} {count}' for name, count in endings.items())})"
-        )
-    tolerated = f"{study.setup.max_breach:.0%} of the runs may miss the objective"
-    text = f"no strategy meets the objective ({tolerated}): {near.choice.label} comes nearest and {' and '.join(parts) or 'misses it'}"
-    refused = [one for one in study.refused if one.label in {choice.label for choice in study.setup.choices}]
-    if refused:
-        text += f"; {len(refused)} cannot be planned, {refused[0].label} because: {refused[0].because}"
-    return f"{text}{_least_exposed(study)}."
+                how = f"{row.ending}: {row.reason}" if row.reason else row.ending
+                ends[how] = ends.get(how, 0) + 1
+        most = max(ends, key=lambda how: ends[how])
+        parts.append(f"completes in only {completed:.1%} (most often {most})")
+    return " and ".join(parts) or "misses it"
 
 
-def _least_exposed(study: Study) -> str:
-    """Where nothing completes because the image is bad, what matters is how few run it, and for how long."""
-    if not study.setup.world.failures.bad_share:
-        return ""
-    tried = [result for result in study.results if _mean(result.values("bad_exposure_vm_s")) > 0]
+def _damage(study: Study) -> str:
+    """Nobody rolls out a bad image: what matters is how few run it, for how long, and what is left in service."""
+    tried = [result for result in study.results if whole(result) and _mean(result.values("bad_exposure_vm_s")) > 0]
     if not tried:
         return ""
-    least = min(tried, key=lambda result: _mean(result.values("bad_exposure_vm_s")))
+    held = [result for result in tried if (result.breached().estimate or 0.0) <= study.setup.max_breach] or tried
+    least = min(held, key=lambda result: _mean(result.values("bad_exposure_vm_s")))
     most = max(tried, key=lambda result: _mean(result.values("bad_exposure_vm_s")))
     hours = [_mean(result.values("bad_exposure_vm_s")) / 3600 for result in (least, most)]
-    return f"; {least.choice.label} leaves least on the bad image, {hours[0]:.2f} VM-h against {hours[1]:.2f} with {most.choice.label}"
+    against = f", against {hours[1]:.2f} VM-h with {most.choice.label}" if most is not least else ""
+    ends = sorted({row.ending for row in least.rows})
+    return (
+        f"the image is bad, so no strategy completes; {least.choice.label} limits the damage: {hours[0]:.2f} VM-h on the bad image{against}, "
+        f"never fewer than {min(least.values('min_healthy')):.0f} of {study.setup.total} in service, and it ends by {' or '.join(ends)}."
+    )
 
 
 def span(seconds: float) -> str:

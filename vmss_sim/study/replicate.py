@@ -17,8 +17,9 @@ from backends.simulated import SimulatedBackend
 from planner.amount import at_least
 from planner.change import at_target
 from planner.metrics import Measures, count_intervals, from_intervals, measure
+from planner.phases import Phase
 from planner.plan import Plan, Request, build
-from planner.rollout import Rollout, State
+from planner.rollout import Asked, Rollout, State
 from planner.strategies import STRATEGIES, Strategy
 from scenarios.build import Choice, Setup, build_world
 from vmss_sim.study.today import LABEL, today
@@ -33,6 +34,7 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
     rolled_back: bool
     breaches: tuple[str, ...]
     ending: str
+    reason: str = ""
 
 
 class Run(msgspec.Struct, frozen=True, kw_only=True):
@@ -71,6 +73,7 @@ def request_for(
         required=setup.required_given,
         strategies=known,
         title=setup.title,
+        deadlines=setup.deadlines,
     )
 
 
@@ -81,16 +84,23 @@ def run(setup: Setup, plan: Plan, seed: int, replication: int, rollout: Rollout 
     journal = MemoryJournal()
     driver = Driver(rollout or Rollout(plan), backend, journal)
     state = driver.run()
+    while state.phase is Phase.PAUSED and state.reason.startswith("approval"):
+        journal.ask(Asked.APPROVE, reason="approved at once: nobody is asked in a simulation")
+        state = driver.run()
     ended = world.now
     members = [name for batch in plan.batches for name in batch.take] or [
         name for name in setup.scale_set.instances if name not in plan.skipped
     ]
     instances = backend.observe().scale_set.instances
     target = plan.resolved.target
+    given_up = {name for name, memory in state.memory.items() if memory.quarantined}  # no more than the plan tolerates
     completed = state.ending in ("finish", "finish-with-exceptions") and all(
-        name in instances
-        and at_target(instances[name], target) is not False
-        and instances[name].provisioning.value == "succeeded"
+        name in given_up
+        or (
+            name in instances
+            and at_target(instances[name], target) is not False
+            and instances[name].provisioning.value == "succeeded"
+        )
         for name in members
     )
     if setup.horizon_ms > ended:
@@ -116,7 +126,14 @@ def _row(setup: Setup, world: World, ended: int, completed: bool, state: State) 
         rolled_back=state.back,
         breaches=breaches(setup, measures),
         ending=state.ending or state.phase.value,
+        reason=_reason(state),
     )
+
+
+def _reason(state: State) -> str:
+    """Why instances were given up, where that is what ended it: the same words for every run it happened in."""
+    why = sorted({memory.quarantined for memory in state.memory.values() if memory.quarantined})
+    return ", ".join(why)
 
 
 def breaches(setup: Setup, measures: Measures) -> tuple[str, ...]:

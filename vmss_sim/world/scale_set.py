@@ -53,7 +53,6 @@ class Vm:
         "health",
         "id",
         "image",
-        "latest_at_start",
         "machine",
         "outages",
         "power",
@@ -61,6 +60,7 @@ class Vm:
         "provisioning",
         "serves_from",
         "slot",
+        "turns_bad_at",
         "vm_id",
     )
 
@@ -88,7 +88,7 @@ class Vm:
         self.serves_from = 0 if serves else NEVER
         self.down_seen = 0
         self.outages: list[list[int]] = [] if serves else [[0, NEVER]]
-        self.bad_since = NEVER
+        self.bad_since = self.turns_bad_at = NEVER
         self.generation = 0
 
 
@@ -220,9 +220,10 @@ class World:
         unknown = [one for one in ids if one not in self.vms]
         if unknown:
             return Reply("refused", code="InvalidParameter")
-        if any(self.vms[one].busy_until > self.now for one in ids):
+        now = self.now
+        if any(self.vms[one].busy_until > now for one in ids):
             return Reply("refused", code="Conflict")
-        operation = Operation(name, kind, ids, args, self.now)
+        operation = Operation(name, kind, ids, args, now)
         self.operations[name] = operation
         if verdict.kind == "fail":
             operation.status, operation.code = "failing", verdict.code or "InternalExecutionError"
@@ -348,6 +349,7 @@ class World:
         self.vms.pop(vm.id, None)
         self.gone.append(vm)
         vm.generation += 1
+        vm.turns_bad_at = NEVER
         self.dirty[vm.id] = None
         self.moving.pop(vm.id, None)
 
@@ -357,10 +359,11 @@ class World:
         """Rule 6. First attempts of all slots are computed at once: the whole column costs what a few calls would."""
         if vm.attempt != 1 or vm.slot >= self.draws.slots:
             return timing.ppf_ms_scalar(self.draws.uniform(purpose, vm.slot, vm.attempt))
-        column = self._ppf.get((stage, purpose))
-        if column is None:
-            column = self._ppf[stage, purpose] = timing.ppf_ms(self.draws.first(purpose)).tolist()
-        return column[vm.slot]
+        try:
+            return self._ppf[stage, purpose][vm.slot]
+        except KeyError:
+            self._ppf[stage, purpose] = timing.ppf_ms(self.draws.first(purpose)).tolist()
+            return self._ppf[stage, purpose][vm.slot]
 
     def _start_vm(self, vm: Vm, kind: str, args: dict[str, Any]) -> int:
         """Draw the timetable of one VM's operation; returns when it ends."""
@@ -418,8 +421,10 @@ class World:
         if disrupts or ready == NEVER:
             self._down(vm, now)
             self._up_at(vm, ready)
-        if bad and not fails and failures.bad_after_ms and ready != NEVER:
-            self._at(ready + failures.bad_after_ms, self._turn_bad, vm, vm.generation)
+        vm.turns_bad_at = NEVER
+        if bad and not fails and ready != NEVER:
+            vm.turns_bad_at = ready + failures.bad_after_ms
+            self._at(vm.turns_bad_at, self._turn_bad, vm)
         self.dirty[vm.id] = None
         self.moving[vm.id] = None
         return end
@@ -465,8 +470,9 @@ class World:
 
     # -- health and failures -------------------------------------------------------------------------------------
 
-    def _turn_bad(self, vm: Vm, generation: int) -> None:
-        if vm.generation == generation:
+    def _turn_bad(self, vm: Vm) -> None:
+        """Its time is up, unless another operation came in between; a background failure meanwhile is no way out."""
+        if vm.turns_bad_at == self.now:
             self._fail(vm, NEVER)
 
     def _fail(self, vm: Vm, until: int) -> None:
@@ -505,7 +511,7 @@ class World:
         repair = failures.mttr.ppf_ms_scalar(self.draws.later("repair", vm.slot, vm.generation))
         if failures.background_becomes == "old-image":
             self._end_exposure(vm, self.now)
-            vm.image, vm.content = vm.first_image, -1
+            vm.image, vm.content, vm.turns_bad_at = vm.first_image, -1, NEVER
             vm.disk += 1
         self._fail(vm, self.now + repair)
 
@@ -517,26 +523,26 @@ class World:
 
     def state(self, vm: Vm) -> tuple[str, str, str]:
         """What the platform shows: provisioning, power, health. Derived, never stored."""
-        self._settled(vm)
         now, health = self.now, self.config.health
+        if vm.effect is not None:
+            self._settled(vm)
         if vm.provisioning == "deleting":
             return "deleting", "stopping", "absent" if health == "none" else "unhealthy"
         if vm.busy_until > now:
             if not vm.hard:
-                return "updating", "running", self._health(vm)
+                return "updating", "running", self._health(vm, now)
             return "updating", "starting", "absent" if health == "none" else "unhealthy"
-        serves = vm.serves_from <= now
         power = vm.power
-        if health == "none" and not serves and vm.provisioning == "succeeded" and vm.down_seen and now >= vm.down_seen:
+        if health == "none" and vm.serves_from > now >= vm.down_seen > 0 and vm.provisioning == "succeeded":
             power = "stopped"  # without a health source only the VM itself can be seen to be down
-        return vm.provisioning, power, self._health(vm)
+        return vm.provisioning, power, self._health(vm, now)
 
-    def _health(self, vm: Vm) -> str:
+    def _health(self, vm: Vm, now: int) -> str:
         if self.config.health == "none":
             return "absent"
         if not vm.attempt and vm.health in ("unknown", "absent"):
             return vm.health
-        return "healthy" if vm.serves_from <= self.now or self.now < vm.down_seen else "unhealthy"
+        return "healthy" if vm.serves_from <= now or now < vm.down_seen else "unhealthy"
 
     def read_changes(self) -> Iterator[Vm | str]:
         """The VMs that may differ from the last reading (an id where the VM is gone). One reader."""
