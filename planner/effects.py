@@ -3,7 +3,8 @@
 1. A command that names ids touches those ids; empty ids mean *all* to the platform, so here too.
 2. A model update on a set in mode Automatic touches everything that is not at the new model.
 3. A model update on a set in mode Rolling touches at most the policy's largest batch at a time, but in the end everything.
-4. A model update on a Manual set, a change of mode, of repairs or of capacity upwards touches nothing.
+4. A change to mode Automatic or Rolling is a model update in that mode: it touches what does not have the latest model.
+5. A model update on a Manual set, a change to mode Manual, of repairs or of capacity upwards touches nothing.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import msgspec
 from planner.amount import batch_size
 from planner.change import IMAGE, URI, Target, at_target
 from planner.commands import TABLE, Command, Kind
-from planner.model import Model, RollingPolicy, ScaleSet, UpgradeMode, runs
+from planner.model import Instance, Model, RollingPolicy, ScaleSet, UpgradeMode, runs
 
 
 class Touched(msgspec.Struct, frozen=True, kw_only=True):
@@ -32,15 +33,14 @@ def touched(command: Command, scale_set: ScaleSet, target: Target) -> Touched:
     if rule.touches == "ids":
         ids = command.ids or tuple(scale_set.instances)
         return Touched(ids=ids, at_once=len(ids))
-    if rule.touches == "model":
-        mode = scale_set.model.mode
+    if rule.touches == "model" or command.kind is Kind.SET_MODE:
+        mode = scale_set.model.mode if command.mode is None else command.mode
         if mode is UpgradeMode.MANUAL:
             return NOTHING
-        same = _says(scale_set.model, command, target)
         stale = tuple(
             name
             for name, one in scale_set.instances.items()
-            if not one.protected and not (same and one.latest_model is not False and at_target(one, target))
+            if not one.protected and _stale(one, command, scale_set.model, target)
         )
         if mode is UpgradeMode.AUTOMATIC:
             return Touched(ids=stale, at_once=len(stale))
@@ -55,6 +55,14 @@ def touched(command: Command, scale_set: ScaleSet, target: Target) -> Touched:
         fewer = len(scale_set.instances) - command.capacity
         return Touched(ids=tuple(scale_set.instances), at_once=fewer)  # the platform chooses which
     return NOTHING
+
+
+def _stale(instance: Instance, command: Command, model: Model, target: Target) -> bool:
+    """Will the platform find this instance behind the model, once the command has taken effect?"""
+    if command.kind is Kind.SET_MODE:
+        return instance.latest_model is False
+    current = _says(model, command, target) and instance.latest_model is not False and at_target(instance, target)
+    return not current
 
 
 def _says(model: Model, command: Command, target: Target) -> bool:

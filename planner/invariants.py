@@ -97,7 +97,6 @@ class Context:
             left, taken = left + spared, taken - spared
         return left, taken
 
-
     def _may_go_down(self, sent: Sent, name: str) -> bool:
         """Is an instance in flight to be counted as down, whatever it shows? Past the time an operation may take, only
         where it still shows one: else what it shows is how the operation ended.

@@ -193,9 +193,11 @@ class Rollout:
         resolved = self.plan.resolved
         if isinstance(resolved.change, GuestPatch):
             return Target(run_command=f"{resolved.target.run_command}-undo")
-        if isinstance(resolved.change, PropertyChange):
-            return resolved.target
         back = resolved.back_image
+        if isinstance(resolved.change, PropertyChange):
+            # An instance that was stale got the model's image as well.
+            moved = resolved.action is not Action.RESTART and image is not None and back is not None
+            return Target(image=image) if moved and runs(image, back) is False else resolved.target
         if resolved.patch and back is not None and (image is None or runs(image, back) is not False):
             return Target(image=back, latest_model=resolved.action is not Action.REIMAGE)
         return Target(image=image or back)

@@ -123,7 +123,8 @@ def _settle_set_level(t: Turn, command: Command, failed: str, message: str) -> N
         return
     if own:
         t.put(step_ended_ms=t.now)
-    if t.rollout.platform and command.kind is Kind.UPDATE_MODEL and not t.back:
+    moves = Kind.UPDATE_MODEL if t.plan.resolved.patch else Kind.SET_MODE
+    if t.rollout.platform and command.kind is moves and t.phase is Phase.PREPARING and not t.back:
         # The platform moved them: from here on they are watched like instances of our own operations.
         for name in t.plan.batches[0].take if t.plan.batches else ():
             t.remember(name, Memory(stage=len(t.rollout.stages), ended_ms=t.now))

@@ -35,6 +35,9 @@ def hear(t: Turn, request: OperatorRequest) -> None:
             t.resume()
     elif asked is Asked.ABORT:
         _no_answer(t)
+        if t.phase is Phase.FINISHING:
+            t.note("abort-refused", "the rollout is ending")
+            return
         t.end("abort", request.reason or "aborted by an operator")
     elif asked in (Asked.ROLLBACK, Asked.EMERGENCY):
         t.put(emergency=asked is Asked.EMERGENCY)

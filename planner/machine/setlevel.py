@@ -59,7 +59,7 @@ def _steps(t: Turn) -> list[dict[str, Any] | None]:
             "capacity": len(t.set.instances) + t.owed,
             "why": f"{t.owed} replaced instances are added again",
         }
-    if end.model == "pinned" and resolved.reverse and not t.back and t.set.model.mode is UpgradeMode.MANUAL:
+    if end.model == "pinned" and resolved.reverse and t.set.model.mode is UpgradeMode.MANUAL:
         model = {
             "kind": Kind.UPDATE_MODEL,
             "patch": resolved.reverse,
@@ -74,7 +74,12 @@ def _steps(t: Turn) -> list[dict[str, Any] | None]:
 
 
 def _nothing_stale(t: Turn) -> bool:
-    return all(seen.bucket is Bucket.CURRENT for seen in t.seen.values())
+    """May a mode come back in which the platform moves instances? Not while one is not current, or does not have the latest
+    model (after a reimage alone the flag stays false): that mode would upgrade it.
+    """
+    return all(seen.bucket is Bucket.CURRENT for seen in t.seen.values()) and all(
+        one.latest_model is not False for one in t.set.instances.values()
+    )
 
 
 def advance(t: Turn) -> bool:

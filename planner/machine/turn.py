@@ -334,7 +334,9 @@ class Turn:
 
     def worsen(self, reason: str) -> None:
         """Something failed while finishing: it is not a clean end any more."""
-        if self.ending in ("finish", "finish-with-exceptions", "rollback"):
+        if self.ending in ("finish", "finish-with-exceptions"):  # the model stays where a finished rollout leaves it
+            self.put(ending="finish-with-exceptions", reason=reason)
+        elif self.ending == "rollback":
             self.put(ending="stop", reason=reason)
 
     def _advance(self) -> bool:

@@ -17,7 +17,9 @@ def make(scale_set: ScaleSet, _parameters: OneByOne) -> tuple[Batch, ...]:
 
 
 EXAMPLES = (
-    Example("in placement order: update domain, fault domain, id", {}, (("0",), ("3",), ("4",), ("1",), ("2",), ("5",))),
+    Example(
+        "in placement order: update domain, fault domain, id", {}, (("0",), ("3",), ("4",), ("1",), ("2",), ("5",))
+    ),
     Example("zone before domain", {}, (("0",), ("2",), ("1",), ("3",)), instances=4, update_domains=2, zones=2),
 )
 STRATEGY = Strategy("one-by-one", make, OneByOne, EXAMPLES)

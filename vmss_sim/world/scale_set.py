@@ -261,6 +261,7 @@ class World:
                 return self._update_model(operation)
             case "set-mode":
                 self.mode = args["mode"]
+                return self._upgrade_stale(operation, self.now + self._set_level(kind))
             case "suspend-repairs" | "resume-repairs":
                 self.repairs_suspended = kind == "suspend-repairs"
             case "set-capacity":
@@ -286,7 +287,10 @@ class World:
         self.content = self._content()
         self._image = self._model_image()
         self.dirty.update(dict.fromkeys(self.vms))
-        end = self.now + self._set_level("update-model")
+        return self._upgrade_stale(operation, self.now + self._set_level("update-model"))
+
+    def _upgrade_stale(self, operation: Operation, end: int) -> int:
+        """Rule 4: in mode Automatic any update of the model upgrades what is stale. Returns when that ends, `end` at least."""
         if self.mode != "automatic":
             return end
         stale = [

@@ -1,0 +1,40 @@
+"""A change to a mode in which the platform moves instances is itself a move: it is counted, guarded, and not made by the end state
+while an instance does not have the latest model.
+"""
+
+from __future__ import annotations
+
+import pytest
+
+from planner.change import Action, CurrentModel, ImageChange, Target
+from planner.commands import Command, Kind
+from planner.effects import touched
+from planner.model import UpgradeMode
+from tests.fleet import NEW, Case, Fleet, at_target, world
+
+
+@pytest.mark.parametrize("mode", [UpgradeMode.AUTOMATIC, UpgradeMode.ROLLING])
+def test_a_mode_in_which_the_platform_moves_instances_does_not_come_back_over_stale_ones(mode: UpgradeMode) -> None:
+    run = Case(fleet=Fleet(size=4, mode=mode), change=ImageChange(version=NEW), action=Action.REIMAGE).run()
+    assert run.state.ending == "finish"
+    assert run.world.mode == "manual", "after a reimage latestModelApplied stays false: that mode would upgrade every VM again"
+    upgraded = Case(fleet=Fleet(size=4, mode=mode)).run()
+    assert upgraded.world.mode == mode.value
+
+
+def test_setting_mode_automatic_touches_what_does_not_have_the_latest_model() -> None:
+    shape = Fleet(size=5, model=NEW, ahead=(1, 3), protected=(2,))
+    command = Command(id="c1", kind=Kind.SET_MODE, why="", mode=UpgradeMode.AUTOMATIC)
+    effect = touched(command, shape.scale_set(), Target())
+    place = world(shape.scale_set())
+    place.submit("c1", "set-mode", mode="automatic")
+    assert set(effect.ids) == set(place.log[0].started) == {"0", "4"}
+    back = Command(id="c2", kind=Kind.SET_MODE, why="", mode=UpgradeMode.MANUAL)
+    assert touched(back, shape.scale_set(), Target()).ids == ()
+
+
+def test_automatic_on_a_model_that_was_changed_elsewhere() -> None:
+    run = Case(fleet=Fleet(size=4, model=NEW, ahead=(1,)), change=CurrentModel(), strategy="automatic").run()
+    assert run.state.ending == "finish"
+    assert all(at_target(run.plan, run.world, vm) for vm in run.world.vms.values())
+    assert run.world.mode == "manual"
