@@ -36,6 +36,7 @@ from planner.change import (
     PropertyChange,
     Refresh,
 )
+from planner.commands import Command
 from planner.errors import InputError
 from planner.machine import back, batches, setlevel, turn
 from planner.model import (
@@ -211,7 +212,11 @@ class Luck(Draws):
 
 
 class Done(NamedTuple):
-    """A request to the world: who asked for what, and what it did to the VMs that serve (ground truth)."""
+    """A request to the world: who asked for what, and what it did (ground truth).
+
+    before, after: the VMs that serve. right: those where the change wants them, before. started: those on which an
+    operation really began. total: how many VMs there are.
+    """
 
     now: int
     name: str
@@ -221,33 +226,41 @@ class Done(NamedTuple):
     answer: str
     before: frozenset[str]
     after: frozenset[str]
+    right: frozenset[str]
     started: tuple[str, ...]
+    total: int
 
     @property
     def ours(self) -> bool:
         """Sent by the rollout, not by somebody else."""
         return self.name.startswith("c")
 
+    @property
+    def command(self) -> str:
+        """The command's id, for what is ours."""
+        return self.name.partition("/")[0]
+
 
 class WatchedWorld(World):
     """A world that remembers what every request did."""
 
-    done: list[Done]
+    def __init__(self, *args: Any, **more: Any) -> None:
+        super().__init__(*args, **more)
+        self.log: list[Done] = []
+        self.plan: Plan | None = None
 
     def submit(self, name: str, kind: str, ids: tuple[str, ...] = (), **args: Any) -> Reply:
         """Pass on and write down."""
         before, attempts = self.serves(), {one.id: one.attempt for one in self.vms.values()}
+        plan = self.plan
+        right = frozenset(one.id for one in self.vms.values() if at_target(plan, self, one)) if plan else frozenset()
+        total = len(self.vms)
         reply = super().submit(name, kind, ids, **args)
         started = tuple(one.id for one in self.vms.values() if one.attempt > attempts.get(one.id, 0))
-        self.__dict__.setdefault("done", []).append(
-            Done(self.now, name, kind, ids, args, reply.kind, before, self.serves(), started)
+        self.log.append(
+            Done(self.now, name, kind, ids, args, reply.kind, before, self.serves(), right, started, total)
         )
         return reply
-
-    @property
-    def log(self) -> list[Done]:
-        """All requests so far."""
-        return self.__dict__.setdefault("done", [])
 
     def serves(self) -> frozenset[str]:
         """The VMs that serve now."""
@@ -371,6 +384,10 @@ class Run(NamedTuple):
         """The rules of all notes, in order."""
         return [note.rule for one in self.turns() for note in one.notes]
 
+    def commands(self) -> dict[str, tuple[Command, State]]:
+        """What we decided to send, by id, with the State it was sent in."""
+        return {one.id: (one, record.state) for record in self.turns() for one in record.commands}
+
     def sent(self, *kinds: str) -> list[Done]:
         """Our requests that reached the world, of these kinds (none given: all)."""
         return [one for one in self.world.log if one.ours and (not kinds or one.kind in kinds)]
@@ -390,6 +407,7 @@ def drive(
 ) -> Run:
     """The driver's own loop, with operators and others at their times. Fails where a wait would not let time pass."""
     journal = journal or MemoryJournal()
+    place.plan = plan
     backend = SimulatedBackend(place, fleet, poll_ms=poll_ms)
     driver = Driver(rollout or Rollout(plan), backend, journal)
     due = sorted((*asks, *acts), key=lambda one: one.at)
@@ -744,6 +762,8 @@ def cases(draw: st.DrawFn, most: int = 6, trouble: tuple[str, ...] = (), platfor
     change, action = draw(st.sampled_from(fitting(fleet)))
     if isinstance(change, CurrentModel):
         fleet = replace(fleet, model=NEW)
+    elif isinstance(change, PropertyChange) and fleet.image == "latest":
+        fleet = replace(fleet, older=(), ahead=())  # nobody can say what an upgrade makes of these
     name, parameters = draw(strategies(fleet, platform=platform))
     parameters["max_failed"] = draw(st.integers(0, 2))
     parameters["retries"] = draw(st.integers(0, 2))

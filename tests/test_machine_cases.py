@@ -409,15 +409,30 @@ def test_a_finished_rollout_is_not_undone_because_its_last_step_failed() -> None
     case = Case(fleet=Fleet(size=2, mode=UpgradeMode.AUTOMATIC, repairs=True))
     number = len(case.run().sent())
     run = case.but(faults=tuple(fault("fail", one) for one in (number - 1, number))).run()
-    assert run.state.ending == "stop"
+    assert run.state.ending == "finish-with-exceptions"
     assert run.world.model[PLATFORM_VERSION] == NEW
     assert all(at_target(run.plan, run.world, vm) for vm in run.world.vms.values())
+
+
+def test_a_rollout_that_is_ending_is_not_aborted_any_more() -> None:
+    case = Case(fleet=Fleet(size=2, mode=UpgradeMode.AUTOMATIC))
+    last = case.run().sent("set-mode")[-1].now
+    run = case.but(asks=(Ask(last + 500, Asked.ABORT),)).run()
+    assert run.state.ending == "finish"
+    assert run.world.model[PLATFORM_VERSION] == NEW
 
 
 def test_a_guest_patch_without_an_undo_stops_where_it_cannot_go_back() -> None:
     run = Case(change=GuestPatch(script="patch"), asks=(Ask(20_000, Asked.ROLLBACK),)).run()
     assert run.state.ending == "stop"
     assert "no undo" in run.state.reason
+
+
+def test_a_way_back_that_runs_out_of_time_still_puts_the_model_back() -> None:
+    case = Case(fleet=Fleet(size=2), asks=(Ask(2_000, Asked.ROLLBACK),), more={"deadlines": Deadlines(rollout_ms=30_000)})
+    run = case.run()
+    assert run.state.ending == "stop"
+    assert run.world.model[PLATFORM_VERSION] == OLD
 
 
 # -- effects --------------------------------------------------------------------------------------------------------------
