@@ -23,7 +23,6 @@ from planner.phases import Phase
 from planner.plan import MovedBy, Plan
 from planner.rollout import Rollout, State
 
-
 BUSY = (Provisioning.UPDATING, Provisioning.CREATING, Provisioning.DELETING)
 
 
@@ -85,13 +84,13 @@ class Context:
             return 0, 0
         down = {name for sent in self.in_flight.values() for name in sent.command.ids if self._may_go_down(sent, name)}
         mine = set(self.effect.ids)
-        serving = in_service(self.scale_set, self.plan.scale_set.health_source)
-        taken = sum(name in mine for name in serving)
-        left = (
-            len(serving) - taken - sum(name in down and name not in mine for name in serving)
-            if down
-            else len(serving) - taken
-        )
+        source, instances = self.plan.scale_set.health_source, self.scale_set.instances
+
+        def serve(names: set[str]) -> int:
+            return sum(service(instances[name], source) is Service.IN for name in names if name in instances)
+
+        taken = serve(mine)
+        left = in_service(self.scale_set, source) - taken - serve(down - mine)
         if self.effect.at_once < len(mine):  # the platform takes only so many at a time
             spared = max(0, taken - self.effect.at_once)
             left, taken = left + spared, taken - spared
@@ -152,13 +151,13 @@ def _explicit_ids(context: Context) -> list[str]:
 def _planned_only(context: Context) -> list[str]:
     if TABLE[context.command.kind].touches != "ids":
         return []
-    planned = context.plan.scale_set.instances
-    allowed = (
-        {name for batch in context.plan.batches for name in batch.take} if not context.state.back else set(planned)
-    )
-    if context.plan.new_instances == "append":
-        allowed.update(context.state.appended)
-    return [f"instance {name} stands in no batch of the plan" for name in context.command.ids if name not in allowed]
+    allowed = context.plan.scale_set.instances if context.state.back else context.rollout.planned
+    appended = context.state.appended if context.plan.new_instances == "append" else {}
+    return [
+        f"instance {name} stands in no batch of the plan"
+        for name in context.command.ids
+        if name not in allowed and name not in appended
+    ]
 
 
 def _one_batch(context: Context) -> list[str]:
@@ -203,14 +202,19 @@ def _not_current(context: Context) -> list[str]:
     command = context.command
     if command.kind not in (Kind.UPGRADE, Kind.REIMAGE, Kind.DELETE, Kind.RUN_COMMAND):
         return []
-    staged = len(context.rollout.stages) > 1
+    if len(context.rollout.stages) > 1:
+        return []
     found = []
+    verdicts: dict[tuple[int, bool | None, int], bool | None] = {}  # instances of one snapshot share their images
     for name in command.ids:
         instance = context.scale_set.instances.get(name)
-        if instance is None or staged:
+        if instance is None or service(instance, context.plan.scale_set.health_source) is not Service.IN:
             continue
-        current = at_target(instance, context.rollout.target(name, context.state.back))
-        if current is True and service(instance, context.plan.scale_set.health_source) is Service.IN:
+        target = context.rollout.target(name, context.state.back)
+        key = (id(instance.image), instance.latest_model, id(target))
+        if key not in verdicts or target.run_command is not None:
+            verdicts[key] = at_target(instance, target)
+        if verdicts[key] is True:
             found.append(f"instance {name} is at the target and serves")
     return found
 

@@ -230,14 +230,14 @@ def service(instance: Instance, source: HealthSource) -> Service:
     return Service.OUT if instance.health is Health.UNHEALTHY else Service.UNKNOWN
 
 
-def in_service(scale_set: ScaleSet, source: HealthSource) -> list[str]:
-    """The ids of the instances that serve: rule 1 over a whole snapshot, written out since it runs for every command."""
+def in_service(scale_set: ScaleSet, source: HealthSource) -> int:
+    """How many instances serve: rule 1 over a whole snapshot, written out since it runs for every command."""
     running, healthy, succeeded = Power.RUNNING, Health.HEALTHY, Provisioning.SUCCEEDED
     if source is HealthSource.NONE:
-        return [
-            name for name, one in scale_set.instances.items() if one.power is running and one.provisioning is succeeded
-        ]
-    return [name for name, one in scale_set.instances.items() if one.power is running and one.health is healthy]
+        return len(
+            [1 for one in scale_set.instances.values() if one.provisioning is succeeded and one.power is running]
+        )
+    return len([1 for one in scale_set.instances.values() if one.health is healthy and one.power is running])
 
 
 def id_key(instance_id: str) -> tuple[int, int, str]:

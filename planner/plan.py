@@ -308,6 +308,14 @@ def build(request: Request) -> Plan:
     strategy = find(request.strategy, "strategy", request.strategies)
     parameters = parameters_of(strategy, request.parameters)
     resolved = resolve(request.change, scale_set, request.action)
+    if strategy.platform and resolved.action is not Action.UPGRADE:
+        raise InputError(
+            "the platform moves the instances here, and all it does is upgrade them to the model",
+            strategy.name,
+            f"action {resolved.action.value}",
+            "action upgrade",
+            "use a strategy that moves the instances itself",
+        )
     total = len(scale_set.instances)
     services = {name: service(one, model.health_source) for name, one in scale_set.instances.items()}
     skipped = {name: rule for name in scale_set.instances if (rule := _skip_rule(scale_set, name, resolved))}

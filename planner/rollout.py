@@ -132,7 +132,8 @@ class Note(_Value, frozen=True, kw_only=True):
 
 class View(msgspec.Struct, frozen=True, kw_only=True):
     """What was derived: each instance's bucket, how many serve, how many are strays (foreign, reverted, replaced) or
-    upgraded and out of service (late), and the model it was derived under.
+    upgraded and out of service (late), and the model it was derived under. whole: False while the set is being prepared:
+    nothing was classified yet.
     """
 
     seen: dict[str, Seen]
@@ -140,6 +141,7 @@ class View(msgspec.Struct, frozen=True, kw_only=True):
     strays: int
     late: int
     model: Model
+    whole: bool
 
 
 class Step(msgspec.Struct, frozen=True, kw_only=True):
@@ -164,6 +166,7 @@ class Rollout:
         self.platform = plan.moved_by is MovedBy.PLATFORM
         self.source: HealthSource = plan.scale_set.health_source
         self.stages = STAGES[plan.resolved.action]
+        self.planned = frozenset(name for batch in plan.batches for name in batch.take)
         self.largest = max((len(batch.take) for batch in plan.batches), default=1)
         self._back: dict[ImageReference | None, Target] = {}
 
@@ -196,8 +199,9 @@ class Rollout:
         back = resolved.back_image
         if isinstance(resolved.change, PropertyChange):
             # An instance that was stale got the model's image as well.
-            moved = resolved.action is not Action.RESTART and image is not None and back is not None
-            return Target(image=image) if moved and runs(image, back) is False else resolved.target
+            if resolved.action is not Action.RESTART and back is not None and runs(image, back) is False:
+                return Target(image=image)
+            return resolved.target
         if resolved.patch and back is not None and (image is None or runs(image, back) is not False):
             return Target(image=back, latest_model=resolved.action is not Action.REIMAGE)
         return Target(image=image or back)

@@ -121,6 +121,9 @@ class _Spelled:
         ]
         return f"{type(self).__name__}({', '.join(shown)})"
 
+    def _repr_pretty_(self, printer: Any, cycle: bool) -> None:
+        printer.text(repr(self))
+
 
 @dataclass(frozen=True, repr=False)
 class Fleet(_Spelled):
@@ -408,12 +411,14 @@ def drive(
     """The driver's own loop, with operators and others at their times. Fails where a wait would not let time pass."""
     journal = journal or MemoryJournal()
     place.plan = plan
+    for one in acts:
+        at(place, one.at, one)
     backend = SimulatedBackend(place, fleet, poll_ms=poll_ms)
     driver = Driver(rollout or Rollout(plan), backend, journal)
-    due = sorted((*asks, *acts), key=lambda one: one.at)
+    due = sorted(asks, key=lambda one: one.at)
     for _ in range(most_turns):
         while due and due[0].at <= place.now:
-            happen(place, journal, due.pop(0))
+            say(journal, due.pop(0))
         wait = driver.turn()
         if wait is None:
             break
@@ -428,11 +433,22 @@ def drive(
     return Run(plan, place, journal, driver)
 
 
-def happen(place: World, journal: Journal, one: Ask | Act) -> None:
-    """Now."""
-    if isinstance(one, Ask):
-        journal.ask(one.asked, one.ids)
-    elif one.change is not None:
+def say(journal: Journal, one: Ask) -> None:
+    """An operator says it now."""
+    journal.ask(one.asked, one.ids)
+
+
+def at(place: World, when: int, one: Act) -> None:
+    """Somebody else does it then: in the world's own time, nobody is told."""
+    if when <= place.now:
+        act(place, one)
+    else:
+        place.env.timeout(when - place.now).callbacks.append(lambda _event: act(place, one))
+
+
+def act(place: World, one: Act) -> None:
+    """Somebody else does it now."""
+    if one.change is not None:
         one.change(place)
     else:
         place.submit(f"foreign-{place.requests}", one.kind, one.ids, **one.args)

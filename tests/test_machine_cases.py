@@ -12,10 +12,12 @@ import pytest
 
 from backends.driver import Driver
 from backends.journal import MemoryJournal
+from backends.protocol import Wait
 from backends.simulated import SimulatedBackend
 from planner.change import Action, GuestPatch, ImageChange, PropertyChange, Target
 from planner.commands import Command, Kind
 from planner.effects import touched
+from planner.errors import InputError
 from planner.model import HealthSource, UpgradeMode
 from planner.phases import Phase
 from planner.plan import Deadlines, Rung
@@ -31,6 +33,7 @@ from tests.fleet import (
     Fleet,
     Luck,
     as_before,
+    at,
     at_target,
     drive,
     fault,
@@ -230,6 +233,24 @@ def test_a_pause_asked_for_while_approval_is_waited_for_is_kept() -> None:
     assert case.but(asks=(*asks, Ask(7 * MINUTE, Asked.RESUME))).run().state.ending == "finish"
 
 
+@pytest.mark.parametrize("back", [False, True])
+def test_an_instance_that_is_tried_again_after_its_batch_gets_another_turn(back: bool) -> None:
+    """Instance 0 fails twice where it should not; by the time somebody asks for it the others are at work."""
+    case = Case(
+        fleet=Fleet(size=4), parameters={"retries": 0, "max_failed": 1}, more={"floor": 1}, becomes="old-image"
+    )
+    if not back:
+        run = case.but(fails={0: (1,)}, asks=(Ask(3 * MINUTE, Asked.RETRY, ("0",)),)).run(twice=True)
+        assert run.state.ending == "finish"
+        assert all(at_target(run.plan, run.world, vm) for vm in run.world.vms.values())
+        return
+    # forward: 0, 3, 1; back: 1, 3 fails, then 0, then 3 again
+    asks = (Ask(170_000, Asked.ROLLBACK), Ask(380_000, Asked.RETRY, ("3",)))
+    run = case.but(fails={3: (2,)}, asks=asks).run(twice=True)
+    assert run.state.ending == "rollback"
+    assert all(as_before(run.plan, run.world, vm) for vm in run.world.vms.values())
+
+
 # -- waiting ------------------------------------------------------------------------------------------------------------
 
 
@@ -422,6 +443,18 @@ def test_a_rollout_that_is_ending_is_not_aborted_any_more() -> None:
     assert run.world.model[PLATFORM_VERSION] == NEW
 
 
+@pytest.mark.parametrize("asked", [Asked.SKIP, Asked.RETRY, Asked.ROLLBACK])
+def test_what_is_left_out_stays_left_out_when_the_rollout_is_ending(asked: Asked) -> None:
+    case = Case(
+        fleet=Fleet(size=2, repairs=True), parameters={"retries": 0, "max_failed": 1}, fails={0: (1,)}, more={"floor": 0}
+    )
+    last = case.run().sent("resume-repairs")[-1].now
+    run = case.but(asks=(Ask(last + 500, asked, ("0", "1")),)).run()
+    assert (run.state.ending, run.state.reason) == ("finish-with-exceptions", "1 instances are left out")
+    assert run.state.memory["0"].quarantined
+    assert any(note.rule == f"{asked.value}-refused" for one in run.turns() for note in one.notes)
+
+
 def test_a_guest_patch_without_an_undo_stops_where_it_cannot_go_back() -> None:
     run = Case(change=GuestPatch(script="patch"), asks=(Ask(20_000, Asked.ROLLBACK),)).run()
     assert run.state.ending == "stop"
@@ -483,3 +516,54 @@ def test_luck_is_chosen() -> None:
     assert plan.failures.max_failed.absolute == 1
     assert run.state.ending == "finish-with-exceptions"
     assert run.world.started("1") == 2
+
+
+# -- what the platform does by itself, and what it shows ------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("change", "action"),
+    [
+        (GuestPatch(script="patch", undo="undo"), None),
+        (ImageChange(version=NEW), Action.REIMAGE),
+        (PropertyChange(path=SETTING, value=1), Action.RESTART),
+    ],
+)
+def test_what_the_platform_does_not_do_is_not_left_to_it(change: Any, action: Any) -> None:
+    with pytest.raises(InputError, match="all it does is upgrade them to the model"):
+        Case(strategy="automatic", change=change, action=action).plan()
+
+
+def test_an_instance_that_is_being_deleted_is_seen_to_be() -> None:
+    """Deleted by somebody else while a reply is waited for: it does not count as serving any more."""
+    run = Case(
+        fleet=Fleet(size=2, repairs=True), faults=(fault("lose-reply", 1),), acts=(Act(25_000, "delete", ("0",)),)
+    ).run()
+    assert not any(one.before and not one.after for one in run.sent())
+
+
+def test_an_instance_that_goes_down_by_somebody_elses_hand_is_noticed_during_a_soak() -> None:
+    fleet = Fleet(size=2).scale_set()
+    place = world(fleet)
+    backend = SimulatedBackend(place, fleet)
+    backend.observe()
+    at(place, 5_000, Act(5_000, "restart", ("1",)))
+    assert backend.wait(Wait(until_ms=600_000, watch=True))
+    assert place.now == 5_000
+    assert backend.observe().changed == ("1",)
+    assert backend.wait(Wait(until_ms=600_000, watch=True))
+    assert place.now == 5_000 + 40_000  # it serves again
+    assert backend.wait(Wait(until_ms=600_000))
+    assert place.now == 600_000
+
+
+def test_an_instance_removed_twice_does_not_take_its_successor_with_it() -> None:
+    """Scaled in twice before the first scale-in ended; then the id is used again."""
+    place = world(Fleet(size=3).scale_set())
+    place.submit("one", "delete", ("2",))
+    place.submit("two", "set-capacity", capacity=2)
+    place.run(10_000, stop_on_wake=False)
+    place.submit("three", "set-capacity", capacity=3)
+    place.run(90_000, stop_on_wake=False)
+    assert [vm.vm_id for vm in place.vms.values()] == ["vm-0", "vm-1", "vm-3"]
+    assert place.serves() == {"0", "1", "2"}

@@ -35,6 +35,8 @@ KIND_OF: dict[Action, Kind] = {
     Action.RESTART: Kind.RESTART,
     Action.RUN_COMMAND: Kind.RUN_COMMAND,
 }
+TOUCHED = Memory()
+"""What is remembered of an instance that was sent its first operation: not UNTOUCHED any more, and nothing else yet."""
 _replace = msgspec.structs.replace
 
 
@@ -141,8 +143,10 @@ def _work(t: Turn, batch: Batch) -> bool:
     todo: list[str] = []
     busy: list[str] = []
     wake: int | None = None
+    seen_of = t.seen
     for name in batch.take:
-        bucket = t.bucket(name)
+        seen = seen_of.get(name)
+        bucket = Bucket.VANISHED if seen is None else seen.bucket
         if bucket in DECIDED:
             continue
         if bucket is Bucket.WAITING:
@@ -232,8 +236,10 @@ def _admit(t: Turn, batch: Batch, todo: list[str]) -> bool:
     budget = t.serving - floor
     taken: list[str] = []
     spent = 0
+    untouched = (kind, exact) == _kind_untouched(t)
     for name in todo:
-        if _kind_for(t, name) != (kind, exact):
+        fits = untouched if name not in t.memory and not t.back else _kind_for(t, name) == (kind, exact)
+        if not fits:
             continue
         if t.seen[name].service is not Service.OUT:
             if spent >= budget:
@@ -244,10 +250,10 @@ def _admit(t: Turn, batch: Batch, todo: list[str]) -> bool:
         return False
     for name in taken:
         memory = t.memory.get(name, UNTOUCHED)
-        if t.bucket(name) is Bucket.FAILED:  # a rung: it counts as climbed when it has ended, not when it is refused
+        if memory is UNTOUCHED:
+            t.remember(name, TOUCHED)
+        elif t.bucket(name) is Bucket.FAILED:  # a rung: it counts as climbed when it has ended, not when it is refused
             t.remember(name, _replace(memory, failed=memory.failed or t.seen[name].rule))
-        elif memory is UNTOUCHED:
-            t.remember(name, Memory())
     held = len(todo) - len(taken)
     why = f"{batch.why}: {len(taken)} of {len(todo)} ({t.serving} in service, floor {floor})" + (
         f", {held} wait" if held else ""
@@ -263,6 +269,13 @@ def _admit(t: Turn, batch: Batch, todo: list[str]) -> bool:
     t.put(gate_ms=None, held_ms=None)
     t.send(kind, why, rule="floor-holds" if held else "admitted", ids=tuple(taken), batch=t.batch, **more)
     return True
+
+
+def _kind_untouched(t: Turn) -> tuple[Kind, str | None]:
+    """What an instance needs that was not touched yet: the same for all of them."""
+    kind = t.stage_kind(UNTOUCHED)
+    image = t.plan.resolved.target.image
+    return kind, image.exact_version if kind is Kind.REIMAGE and image else None
 
 
 def _kind_for(t: Turn, name: str) -> tuple[Kind, str | None]:

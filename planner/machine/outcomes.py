@@ -81,17 +81,25 @@ def settle(t: Turn, ticket: Ticket, failed: str, message: str = "") -> None:
     if command.kind is Kind.DELETE:
         _settle_delete(t, command, failed)
         return
+    alike: dict[tuple[int, bool], tuple[Memory, Memory]] = {}  # most have the same memory: it is made anew once
     for name in () if overtaken(t) else command.ids:
         memory = t.memory.get(name, UNTOUCHED)
+        lost = bool(failed) and not _took_effect(t, ticket, name)
+        known = alike.get((id(memory), lost))
+        if known is not None:
+            t.remember(name, known[0])
+            continue
         climbed = bool(memory.failed)
         repair = command.kind is Kind.REIMAGE and t.stage_kind(memory) is not Kind.REIMAGE
-        if failed and not _took_effect(t, ticket, name):
+        if lost:
             made = _replace(memory, failed=failed, ended_ms=t.now)
         elif repair:
             made = _replace(memory, failed="", ended_ms=None)
         else:
             made = _replace(memory, stage=memory.stage + 1, failed="", ended_ms=t.now, done=False)
-        t.remember(name, _replace(made, attempts=memory.attempts + climbed))
+        made = _replace(made, attempts=memory.attempts + climbed)
+        alike[id(memory), lost] = (made, memory)
+        t.remember(name, made)
     text = f"failed: {failed} {message}".rstrip() if failed else "ended"
     t.note(
         "operation-failed" if failed else "operation-ended",

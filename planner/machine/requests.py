@@ -10,6 +10,7 @@ from planner.buckets import Memory
 from planner.machine import back, outcomes
 from planner.phases import Phase
 from planner.rollout import Asked, OperatorRequest
+from planner.strategies.base import Batch
 
 if TYPE_CHECKING:
     from planner.machine.turn import Turn
@@ -56,6 +57,20 @@ def _no_answer(t: Turn) -> None:
         outcomes.answered(t)
 
 
+def _queue_again(t: Turn, names: tuple[str, ...]) -> None:
+    """Instances whose batch is behind us get one of their own, after the others."""
+    batches = t.sequence if t.sequence is not None else (*t.plan.batches, *t.extra)
+    behind = {name for batch in batches[: t.batch] for name in batch.take}
+    ahead = {name for batch in batches[t.batch :] for name in batch.take} | set(t.queue)
+    again = tuple(name for name in names if name in behind - ahead and name in t.set.instances)
+    if not again:
+        return
+    if t.sequence is not None:
+        t.put(sequence=(*t.sequence, Batch(take=again, why="back: tried again")))
+    else:
+        t.put(queue=(*t.queue, *again))
+
+
 def _operator_instances(t: Turn, request: OperatorRequest, *, skip: bool) -> None:
     """skip: leave these alone. retry: forget that these failed. Either answers an open question about them."""
     ticket = t.ticket
@@ -66,6 +81,9 @@ def _operator_instances(t: Turn, request: OperatorRequest, *, skip: bool) -> Non
         t.clear_ticket()
         if left:  # nobody has said anything about these
             t.put(ticket=_replace(ticket, command=_replace(ticket.command, ids=left)))
+    elif Phase.FINISHING in (t.phase, t.paused_from):
+        t.note(f"{request.asked.value}-refused", "the rollout is ending")
+        return
     for name in names:
         memory = t.memory.get(name, Memory())
         if skip:
@@ -73,6 +91,8 @@ def _operator_instances(t: Turn, request: OperatorRequest, *, skip: bool) -> Non
         else:
             t.put(given_up=t.given_up - bool(memory.quarantined))
             t.remember(name, _replace(memory, failed="", quarantined="", skipped="", attempts=0, ended_ms=None))
+    if not skip:
+        _queue_again(t, names)
     t.classify()
     t.put(progress_ms=t.now)
     if t.phase is Phase.PAUSED and t.question and t.ticket is None:

@@ -170,8 +170,7 @@ def _over(t: Turn) -> bool:
         return False
     cause = Cause.PREPARED_BACK if t.back else Cause.PREPARED
     t.put(phase=move(t.phase, cause), batch=0, progress_ms=t.now, mode_set=t.mode_set or not t.back)
-    t.judge_model()  # what may still be seen while the set is prepared may not be seen any more
-    if t.phase is Phase.FINISHING:
+    if t.judge_model():  # what may still be seen while the set is prepared may not be seen any more
         return True
     t.note("prepared", "instances go back" if t.back else "the set is ready; instances move now")
     return True

@@ -17,8 +17,9 @@ from planner.commands import Command, Kind
 from planner.drift import Absorb, instance_differences, model_differences
 from planner.errors import PlannerBug
 from planner.machine import batches, outcomes, requests, setlevel
-from planner.model import Instance, ScaleSet, Service, service
+from planner.model import Instance, ScaleSet, Service, in_service, service
 from planner.phases import RESUME, Cause, Phase, move
+from planner.plan import Pinned
 from planner.rollout import Note, Observation, Rollout, State, Step, Ticket, View
 from planner.strategies.base import Batch
 
@@ -75,7 +76,8 @@ class Turn:
         for name in State.__struct_fields__:
             self.__dict__[name] = getattr(state, name)
         self.memory = dict(state.memory)
-        self._verdicts: dict[tuple[int, bool | None, int], bool | None] = {}
+        self._kinds: dict[tuple[object, ...], tuple[Seen, object, object]] = {}
+        self._arrivals: dict[int, tuple[Memory, Memory]] = {}
         self.remembered = False
         self.notes: list[Note] = []
         self.commands: list[Command] = []
@@ -83,10 +85,10 @@ class Turn:
         self.awaiting: tuple[str, ...] = ()
         self.watch = False
         self.dirty: dict[str, None] | None = None  # in order: nothing may depend on how a set is iterated
-        if view is None or observation.changed is None:
+        if view is None or observation.changed is None or not view.whole:
             self.seen: dict[str, Seen] = {}
             self.serving = self.strays = self.late = 0
-            self.model_known = None
+            self.model_known = None if view is None or observation.changed is None else view.model
         else:
             self.seen = dict(view.seen)
             self.serving, self.strays, self.late = view.serving, view.strays, view.late
@@ -109,7 +111,8 @@ class Turn:
         for outcome in self.observation.outcomes:
             outcomes.take(self, outcome)
         outcomes.look_at_unknown(self)
-        self.classify()
+        if self.dirty is not None or self.phase is not Phase.PREPARING:
+            self.classify()  # while the set is being prepared nothing asks for buckets
         if self.phase is not Phase.ENDED:
             self._drift()
         for request in self.observation.requests:
@@ -138,7 +141,14 @@ class Turn:
             commands=tuple(self.commands),
             wake_at_ms=wake,
             notes=tuple(self.notes),
-            view=View(seen=self.seen, serving=self.serving, strays=self.strays, late=self.late, model=self.set.model),
+            view=View(
+                seen=self.seen,
+                serving=self.serving,
+                strays=self.strays,
+                late=self.late,
+                model=self.set.model,
+                whole=self.dirty is not None,
+            ),
             awaiting=self.awaiting,
             watch=self.watch,
         )
@@ -154,51 +164,74 @@ class Turn:
             names = self.dirty
         ticket = self.ticket
         flying = frozenset(ticket.command.ids) if ticket is not None else frozenset()
+        seen_of, memory_of, pins = self.seen, self.memory, self.plan.scale_set.instances
+        skipped = {} if self.back else self.plan.skipped
+        target_of, kinds, back, appended = self.rollout.target, self._kinds, self.back, self.appended
         for name in names:
-            self._classify_one(name, instances.get(name), flying)
+            old, one = seen_of.get(name), instances.get(name)
+            if one is None:
+                if old is not None:
+                    self._count(seen_of.pop(name), -1)
+                continue
+            memory, pinned, target = memory_of.get(name, UNTOUCHED), pins.get(name), target_of(name, back)
+            # Most instances of a set are alike, so the rules are asked once a step for each kind: the key holds all that they
+            # read, and the entry keeps the objects alive whose identity stands in it.
+            same_vm = pinned is not None and (pinned.vm_id == one.vm_id or not pinned.vm_id or not one.vm_id)
+            key = (
+                id(one.image), one.latest_model, id(one.provisioning), id(one.power), id(one.health), one.protected,
+                id(memory), same_vm, pinned is None, name in flying, skipped.get(name), id(target),
+            )  # fmt: skip
+            if target.run_command is not None or name in appended:
+                seen = self._ask_rules(name, one, memory, pinned, flying, at_target(one, target))
+            else:
+                known = kinds.get(key)
+                if known is None:
+                    seen = self._ask_rules(name, one, memory, pinned, flying, at_target(one, target))
+                    kinds[key] = (seen, one.image, memory)
+                else:
+                    seen = known[0]
+            if seen is not old:
+                if old is not None:
+                    self._count(old, -1)
+                self._count(seen, 1)
+                seen_of[name] = seen
+            if seen.bucket is Bucket.CURRENT and seen.service is Service.IN and memory is not UNTOUCHED:
+                self._arrived(name, memory)
         self.dirty = {}
 
-    def _classify_one(self, name: str, instance: Instance | None, flying: frozenset[str]) -> None:
-        old = self.seen.pop(name, None) if instance is None else self.seen.get(name)
-        if old is not None:
-            self._count(old, -1)
-        if instance is None:
-            return
-        serves = service(instance, self.rollout.source)
-        pinned = self.plan.scale_set.instances.get(name)
-        appended = self.appended
-        added = name in appended
-        seen = classify(
+    def _ask_rules(
+        self,
+        name: str,
+        instance: Instance,
+        memory: Memory,
+        pinned: Pinned | None,
+        flying: frozenset[str],
+        there: bool | None,
+    ) -> Seen:
+        added = name in self.appended
+        return classify(
             Case(
                 instance,
-                serves,
-                self.at_target(name, instance),
-                self.memory.get(name, UNTOUCHED),
+                service(instance, self.rollout.source),
+                there,
+                memory,
                 known=added or pinned is not None,
-                vm_id=appended[name] if added else (pinned.vm_id if pinned else ""),
+                vm_id=self.appended[name] if added else (pinned.vm_id if pinned else ""),
                 in_flight=name in flying,
                 skipped="" if added or self.back else self.plan.skipped.get(name, ""),
                 last_stage=len(self.rollout.stages),
             )
         )
-        self.seen[name] = seen
-        self._count(seen, 1)
-        if seen.bucket is Bucket.CURRENT and serves is Service.IN:
-            memory = self.memory.get(name)
-            if memory is not None and (memory.failed or not memory.done):
-                self.memory[name] = _replace(memory, done=True, failed="")
-                self.remembered = True
 
-    def at_target(self, name: str, instance: Instance) -> bool | None:
-        """`at_target`, once per pair of image and target in a step: instances share their image objects."""
-        target = self.rollout.target(name, self.back)
-        if target.run_command is not None:
-            return at_target(instance, target)
-        key = (id(instance.image), instance.latest_model, id(target))
-        try:
-            return self._verdicts[key]
-        except KeyError:
-            return self._verdicts.setdefault(key, at_target(instance, target))
+    def _arrived(self, name: str, memory: Memory) -> None:
+        """It is at the target and serves: that is remembered."""
+        if memory.done and not memory.failed:
+            return
+        entry = self._arrivals.get(id(memory))
+        if entry is None:
+            entry = self._arrivals[id(memory)] = (_replace(memory, done=True, failed=""), memory)
+        self.memory[name] = entry[0]
+        self.remembered = True
 
     def _count(self, seen: Seen, by: int) -> None:
         if seen.service is Service.IN:
@@ -230,8 +263,8 @@ class Turn:
             self.dirty.update(dict.fromkeys(ticket.command.ids))
         self.put(ticket=None)
 
-    def judge_model(self) -> None:
-        """Differences of the set itself: whenever its model changed, and when instances begin to move."""
+    def judge_model(self) -> bool:
+        """Differences of the set itself: whenever its model changed, and when instances begin to move. True: it ends here."""
         state = self.state_now()
         found = model_differences(
             self.plan,
@@ -244,7 +277,7 @@ class Turn:
         for one in found:
             self.note(f"drift-{one.kind}", f"{one.subject}: found {one.found}, the plan expects {one.expected}")
         if not refused:
-            return
+            return False
         text = "; ".join(f"{one.subject} is {one.found}, expected {one.expected}" for one in refused)
         if self.was.started_ms is None and self.phase is Phase.PREPARING:
             self.put(
@@ -252,7 +285,7 @@ class Turn:
                 ending="refused",
                 reason=f"the set has changed since the plan: {text}",
             )
-            return
+            return True
         if self.ending != "drift":
             self.end("drift", f"the set was changed by somebody else: {text}")
         if any(one.kind == "identity" for one in refused):  # not even the end state's steps are for another set
@@ -260,13 +293,14 @@ class Turn:
             self.put(ending="drift", paused_from=None, question="")
             while self.phase is not Phase.ENDED:
                 self.put(phase=move(self.phase, Cause.STOP))
+        return True
 
     def _drift(self) -> None:
         """Differences of the set are judged whenever the model changed; of the instances, when the rollout starts."""
         if self.set.model is not self.model_known:
             self.judge_model()
         if self.was.started_ms is None and self.phase is not Phase.ENDED:
-            self.put(baseline=self.serving)
+            self.put(baseline=in_service(self.set, self.rollout.source))
             for one in instance_differences(self.plan, self.set):
                 self.note(
                     f"drift-{one.kind}", f"{one.subject}: {one.found} (plan: {one.expected}), {one.verdict.value}"
@@ -341,9 +375,9 @@ class Turn:
 
     def _advance(self) -> bool:
         """One move; False when there is nothing more to decide now."""
-        if self.dirty:
-            self.classify()
         phase = self.phase
+        if self.dirty or (self.dirty is None and phase is not Phase.PREPARING):
+            self.classify()
         if phase is Phase.ENDED:
             return False
         ticket = self.ticket

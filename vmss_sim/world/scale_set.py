@@ -177,8 +177,10 @@ class World:
         event.callbacks.append(lambda _event: call(*args))
 
     def _disturb(self, vm: Vm) -> None:
+        """A VM starts or stops to serve: somebody may be watching."""
         self.disturbed[vm.id] = None
         self.dirty[vm.id] = None
+        self.woken = True
 
     # -- the model -----------------------------------------------------------------------------------------------
 
@@ -286,7 +288,6 @@ class World:
         self.model.update(operation.args["patch"])
         self.content = self._content()
         self._image = self._model_image()
-        self.dirty.update(dict.fromkeys(self.vms))
         return self._upgrade_stale(operation, self.now + self._set_level("update-model"))
 
     def _upgrade_stale(self, operation: Operation, end: int) -> int:
@@ -346,11 +347,14 @@ class World:
 
     def _remove_at(self, vm: Vm, when: int) -> None:
         vm.provisioning, vm.busy_until = "deleting", when
+        self._disturb(vm)
         self._at(when, self._remove, vm)
 
     def _remove(self, vm: Vm) -> None:
+        if self.vms.get(vm.id) is not vm:
+            return  # it is gone already, and its id may name another
         self._end_exposure(self._settled(vm), self.now)
-        self.vms.pop(vm.id, None)
+        self.vms.pop(vm.id)
         self.gone.append(vm)
         vm.generation += 1
         vm.turns_bad_at = NEVER
@@ -425,6 +429,7 @@ class World:
         if disrupts or ready == NEVER:
             self._down(vm, now)
             self._up_at(vm, ready)
+            self._disturb(vm)
         vm.turns_bad_at = NEVER
         if bad and not fails and ready != NEVER:
             vm.turns_bad_at = ready + failures.bad_after_ms
@@ -493,7 +498,6 @@ class World:
     def _noticed(self, vm: Vm, generation: int) -> None:
         if vm.generation == generation:
             self._disturb(vm)
-            self.woken = True
 
     def _next_background(self) -> None:
         gap, mark = next(self._background)
