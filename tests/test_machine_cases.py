@@ -443,6 +443,16 @@ def test_a_rollout_that_is_ending_is_not_aborted_any_more() -> None:
     assert run.world.model[PLATFORM_VERSION] == NEW
 
 
+def test_trying_an_instance_again_before_it_was_tried_changes_nothing() -> None:
+    case = Case(
+        fleet=Fleet(size=2), change=PropertyChange(path=SETTING, value="new"), more={"new_instances": "leave"}
+    )
+    for asks in ((Ask(0, Asked.RETRY, ("0",)),), (Ask(0, Asked.SKIP, ("0",)), Ask(0, Asked.RETRY, ("0",)))):
+        run = case.but(asks=asks).run(twice=True)
+        assert run.state.ending == "finish"
+        assert all(at_target(run.plan, run.world, vm) for vm in run.world.vms.values())
+
+
 @pytest.mark.parametrize("asked", [Asked.SKIP, Asked.RETRY, Asked.ROLLBACK])
 def test_what_is_left_out_stays_left_out_when_the_rollout_is_ending(asked: Asked) -> None:
     case = Case(

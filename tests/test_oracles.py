@@ -527,8 +527,9 @@ def test_o15_worked_values():
     assert stack_rounds(20, 2, 0.05) > published_rounds(20, 2, 0.05) + 0.3
 
 
-def reverting(n: int, b: int, q: float, seed: int) -> Trial:
+def reverting(n: int, b: int, q: float, seed: int, *, paused: bool = False) -> Trial:
     """Operations of constant length D; upgraded VMs fail at rate lambda, serve again at once, on the old image.
+    paused: the time passes between the operations instead, before the next batch is fixed.
 
     q = 1 - exp(-lambda D) is the chance to revert within a round.
     """
@@ -536,8 +537,8 @@ def reverting(n: int, b: int, q: float, seed: int) -> Trial:
     mttf_ms = -length_s * 1000 / np.log1p(-q) if q else None
     return Trial(
         n,
-        Constant(length_s),
-        parameters={"size": b},
+        Constant(0.001 if paused else length_s),
+        parameters={"size": b, "pause_ms": round(length_s * 1000)} if paused else {"size": b},
         failures=Failures(
             mttf_ms=mttf_ms, mttr=Constant(0), background_becomes="old-image", background_hits="upgraded"
         ),
@@ -584,6 +585,19 @@ def test_o15_reverting_failures_as_the_stack_has_them(n, b, q):
         [rounds_of(run, b) for run in reverting(n, b, q, 151).runs(800)],
         exact,
         {"nothing reverts": n / b, "mended in the same round": published_rounds(n, b, q)},
+    )
+
+
+@pytest.mark.parametrize(("n", "b", "q"), [(12, 4, 0.1), (12, 3, 0.05), (20, 2, 0.05)])
+def test_o15_is_exact_for_any_batch_where_the_time_passes_in_the_pause(n, b, q):
+    """What reverts during a pause is appended before the next batch is cut, so it may fill that one up: O15 as published."""
+    exact = published_rounds(n, b, q)
+    runs = reverting(n, b, q, 152, paused=True).runs(800)
+    check(
+        f"O15 rounds with a pause, {n} by {b}, q = {q}",
+        [len(run.taken) for run in runs],
+        exact,
+        {"nothing reverts": n / b, "as without a pause": stack_rounds(n, b, q)},
     )
 
 

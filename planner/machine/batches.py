@@ -38,6 +38,8 @@ KIND_OF: dict[Action, Kind] = {
 TOUCHED = Memory()
 """What is remembered of an instance that was sent its first operation: not UNTOUCHED any more, and nothing else yet."""
 _replace = msgspec.structs.replace
+# Asked for every instance of a batch: on 3.11 reading a member of an enum costs ten times what reading a name does.
+_OUT, _FAILED, _WAITING, _STALE = Service.OUT, Bucket.FAILED, Bucket.WAITING, Bucket.STALE
 
 
 def current(t: Turn) -> Batch | None:
@@ -149,18 +151,18 @@ def _work(t: Turn, batch: Batch) -> bool:
         bucket = Bucket.VANISHED if seen is None else seen.bucket
         if bucket in DECIDED:
             continue
-        if bucket is Bucket.WAITING:
+        if bucket is _WAITING:
             late = _health_deadline(t, name)
             if late is None:
                 return True  # its deadline passed just now: classify and look again
             wake = late if wake is None else min(wake, late)
             waiting.append(name)
-        elif bucket is Bucket.FAILED:
+        elif bucket is _FAILED:
             if _climb(t, name):
                 todo.append(name)
             else:
                 return True
-        elif bucket is Bucket.STALE:
+        elif bucket is _STALE:
             todo.append(name)
         else:
             busy.append(name)
@@ -241,7 +243,7 @@ def _admit(t: Turn, batch: Batch, todo: list[str]) -> bool:
         fits = untouched if name not in t.memory and not t.back else _kind_for(t, name) == (kind, exact)
         if not fits:
             continue
-        if t.seen[name].service is not Service.OUT:
+        if t.seen[name].service is not _OUT:
             if spent >= budget:
                 continue
             spent += 1
@@ -252,7 +254,7 @@ def _admit(t: Turn, batch: Batch, todo: list[str]) -> bool:
         memory = t.memory.get(name, UNTOUCHED)
         if memory is UNTOUCHED:
             t.remember(name, TOUCHED)
-        elif t.bucket(name) is Bucket.FAILED:  # a rung: it counts as climbed when it has ended, not when it is refused
+        elif t.bucket(name) is _FAILED:  # a rung: it counts as climbed when it has ended, not when it is refused
             t.remember(name, _replace(memory, failed=memory.failed or t.seen[name].rule))
     held = len(todo) - len(taken)
     why = f"{batch.why}: {len(taken)} of {len(todo)} ({t.serving} in service, floor {floor})" + (
@@ -282,7 +284,7 @@ def _kind_for(t: Turn, name: str) -> tuple[Kind, str | None]:
     """The command an instance needs next: its rung's where it failed, else its stage's."""
     memory = t.memory.get(name, UNTOUCHED)
     rung = None
-    if t.bucket(name) is Bucket.FAILED and memory.attempts < len(t.plan.failures.ladder):
+    if t.bucket(name) is _FAILED and memory.attempts < len(t.plan.failures.ladder):
         rung = t.plan.failures.ladder[memory.attempts]
         if rung is Rung.REPLACE:
             return Kind.DELETE, None
@@ -290,7 +292,7 @@ def _kind_for(t: Turn, name: str) -> tuple[Kind, str | None]:
         exact = t.rollout.back_exact(name)
         if exact is not None:
             return Kind.REIMAGE, exact
-    kind = Kind.REIMAGE if rung is Rung.REIMAGE else t.stage_kind(memory)
+    kind = Kind.REIMAGE if rung is not None and rung is Rung.REIMAGE else t.stage_kind(memory)
     if kind is Kind.REIMAGE:
         image = t.rollout.target(name, t.back).image
         return kind, image.exact_version if image else None
@@ -322,9 +324,14 @@ def _gate(t: Turn, batch: Batch) -> bool:
         return False
     t.note("batch-done", f"batch {t.batch + 1} ({batch.why}) is done, its gates hold", batch=t.batch)
     t.put(batch=t.batch + 1, gate_ms=None, held_ms=None, progress_ms=t.now)
-    if gates.pause_ms and not t.back and current(t) is not None:
+    if gates.pause_ms and not t.back and _more(t):
         t.put(not_before_ms=t.now + gates.pause_ms)
     return True
+
+
+def _more(t: Turn) -> bool:
+    """Is there another batch? Asked without cutting an appended one yet: what reverts during the pause may still fill it."""
+    return t.batch < len(t.plan.batches) + len(t.extra) or any(t.bucket(name) not in DECIDED for name in t.queue)
 
 
 def _gate_verdict(t: Turn) -> str:

@@ -75,9 +75,11 @@ def _operator_instances(t: Turn, request: OperatorRequest, *, skip: bool) -> Non
     """skip: leave these alone. retry: forget that these failed. Either answers an open question about them."""
     ticket = t.ticket
     names = request.ids
+    sent: tuple[str, ...] = ()
     if ticket is not None and t.question:
-        names = names or ticket.command.ids
-        left = tuple(name for name in ticket.command.ids if name not in names)
+        sent = ticket.command.ids
+        names = names or sent
+        left = tuple(name for name in sent if name not in names)
         t.clear_ticket()
         if left:  # nobody has said anything about these
             t.put(ticket=_replace(ticket, command=_replace(ticket.command, ids=left)))
@@ -88,6 +90,8 @@ def _operator_instances(t: Turn, request: OperatorRequest, *, skip: bool) -> Non
         memory = t.memory.get(name, Memory())
         if skip:
             t.remember(name, _replace(memory, skipped=request.reason or "by an operator"))
+        elif _replace(memory, skipped="") == Memory() and name not in sent:
+            t.remember(name, None)  # it was not touched, and is not to look as if it was
         else:
             t.put(given_up=t.given_up - bool(memory.quarantined))
             t.remember(name, _replace(memory, failed="", quarantined="", skipped="", attempts=0, ended_ms=None))

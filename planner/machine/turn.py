@@ -25,6 +25,7 @@ from planner.strategies.base import Batch
 
 STRAYS = frozenset({Bucket.FOREIGN, Bucket.REVERTED, Bucket.REPLACED})
 _replace = msgspec.structs.replace
+_CURRENT, _IN = Bucket.CURRENT, Service.IN
 
 
 class Turn:
@@ -195,7 +196,7 @@ class Turn:
                     self._count(old, -1)
                 self._count(seen, 1)
                 seen_of[name] = seen
-            if seen.bucket is Bucket.CURRENT and seen.service is Service.IN and memory is not UNTOUCHED:
+            if seen.bucket is _CURRENT and seen.service is _IN and memory is not UNTOUCHED:
                 self._arrived(name, memory)
         self.dirty = {}
 
@@ -234,7 +235,7 @@ class Turn:
         self.remembered = True
 
     def _count(self, seen: Seen, by: int) -> None:
-        if seen.service is Service.IN:
+        if seen.service is _IN:
             self.serving += by
         elif seen.rule == "late-sick":
             self.late += by
