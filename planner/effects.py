@@ -1,6 +1,6 @@
 """Which instances a command takes down: the one answer that guard, invariants, lint and preview share.
 
-1. A command that names ids touches those ids; empty ids mean *all* to the platform, so here too.
+1. A command that names ids touches those ids; no ids, or `*`, mean *all* to the platform, so here too.
 2. A model update on a set in mode Automatic touches everything that is not at the new model.
 3. A model update on a set in mode Rolling touches at most the policy's largest batch at a time, but in the end everything.
 4. A change to mode Automatic or Rolling is a model update in that mode: it touches what does not have the latest model.
@@ -31,7 +31,8 @@ def touched(command: Command, scale_set: ScaleSet, target: Target) -> Touched:
     """What `command` takes down on this set. `target`: where the command's model change wants the instances."""
     rule = TABLE[command.kind]
     if rule.touches == "ids":
-        ids = command.ids or tuple(scale_set.instances)
+        named = bool(command.ids) and "*" not in command.ids
+        ids = command.ids if named else tuple(scale_set.instances)
         return Touched(ids=ids, at_once=len(ids))
     if rule.touches == "model" or command.kind is Kind.SET_MODE:
         mode = scale_set.model.mode if command.mode is None else command.mode

@@ -1,0 +1,238 @@
+"""Every invariant has a planted bug that trips it, by name; a sound command trips none; and the guard fails closed.
+
+Method: one sound moment of a rollout (the first upgrade command of six instances, three domains), and for each invariant
+the smallest thing that could have gone wrong: in the command, in what the machine remembers, in the set, or in the plan.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import msgspec
+import pytest
+
+from backends import guard
+from backends.driver import Driver
+from backends.journal import MemoryJournal
+from backends.simulated import SimulatedBackend
+from planner import invariants
+from planner.buckets import Memory
+from planner.change import ImageChange
+from planner.commands import Command, Kind
+from planner.errors import InvariantViolated
+from planner.invariants import ALL, Invariant, Sent, check
+from planner.model import Health, Provisioning, ScaleSet, UpgradeMode
+from planner.phases import Phase
+from planner.plan import Plan, Request, build
+from planner.rollout import Rollout, State
+from planner.trace import Refusal
+from tests.fleet import NEW, Case, Fleet, image, world
+
+replace = msgspec.structs.replace
+
+
+class Moment(NamedTuple):
+    """All that a check is given."""
+
+    plan: Plan
+    state: State
+    scale_set: ScaleSet
+    command: Command
+    in_flight: dict[str, Sent]
+
+    def violations(self) -> dict[str, str]:
+        """Invariant to its first sentence."""
+        found = check(Rollout(self.plan), self.state, self.scale_set, self.command, self.in_flight, 1_000)
+        return {one.invariant: one.text for one in reversed(found)}
+
+
+def sound() -> Moment:
+    """The first domain is to be upgraded; the model says the target already, no instance has it."""
+    before = Fleet(size=6).scale_set()
+    plan = build(Request(scale_set=before, change=ImageChange(version=NEW), strategy="per-ud"))
+    after = Fleet(size=6, model=NEW).scale_set()
+    command = Command(id="c2", kind=Kind.UPGRADE, why="", ids=plan.batches[0].take, batch=0)
+    return Moment(plan, State(phase=Phase.ROLLING, started_ms=0), after, command, {})
+
+
+def instance(moment: Moment, name: str, **fields: Any) -> Moment:
+    """The same with one instance differing."""
+    instances = {**moment.scale_set.instances, name: replace(moment.scale_set.instances[name], **fields)}
+    return moment._replace(scale_set=replace(moment.scale_set, instances=instances))
+
+
+def command(moment: Moment, **fields: Any) -> Moment:
+    """The same with another command."""
+    return moment._replace(command=replace(moment.command, **fields))
+
+
+def model(moment: Moment, **fields: Any) -> Moment:
+    """The same with another model."""
+    return moment._replace(scale_set=replace(moment.scale_set, model=replace(moment.scale_set.model, **fields)))
+
+
+def another_in_flight(moment: Moment) -> Moment:
+    return moment._replace(in_flight={"c1": Sent(Command(id="c1", kind=Kind.UPGRADE, why="", ids=("1",), batch=1), 0)})
+
+
+def sick(moment: Moment, *names: str) -> Moment:
+    for name in names:
+        moment = instance(moment, name, health=Health.UNHEALTHY)
+    return moment
+
+
+def named_set(moment: Moment) -> Moment:
+    seen = replace(moment.plan.scale_set, unique_id="one")
+    return model(moment._replace(plan=replace(moment.plan, scale_set=seen)), unique_id="two")
+
+
+PLANTED: dict[str, tuple[str, Callable[[Moment], Moment]]] = {
+    "floor": ("would leave 3 instances in service, the floor is 4", lambda m: sick(m, "1")),
+    "one-operation": ("upgrade (c1) is still in flight", another_in_flight),
+    "explicit-ids": ("names no instances, which the platform reads as all of them", lambda m: command(m, ids=())),
+    "planned-only": (
+        "instance 3 stands in no batch of the plan",
+        lambda m: m._replace(plan=replace(m.plan, batches=(replace(m.plan.batches[0], take=("0",)),))),
+    ),
+    "one-batch": ("instance 1 is not in batch 1", lambda m: command(m, ids=("0", "1"))),
+    "protected": ("instance 0 is protected", lambda m: instance(m, "0", protected=True)),
+    "same-set": ("the set's identity is two, the plan is for one", named_set),
+    "same-vm": ("instance 0 is another VM (vm-9) than the plan saw (vm-0)", lambda m: instance(m, "0", vm_id="vm-9")),
+    "not-current": (
+        "instance 0 is at the target and serves",
+        lambda m: instance(m, "0", image=image(NEW), latest_model=True),
+    ),
+    "not-busy": (
+        "another operation on instance 0 is running (updating)",
+        lambda m: instance(m, "0", provisioning=Provisioning.UPDATING),
+    ),
+    "mode": (
+        "a model update on a set in mode rolling would let the platform move instances",
+        lambda m: model(
+            command(m, kind=Kind.UPDATE_MODEL, ids=(), batch=None, patch=m.plan.resolved.patch),
+            mode=UpgradeMode.ROLLING,
+        ),
+    ),
+    "vetted-change": (
+        "is neither the vetted change nor its reverse",
+        lambda m: command(m, kind=Kind.UPDATE_MODEL, ids=(), batch=None, patch={"properties.overprovision": False}),
+    ),
+    "model-first": ("the model says", lambda m: model(m, image=image("1.0.0", booted=False))),
+    "bounded-attempts": (
+        "instance 0 has been tried 3 times, the ladder has 2 rungs",
+        lambda m: m._replace(state=replace(m.state, memory={"0": Memory(attempts=3)})),
+    ),
+    "moving-phase": ("upgrade in phase finishing", lambda m: m._replace(state=replace(m.state, phase=Phase.FINISHING))),
+    "way-back": (
+        "what instance 0 goes back to is not pinned",
+        lambda m: m._replace(
+            plan=replace(
+                m.plan,
+                scale_set=replace(
+                    m.plan.scale_set, instances={k: v for k, v in m.plan.scale_set.instances.items() if k != "0"}
+                ),
+            )
+        ),
+    ),
+}
+MORE: dict[str, tuple[str, str, Callable[[Moment], Moment]]] = {
+    "everything at once": ("floor", "would leave 0 instances in service", lambda m: command(m, ids=("*",))),
+    "an id twice": ("explicit-ids", "instance 0 is named twice", lambda m: command(m, ids=("0", "0"))),
+    "an id that is not there": ("explicit-ids", "instance 77 does not exist", lambda m: command(m, ids=("77",))),
+    "a batch that is not there": ("one-batch", "there is no batch 10", lambda m: command(m, batch=9)),
+    "no batch": ("one-batch", "upgrade belongs to no batch", lambda m: command(m, batch=None)),
+    "two in flight count as down": ("floor", "would leave 3 instances in service", another_in_flight),
+    "a mode nobody vetted": (
+        "mode",
+        "mode rolling is neither the plan's nor the one found",
+        lambda m: command(m, kind=Kind.SET_MODE, ids=(), batch=None, mode=UpgradeMode.ROLLING),
+    ),
+    "a version nobody vetted": (
+        "vetted-change",
+        "version 6.6.6 is neither the target nor what the instance ran before",
+        lambda m: command(m, kind=Kind.REIMAGE, exact_version="6.6.6"),
+    ),
+    "another resource": ("same-set", "the plan is for", lambda m: model(m, id="/subscriptions/x")),
+}
+
+
+def test_every_invariant_has_its_planted_bug() -> None:
+    assert list(PLANTED) == [one.name for one in ALL]
+    assert all(one.why for one in ALL)
+
+
+def test_a_sound_command_violates_nothing() -> None:
+    assert sound().violations() == {}
+
+
+@pytest.mark.parametrize("name", PLANTED)
+def test_a_planted_bug_trips_its_invariant(name: str) -> None:
+    says, plant = PLANTED[name]
+    violations = plant(sound()).violations()
+    assert name in violations, violations
+    assert says in violations[name]
+
+
+@pytest.mark.parametrize("what", MORE)
+def test_more_planted_bugs(what: str) -> None:
+    name, says, plant = MORE[what]
+    assert says in plant(sound()).violations().get(name, ""), plant(sound()).violations()
+
+
+def test_all_violations_are_told_not_only_the_first() -> None:
+    moment = command(instance(sick(sound(), "1", "2"), "0", protected=True), batch=1)
+    assert {"floor", "protected", "one-batch"} <= set(moment.violations())
+
+
+@pytest.mark.parametrize("name", [one.name for one in ALL])
+def test_without_its_invariant_the_planted_bug_would_pass_under_that_name(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(invariants, "ALL", tuple(one for one in ALL if one.name != name))
+    assert name not in PLANTED[name][1](sound()).violations()
+
+
+# -- the guard -------------------------------------------------------------------------------------------------------------
+
+
+def _driver(fleet: Fleet) -> tuple[Driver, MemoryJournal, Any]:
+    case = Case(fleet=fleet, strategy="per-ud")
+    place = world(fleet.scale_set())
+    journal = MemoryJournal()
+    return Driver(Rollout(case.plan()), SimulatedBackend(place, fleet.scale_set()), journal), journal, place
+
+
+def test_the_guard_stops_the_driver_before_anything_is_sent(monkeypatch: pytest.MonkeyPatch) -> None:
+    never = Invariant(
+        "never", "a test", lambda context: ["no upgrades today"] if context.command.kind is Kind.UPGRADE else []
+    )
+    monkeypatch.setattr(invariants, "ALL", (*ALL, never))
+    driver, journal, place = _driver(Fleet(size=6))
+    with pytest.raises(InvariantViolated, match="never: no upgrades today"):
+        driver.run()
+    assert [one.kind for one in place.operations.values()] == ["update-model"]
+    last = list(journal.records())[-1]
+    assert isinstance(last, Refusal)
+    assert last.violations[0].invariant == "never"
+
+
+def test_a_check_that_breaks_is_a_violation(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(_context: Any) -> list[str]:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(invariants, "ALL", (*ALL, Invariant("broken", "a test", broken)))
+    driver, _, place = _driver(Fleet(size=6))
+    with pytest.raises(InvariantViolated, match="a check broke"):
+        driver.run()
+    assert not place.operations
+
+
+def test_the_guard_has_no_way_to_be_switched_off() -> None:
+    assert guard.judge.__code__.co_varnames[: guard.judge.__code__.co_argcount] == (
+        "rollout",
+        "step",
+        "scale_set",
+        "in_flight",
+        "now_ms",
+    )
