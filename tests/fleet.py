@@ -121,7 +121,7 @@ class _Spelled:
         ]
         return f"{type(self).__name__}({', '.join(shown)})"
 
-    def _repr_pretty_(self, printer: Any, cycle: bool) -> None:
+    def _repr_pretty_(self, printer: Any, cycle: bool) -> None:  # noqa: ARG002  # the protocol's signature
         printer.text(repr(self))
 
 
@@ -260,9 +260,7 @@ class WatchedWorld(World):
         total = len(self.vms)
         reply = super().submit(name, kind, ids, **args)
         started = tuple(one.id for one in self.vms.values() if one.attempt > attempts.get(one.id, 0))
-        self.log.append(
-            Done(self.now, name, kind, ids, args, reply.kind, before, self.serves(), right, started, total)
-        )
+        self.log.append(Done(self.now, name, kind, ids, args, reply.kind, before, self.serves(), right, started, total))
         return reply
 
     def serves(self) -> frozenset[str]:
@@ -362,7 +360,7 @@ class Act(NamedTuple):
     at: int
     kind: str
     ids: tuple[str, ...] = ()
-    args: dict[str, Any] = {}
+    args: dict[str, Any] = {}  # noqa: RUF012  # a tuple's default, never written to
     change: Callable[[World], None] | None = None
 
 
@@ -507,7 +505,7 @@ class Case(_Spelled):
     """A rollout with everything that happens to it."""
 
     fleet: Fleet = Fleet()
-    change: Change = ImageChange(version=NEW)
+    change: Change = ImageChange(version=NEW)  # noqa: RUF009  # frozen
     action: Action | None = None
     strategy: str = "one-by-one"
     parameters: dict[str, Any] = field(default_factory=dict)

@@ -30,8 +30,8 @@ def test_every_command_of_the_readme_runs(tmp_path: Path, monkeypatch: pytest.Mo
     (tmp_path / "scenarios").symlink_to(ROOT / "scenarios")
     commands = _commands()
     assert len(commands) >= 10
-    for command in commands:
-        command, _, expected = command.partition("  # exit status ")
+    for line in commands:
+        command, _, expected = line.partition("  # exit status ")
         name, *arguments = shlex.split(command)
         assert name == "vmss-sim"
         if arguments[0] in ("compare", "plan") and "-n" not in arguments:

@@ -160,9 +160,7 @@ def test_rolling_back_an_instance_whose_upgrade_was_still_running() -> None:
 @pytest.mark.parametrize("verdict", ["lose-reply", "lose-request"])
 @pytest.mark.parametrize("asked", [Asked.ROLLBACK, Asked.ABORT])
 def test_nothing_is_sent_again_after_rollback_or_abort(verdict: str, asked: Asked) -> None:
-    run = Case(
-        fleet=Fleet(size=3), faults=(fault(verdict, 2),), asks=(Ask(FIRST + 5_000, asked),), poll_ms=0
-    ).run()
+    run = Case(fleet=Fleet(size=3), faults=(fault(verdict, 2),), asks=(Ask(FIRST + 5_000, asked),), poll_ms=0).run()
     assert run.state.ending == asked.value
     assert run.state.phase is Phase.ENDED
     assert sum(one.kind == "upgrade" and one.now <= FIRST for one in run.sent()) == 1
@@ -220,7 +218,9 @@ def test_abort_and_rollback_answer_a_question(asked: Asked) -> None:
 def test_a_pause_asked_for_while_a_question_is_open_is_kept() -> None:
     run = restarts(asks=(Ask(2 * MINUTE, Asked.PAUSE), Ask(3 * MINUTE, Asked.RETRY))).run()
     assert (run.state.phase, run.state.reason) == (Phase.PAUSED, "paused by an operator")
-    run = restarts(asks=(Ask(2 * MINUTE, Asked.PAUSE), Ask(3 * MINUTE, Asked.RETRY), Ask(4 * MINUTE, Asked.RESUME))).run()
+    run = restarts(
+        asks=(Ask(2 * MINUTE, Asked.PAUSE), Ask(3 * MINUTE, Asked.RETRY), Ask(4 * MINUTE, Asked.RESUME))
+    ).run()
     assert run.state.ending == "finish"
 
 
@@ -236,9 +236,7 @@ def test_a_pause_asked_for_while_approval_is_waited_for_is_kept() -> None:
 @pytest.mark.parametrize("back", [False, True])
 def test_an_instance_that_is_tried_again_after_its_batch_gets_another_turn(back: bool) -> None:
     """Instance 0 fails twice where it should not; by the time somebody asks for it the others are at work."""
-    case = Case(
-        fleet=Fleet(size=4), parameters={"retries": 0, "max_failed": 1}, more={"floor": 1}, becomes="old-image"
-    )
+    case = Case(fleet=Fleet(size=4), parameters={"retries": 0, "max_failed": 1}, more={"floor": 1}, becomes="old-image")
     if not back:
         run = case.but(fails={0: (1,)}, asks=(Ask(3 * MINUTE, Asked.RETRY, ("0",)),)).run(twice=True)
         assert run.state.ending == "finish"
@@ -282,7 +280,9 @@ def test_waiting_for_nothing_does_not_move_the_clock_to_the_end_of_time() -> Non
 
 
 def test_what_somebody_else_does_to_an_instance_is_waited_for_and_no_longer() -> None:
-    run = Case(fleet=Fleet(size=2), acts=(Act(FIRST + 30_000, "restart", ("1",)),), change=ImageChange(version=NEW)).run()
+    run = Case(
+        fleet=Fleet(size=2), acts=(Act(FIRST + 30_000, "restart", ("1",)),), change=ImageChange(version=NEW)
+    ).run()
     assert run.state.ending == "finish"
     slow = Case(fleet=Fleet(size=2), acts=(Act(500, "reimage", ("0",)),)).run()
     assert slow.state.ending == "finish"
@@ -293,7 +293,10 @@ def test_a_gate_may_fail_for_gate_ms_also_after_a_long_soak() -> None:
     """Instance 0 is out of service for two minutes, an hour into a soak of two hours."""
     hour = 60 * MINUTE
     run = Case(
-        fleet=Fleet(size=2), parameters={"soak_ms": 2 * hour}, acts=(Act(hour, "restart", ("0",)),), strategy="one-by-one"
+        fleet=Fleet(size=2),
+        parameters={"soak_ms": 2 * hour},
+        acts=(Act(hour, "restart", ("0",)),),
+        strategy="one-by-one",
     ).run()
     assert run.state.ending == "finish"
     assert run.world.now > 5 * hour
@@ -344,7 +347,9 @@ def test_another_set_under_the_same_name_is_left_alone_at_once() -> None:
         case.plan(), scale_set=msgspec.structs.replace(case.plan().scale_set, unique_id="one")
     )
     rollout = Rollout(plan)
-    first = rollout.step(rollout.start(), Observation(now_ms=0, scale_set=msgspec.structs.replace(scale_set, model=named)))
+    first = rollout.step(
+        rollout.start(), Observation(now_ms=0, scale_set=msgspec.structs.replace(scale_set, model=named))
+    )
     assert [one.kind for one in first.commands] == [Kind.SUSPEND_REPAIRS]
     other = msgspec.structs.replace(scale_set, model=msgspec.structs.replace(scale_set.model, unique_id="two"))
     step = rollout.step(first.state, Observation(now_ms=1_000, scale_set=other))
@@ -357,7 +362,9 @@ def test_new_instances_are_appended_in_placement_order_whatever_the_snapshot_say
     rollout = Rollout(case.plan())
     grown = Fleet(size=8, update_domains=3).scale_set()
     before = {name: one for name, one in grown.instances.items() if int(name) < 3}
-    start = rollout.step(rollout.start(), Observation(now_ms=0, scale_set=msgspec.structs.replace(grown, instances=before)))
+    start = rollout.step(
+        rollout.start(), Observation(now_ms=0, scale_set=msgspec.structs.replace(grown, instances=before))
+    )
     from planner.commands import Outcome, Status
 
     made = []
@@ -444,9 +451,7 @@ def test_a_rollout_that_is_ending_is_not_aborted_any_more() -> None:
 
 
 def test_trying_an_instance_again_before_it_was_tried_changes_nothing() -> None:
-    case = Case(
-        fleet=Fleet(size=2), change=PropertyChange(path=SETTING, value="new"), more={"new_instances": "leave"}
-    )
+    case = Case(fleet=Fleet(size=2), change=PropertyChange(path=SETTING, value="new"), more={"new_instances": "leave"})
     for asks in ((Ask(0, Asked.RETRY, ("0",)),), (Ask(0, Asked.SKIP, ("0",)), Ask(0, Asked.RETRY, ("0",)))):
         run = case.but(asks=asks).run(twice=True)
         assert run.state.ending == "finish"
@@ -456,7 +461,10 @@ def test_trying_an_instance_again_before_it_was_tried_changes_nothing() -> None:
 @pytest.mark.parametrize("asked", [Asked.SKIP, Asked.RETRY, Asked.ROLLBACK])
 def test_what_is_left_out_stays_left_out_when_the_rollout_is_ending(asked: Asked) -> None:
     case = Case(
-        fleet=Fleet(size=2, repairs=True), parameters={"retries": 0, "max_failed": 1}, fails={0: (1,)}, more={"floor": 0}
+        fleet=Fleet(size=2, repairs=True),
+        parameters={"retries": 0, "max_failed": 1},
+        fails={0: (1,)},
+        more={"floor": 0},
     )
     last = case.run().sent("resume-repairs")[-1].now
     run = case.but(asks=(Ask(last + 500, asked, ("0", "1")),)).run()
@@ -472,7 +480,9 @@ def test_a_guest_patch_without_an_undo_stops_where_it_cannot_go_back() -> None:
 
 
 def test_a_way_back_that_runs_out_of_time_still_puts_the_model_back() -> None:
-    case = Case(fleet=Fleet(size=2), asks=(Ask(2_000, Asked.ROLLBACK),), more={"deadlines": Deadlines(rollout_ms=30_000)})
+    case = Case(
+        fleet=Fleet(size=2), asks=(Ask(2_000, Asked.ROLLBACK),), more={"deadlines": Deadlines(rollout_ms=30_000)}
+    )
     run = case.run()
     assert run.state.ending == "stop"
     assert run.world.model[PLATFORM_VERSION] == OLD

@@ -17,7 +17,9 @@ from tests.fleet import NEW, Case, Fleet, at_target, world
 def test_a_mode_in_which_the_platform_moves_instances_does_not_come_back_over_stale_ones(mode: UpgradeMode) -> None:
     run = Case(fleet=Fleet(size=4, mode=mode), change=ImageChange(version=NEW), action=Action.REIMAGE).run()
     assert run.state.ending == "finish"
-    assert run.world.mode == "manual", "after a reimage latestModelApplied stays false: that mode would upgrade every VM again"
+    assert run.world.mode == "manual", (
+        "after a reimage latestModelApplied stays false: that mode would upgrade every VM again"
+    )
     upgraded = Case(fleet=Fleet(size=4, mode=mode)).run()
     assert upgraded.world.mode == mode.value
 

@@ -71,7 +71,9 @@ def test_no_batch_needs_more_than_the_floor_leaves(case: Case) -> None:
 @given(fleets(12), st.sampled_from(sorted(GROUPED_BY)), st.one_of(st.none(), st.integers(0, 11)), st.booleans())
 def test_a_domain_strategy_never_mixes_domains(fleet: Fleet, name: str, floor: int | None, sick_first: bool) -> None:
     parameters = {"unhealthy_first": sick_first}
-    plan = planned(Case(fleet=fleet, change=CurrentModel(), strategy=name, parameters=parameters, more={"floor": floor}))
+    plan = planned(
+        Case(fleet=fleet, change=CurrentModel(), strategy=name, parameters=parameters, more={"floor": floor})
+    )
     healthy_batches = [batch for batch in plan.batches if not batch.why.startswith("out of service")]
     domains = [
         {getattr(plan.scale_set.instances[one], GROUPED_BY[name]) for one in batch.take} for batch in healthy_batches
@@ -90,8 +92,7 @@ def test_only_the_named_domains_are_upgraded(fleet: Fleet, name: str, chosen: se
     wanted = {
         one
         for one, pinned in plan.scale_set.instances.items()
-        if one not in plan.skipped
-        and (not chosen or str(getattr(pinned, GROUPED_BY[name])) in parameters["only"])
+        if one not in plan.skipped and (not chosen or str(getattr(pinned, GROUPED_BY[name])) in parameters["only"])
     }
     assert taken == wanted
 
@@ -306,7 +307,9 @@ def test_every_strategy_has_examples_and_a_name_of_its_own() -> None:
         ("batch", {"size": 4}, "larger than the budget"),
     ],
 )
-def test_parameters_that_make_no_sense_are_refused_by_name(strategy: str, parameters: dict[str, Any], what: str) -> None:
+def test_parameters_that_make_no_sense_are_refused_by_name(
+    strategy: str, parameters: dict[str, Any], what: str
+) -> None:
     more = {"floor": 4} if parameters == {"size": 4} else {}
     with pytest.raises(InputError) as caught:
         Case(strategy=strategy, parameters=parameters, more=more).plan()

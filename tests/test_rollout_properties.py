@@ -153,7 +153,10 @@ def one_at_a_time(run: Run) -> None:
             assert record.state.ticket.command == record.commands[0]
             settled = before.ticket is None or any(one.command == before.ticket.command.id for one in record.outcomes)
             looked = any(note.rule in ("adopted", "adopted-partly", "no-effect") for note in record.notes)
-            answered = any(one.asked in (Asked.SKIP, Asked.RETRY, Asked.ABORT, Asked.ROLLBACK, Asked.EMERGENCY) for one in record.requests)
+            answered = any(
+                one.asked in (Asked.SKIP, Asked.RETRY, Asked.ABORT, Asked.ROLLBACK, Asked.EMERGENCY)
+                for one in record.requests
+            )
             assert settled or looked or answered
         before = record.state
 
@@ -273,7 +276,7 @@ def test_the_set_is_left_as_the_table_of_ends_says(case: Case) -> None:
     plan, place, state = run.plan, run.world, run.state
     assume(state.phase is Phase.ENDED)
     end, saw = plan.ends[state.ending], plan.scale_set
-    original = {path: value for path, value in case.world().model.items()}
+    original = dict(case.world().model)
     patched, reversed_ = {**original, **plan.resolved.patch}, {**original, **plan.resolved.reverse}
     if end.model == "target":
         assert place.model == patched
@@ -284,11 +287,15 @@ def test_the_set_is_left_as_the_table_of_ends_says(case: Case) -> None:
         assert place.mode == saw.mode.value
     elif end.mode == "as-is":
         assert place.mode in (plan.work_mode.value, saw.mode.value)  # not yet changed, where it ended before
-    elif place.mode == saw.mode.value and plan.moved_by is MovedBy.PLANNER and plan.resolved.target.latest_model:
-        if run.sent("set-mode"):
-            assert not case.fleet.protected, "an instance that is protected may be stale: the old mode would move it"
-            for vm in place.vms.values():
-                assert place.is_latest(vm) or as_before(plan, place, vm), vm.id
+    elif (
+        place.mode == saw.mode.value
+        and plan.moved_by is MovedBy.PLANNER
+        and plan.resolved.target.latest_model
+        and run.sent("set-mode")
+    ):
+        assert not case.fleet.protected, "an instance that is protected may be stale: the old mode would move it"
+        for vm in place.vms.values():
+            assert place.is_latest(vm) or as_before(plan, place, vm), vm.id
 
 
 @examples(60)
@@ -302,7 +309,9 @@ def test_one_failure_more_than_tolerated_ends_it_and_not_one_less(fleet: Fleet, 
     fails = {index: (1, 2, 3) if index in doomed else lucky[index] for index in range(fleet.size)}
     case = Case(
         fleet=fleet,
-        change=CurrentModel() if fleet.image == "platform" and fleet.model == NEW else PropertyChange(path=SETTING, value=1),
+        change=CurrentModel()
+        if fleet.image == "platform" and fleet.model == NEW
+        else PropertyChange(path=SETTING, value=1),
         parameters={"retries": retries, "max_failed": tolerated},
         more={"floor": 0},
         fails={index: attempts for index, attempts in fails.items() if attempts},
@@ -342,7 +351,11 @@ def test_the_sick_go_first_and_cost_nothing(fleet: Fleet, size: int) -> None:
 
 
 @examples(40)
-@given(fleets(5, source=REPORTED, sick=(), unknown=(), protected=(), ahead=(), image="platform", zones=0), st.integers(0, 12), st.integers(1, 4))
+@given(
+    fleets(5, source=REPORTED, sick=(), unknown=(), protected=(), ahead=(), image="platform", zones=0),
+    st.integers(0, 12),
+    st.integers(1, 4),
+)
 def test_instances_that_appear_boot_the_new_model_and_are_left_alone(fleet: Fleet, after: int, more: int) -> None:
     act = Act(after * 30_000, "set-capacity", (), {"capacity": fleet.size + more})
     run = ran(Case(fleet=fleet, acts=(act,)))
@@ -508,9 +521,16 @@ def test_a_skipped_instance_is_left_out() -> None:
 
 
 def test_a_retry_gives_an_instance_its_ladder_again() -> None:
-    case = Case(fleet=Fleet(size=3, update_domains=3), fails={0: (1, 2)}, parameters={"retries": 1, "max_failed": 1}, more={"floor": 1})
+    case = Case(
+        fleet=Fleet(size=3, update_domains=3),
+        fails={0: (1, 2)},
+        parameters={"retries": 1, "max_failed": 1},
+        more={"floor": 1},
+    )
     assert case.run().state.ending == "finish-with-exceptions"
-    again = case.but(strategy="batch", parameters={**case.parameters, "size": 3, "soak_ms": 10 * MINUTE}, more={"floor": 0})
+    again = case.but(
+        strategy="batch", parameters={**case.parameters, "size": 3, "soak_ms": 10 * MINUTE}, more={"floor": 0}
+    )
     late = again.run().sent("upgrade")[-1].now + 3 * MINUTE
     run = again.but(asks=(Ask(late, Asked.RETRY, ("0",)),)).run(twice=True)
     assert run.state.ending == "finish"
@@ -531,11 +551,24 @@ def test_a_retry_gives_an_instance_its_ladder_again() -> None:
         ((Rung.REIMAGE,), (1, 2), ["upgrade", "reimage"], "stop"),
         ((Rung.UPGRADE, Rung.REIMAGE), (1, 2), ["upgrade", "upgrade", "reimage", "upgrade"], "finish"),
         ((Rung.REPLACE,), (1,), ["upgrade", "delete", "set-capacity"], "finish"),
-        ((Rung.UPGRADE, Rung.REIMAGE, Rung.REPLACE), (1, 2, 3), ["upgrade", "upgrade", "reimage", "delete", "set-capacity"], "finish"),
+        (
+            (Rung.UPGRADE, Rung.REIMAGE, Rung.REPLACE),
+            (1, 2, 3),
+            ["upgrade", "upgrade", "reimage", "delete", "set-capacity"],
+            "finish",
+        ),
     ],
 )
-def test_the_ladder_is_climbed_rung_by_rung(ladder: tuple[Rung, ...], fails: Any, expected: list[str], ending: str) -> None:
-    case = Case(fleet=Fleet(size=2), ladder=(*ladder, Rung.QUARANTINE), fails={0: fails}, strategy="selected", parameters={"ids": ["0"]})
+def test_the_ladder_is_climbed_rung_by_rung(
+    ladder: tuple[Rung, ...], fails: Any, expected: list[str], ending: str
+) -> None:
+    case = Case(
+        fleet=Fleet(size=2),
+        ladder=(*ladder, Rung.QUARANTINE),
+        fails={0: fails},
+        strategy="selected",
+        parameters={"ids": ["0"]},
+    )
     run = case.run(twice=True)
     assert [one.kind for one in run.sent()][1 : len(expected) + 1] == expected
     assert run.state.ending == ending
@@ -566,7 +599,9 @@ def test_a_soak_starts_again_when_the_gate_breaks() -> None:
     assert quiet.sent("upgrade")[1].now == 81_000 + 10 * MINUTE
 
 
-@pytest.mark.parametrize(("then", "ending"), [("stop", "stop"), ("rollback-batch", "rollback"), ("rollback-all", "rollback")])
+@pytest.mark.parametrize(
+    ("then", "ending"), [("stop", "stop"), ("rollback-batch", "rollback"), ("rollback-all", "rollback")]
+)
 def test_a_gate_that_does_not_hold_ends_the_rollout_as_the_plan_says(then: str, ending: str) -> None:
     """Instance 1 turns bad five minutes after it served at the target; instance 0 is fine."""
     case = Case(
@@ -584,7 +619,13 @@ def test_a_gate_that_does_not_hold_ends_the_rollout_as_the_plan_says(then: str, 
 
 
 def test_a_gate_in_dry_run_only_says_so() -> None:
-    case = Case(fleet=Fleet(size=2), bad=(0,), bad_after_ms=60_000, parameters={"soak_ms": 5 * MINUTE}, more={"floor": 0, "gates_dry_run": True})
+    case = Case(
+        fleet=Fleet(size=2),
+        bad=(0,),
+        bad_after_ms=60_000,
+        parameters={"soak_ms": 5 * MINUTE},
+        more={"floor": 0, "gates_dry_run": True},
+    )
     run = case.run()
     assert run.state.ending == "finish"
     assert "gate-dry-run" in run.rules()
@@ -644,7 +685,9 @@ def test_one_fault_anywhere_is_survived_and_nothing_is_done_twice(verdict: str, 
 def test_a_platform_that_goes_on_refusing_ends_the_rollout() -> None:
     from vmss_sim.world.faults import Fault
 
-    run = Case(fleet=Fleet(size=2), faults=(Fault(verdict="refuse", first=2, last=99, of="upgrade", code="TooManyRequests"),)).run()
+    run = Case(
+        fleet=Fleet(size=2), faults=(Fault(verdict="refuse", first=2, last=99, of="upgrade", code="TooManyRequests"),)
+    ).run()
     assert run.state.ending == "stop"
     assert "upgrade was refused 11 times in a row: TooManyRequests" in run.state.reason
     assert run.world.model[VERSION] == OLD

@@ -396,7 +396,9 @@ def test_the_operations_that_have_a_default():
 
 
 def test_what_was_never_recorded_is_refused_by_name():
-    with pytest.raises(InputError, match=r"t: there is no recording of 'rimage'; expected upgrade, reimage, .*give a duration"):
+    with pytest.raises(
+        InputError, match=r"t: there is no recording of 'rimage'; expected upgrade, reimage, .*give a duration"
+    ):
         parse_timing("recorded", "t", "rimage", LINUX)
     with pytest.raises(InputError, match=r"t: recordings of 'reimage' .*found unknown; expected linux or windows"):
         parse_timing("recorded", "t", "reimage", UNKNOWN)
