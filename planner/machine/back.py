@@ -1,10 +1,12 @@
-"""The way back: what was touched, in reverse, the model before the instances."""
+"""The way back: what was touched, in reverse, what is out of service before the rest, the model before the instances."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from planner.buckets import Bucket
 from planner.change import GuestPatch
+from planner.model import Service
 from planner.phases import Cause, Phase, move
 from planner.strategies.base import Batch
 
@@ -22,9 +24,10 @@ def roll_back(t: Turn, *, whole: bool, why: str) -> None:
         return
     batches = (*t.plan.batches, *t.extra)
     first = 0 if whole else t.batch
-    sequence: list[Batch] = []
+    sequence = _out_of_service(t, [name for one in batches[first : t.batch + 1] for name in one.take])
+    gone_first = {name for one in sequence for name in one.take}
     for index in range(min(t.batch, len(batches) - 1), first - 1, -1):
-        touched = [name for name in reversed(batches[index].take) if name in t.memory]
+        touched = [name for name in reversed(batches[index].take) if name in t.memory and name not in gone_first]
         by_version: dict[str | None, list[str]] = {}
         for name in touched:
             by_version.setdefault(t.rollout.back_exact(name), []).append(name)
@@ -53,3 +56,24 @@ def roll_back(t: Turn, *, whole: bool, why: str) -> None:
     t.dirty = None
     t.classify()
     t.note("roll-back", f"{why}; {sum(len(one.take) for one in sequence)} instances go back")
+
+
+def _out_of_service(t: Turn, names: list[str]) -> list[Batch]:
+    """What was touched and is out of service goes back first: that needs no budget, and it gives capacity back. The others may
+    otherwise wait for a floor that nothing lifts.
+    """
+    sick = [name for name in reversed(names) if name in t.memory and _out(t, name)]
+    by_version: dict[str | None, list[str]] = {}
+    for name in sick:
+        by_version.setdefault(t.rollout.back_exact(name), []).append(name)
+    size = t.rollout.largest
+    return [
+        Batch(take=tuple(group[start : start + size]), why="back: out of service, goes first")
+        for group in by_version.values()
+        for start in range(0, len(group), size)
+    ]
+
+
+def _out(t: Turn, name: str) -> bool:
+    seen = t.seen.get(name)
+    return seen is not None and seen.service is Service.OUT and seen.bucket is not Bucket.IN_FLIGHT

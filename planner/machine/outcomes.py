@@ -222,8 +222,10 @@ def evidence(t: Turn, ticket: Ticket) -> str:
         elif kind == "gone":
             shown.append(False)
         else:
+            # That it failed shows something only where it had not failed before, or not from this disk.
+            new = name not in ticket.disks or ticket.disks[name] != instance.os_disk
             shown.append(
-                instance.provisioning is Provisioning.FAILED
+                (instance.provisioning is Provisioning.FAILED and new)
                 or at_target(instance, t.rollout.target(name, t.back and not overtaken(t))) is True
             )
     if all(shown):

@@ -416,9 +416,11 @@ class Turn:
     ) -> None:
         """Send a command: it is this step's intent, and in flight from now on."""
         command = Command(id=f"c{self.next_id}", kind=kind, why=why, ids=ids, batch=batch, **more)
-        disks: dict[str, str | None] = {}
-        if kind is Kind.REIMAGE:
-            disks = {name: self.set.instances[name].os_disk for name in ids}
+        disks = {
+            name: one.os_disk
+            for name in ids
+            if (one := self.set.instances[name]).provisioning is Provisioning.FAILED or kind is Kind.REIMAGE
+        }
         self.put(next_id=self.next_id + 1, ticket=Ticket(command=command, sent_ms=self.now, disks=disks))
         self.commands.append(command)
         self.note(rule, why, ids, batch)

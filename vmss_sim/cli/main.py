@@ -74,6 +74,10 @@ def main(arguments: list[str] | None = None) -> None:
         # The reader (head, less) went away: that is not an error of ours.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(0)
+    except OSError as error:
+        _fail(f"the output cannot be written: {error.strerror or error}", 2)
+    except KeyboardInterrupt:
+        _fail("interrupted; nothing was written", 130)
 
 
 def _fail(text: str, status: int) -> None:

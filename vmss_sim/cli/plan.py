@@ -50,6 +50,7 @@ def register(app: typer.Typer) -> None:
             Path | None,
             typer.Option("-o", "--output", metavar="FILE", help="Where the plan file goes.", show_default=False),
         ] = None,
+        force: Annotated[bool, typer.Option("--force", help="Replace the plan file if it exists.")] = False,
         forecast: Annotated[
             bool, typer.Option("--forecast/--no-forecast", help="Simulate the plan and keep the forecast beside it.")
         ] = True,
@@ -70,11 +71,14 @@ def register(app: typer.Typer) -> None:
         slo: options.Slo = None,
         ready: options.Ready = None,
     ) -> None:
-        from planner.planfile import encode  # noqa: PLC0415  # heavy imports wait until a command runs
+        from planner.errors import InputError  # noqa: PLC0415  # heavy imports wait until a command runs
+        from planner.planfile import encode  # noqa: PLC0415
         from scenarios.choose import choose, known_strategies  # noqa: PLC0415
         from vmss_sim.report import console, plans  # noqa: PLC0415
         from vmss_sim.study.forecast import findings_of, forecast_of, plan_to_apply  # noqa: PLC0415
 
+        if output is not None and output.is_file() and not force:
+            raise InputError("the file exists", str(output), "", "", "choose another name, or say --force")
         known = known_strategies()
         setup = options.setup_from(scenario, None, instances, target, load, per_vm, time_zone, slo, ready)
         setup = choose(setup, [strategy], params or (), known)

@@ -58,7 +58,9 @@ def render(
     for column in made.columns:
         column.no_wrap = column is not made.columns[0]
         column.justify = "left" if column is made.columns[0] else "right"
-    made.columns[0].max_width = 20  # a long label wraps; numbers never do
+    labels = [len(word) for result in study.results for word in result.choice.label.split()]
+    made.columns[0].min_width = max(labels) + 2  # a long label wraps between its words; numbers never do
+    made.columns[0].max_width = 20
     for result in study.results:
         made.add_row(*_row(result, recommendation.name, bad=bad, wide=wide))
     console.print(made)
@@ -151,7 +153,7 @@ def _assumptions(console: Console, study: Study, flips: Mapping[str, str | None]
             one.name,
             one.value,
             Text(one.origin, style="yellow" if guess else ""),
-            flip or ("not within 1/4 to 50 times" if searched else ""),
+            flip or ("not within 1/4 to 50 times" if searched else "not searched" if guess else ""),
             one.key if guess else "",
         )
     console.print(made)

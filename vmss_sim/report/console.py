@@ -15,10 +15,18 @@ from planner.errors import InputError
 Progress = Callable[[int, int], None]
 
 
+class _Piped(Console):
+    """A console whose reader may go away (head, less): that is for the front door to end quietly, not an exit with 1."""
+
+    def on_broken_pipe(self) -> None:
+        """Raise it again: rich would exit with 1."""
+        raise BrokenPipeError
+
+
 def out() -> Console:
     """Results. Without a terminal 120 columns, so that a log keeps its shape."""
-    console = Console(highlight=False, soft_wrap=False)
-    return console if console.is_terminal else Console(highlight=False, width=120)
+    console = _Piped(highlight=False, soft_wrap=False)
+    return console if console.is_terminal else _Piped(highlight=False, width=120)
 
 
 def err() -> Console:
@@ -27,9 +35,16 @@ def err() -> Console:
 
 
 def write_file(path: Path, data: bytes) -> None:
-    """Write a file whole or not at all: beside it first, then in its place. Raises InputError where that is not possible."""
+    """Write a file whole or not at all: beside it first, then in its place. Raises InputError where that is not possible.
+
+    What exists and is no ordinary file (a device, a pipe) is written to as it is; a link is followed.
+    """
+    path = path.resolve()
     beside = path.with_name(f".{path.name}.part")
     try:
+        if path.exists() and not path.is_file():
+            path.write_bytes(data)
+            return
         beside.write_bytes(data)
         beside.replace(path)
     except OSError as error:

@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.text import Text
 
 from planner.change import Target, at_target
-from planner.model import HealthSource, Instance, Provisioning, ScaleSet, Service, placement_key, service
+from planner.model import HealthSource, Instance, Provisioning, ScaleSet, Service, placement_key, runs, service
 
 STATES: dict[str, tuple[str, str]] = {
     "old, serving": ("□", "blue"),
@@ -24,12 +24,14 @@ STATES: dict[str, tuple[str, str]] = {
 }
 
 
-def state(instance: Instance, target: Target, source: HealthSource) -> str:
-    """Which of the states above an instance is in."""
-    if instance.provisioning in (Provisioning.UPDATING, Provisioning.CREATING, Provisioning.DELETING):
+def state(instance: Instance, target: Target, source: HealthSource, *, ours: bool = False) -> str:
+    """Which of the states above an instance is in. New or old is told by what it boots, where the change is about that: the
+    flag `latestModelApplied` turns when the model is put back. ours: an operation of the rollout is sent to it just now.
+    """
+    if ours or instance.provisioning in (Provisioning.UPDATING, Provisioning.CREATING, Provisioning.DELETING):
         return "in operation"
     serves = service(instance, source) is Service.IN
-    new = at_target(instance, target) is True
+    new = (at_target(instance, target) if target.image is None else runs(instance.image, target.image)) is True
     if not serves:
         failed = instance.provisioning is Provisioning.FAILED
         return "new, not serving yet" if new and not failed else "out of service"
@@ -43,12 +45,14 @@ def _row_of(instance: Instance) -> str:
     return zone + (f"UD {instance.update_domain}" if instance.update_domain is not None else "no UD")
 
 
-def heatmap(console: Console, scale_set: ScaleSet, target: Target, title: str) -> None:
-    """Print one heatmap."""
+def heatmap(
+    console: Console, scale_set: ScaleSet, target: Target, title: str, ours: frozenset[str] = frozenset()
+) -> None:
+    """Print one heatmap. ours: instances that an operation is sent to just now."""
     source = scale_set.model.health_source
     rows: dict[str, list[str]] = {}
     for instance in sorted(scale_set.instances.values(), key=placement_key):
-        rows.setdefault(_row_of(instance), []).append(state(instance, target, source))
+        rows.setdefault(_row_of(instance), []).append(state(instance, target, source, ours=instance.id in ours))
     label = max((len(name) for name in rows), default=0)
     room = max(10, (console.width - label - 10) // 2)
     console.print(Text(title, style="bold"))

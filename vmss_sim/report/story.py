@@ -55,18 +55,20 @@ def tell(console: Console, run: Run, *, total: int, frames: bool = True) -> None
             line.append(note.text + ids)
             console.print(line)
         if record.number in shown:
-            heatmap(console, observation.scale_set, target, f"{clock(record.now_ms)}")
+            ours = frozenset(name for command in record.commands for name in command.ids)
+            heatmap(console, observation.scale_set, target, f"{clock(record.now_ms)}", ours)
     if frames:
         legend(console)
     outcome(console, run, total)
 
 
 def _frames(records: list[Turn]) -> Iterator[int]:
-    """The turns worth a picture: the first, the last, and an even choice of those at which an operation ended."""
+    """The turns worth a picture: the first, the last, and an even choice of those at which an operation began or ended."""
     ends = [
         record.number
         for record in records
-        if any(note.rule in ("operation-ended", "operation-failed") and note.ids for note in record.notes)
+        if any(command.ids for command in record.commands)
+        or any(note.rule in ("operation-ended", "operation-failed") for note in record.notes)
     ]
     step = max(1, -(-len(ends) // (MOST_FRAMES - 2)))
     yield records[0].number

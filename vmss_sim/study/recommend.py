@@ -104,6 +104,9 @@ def recommend(study: Study) -> Recommendation:
         return Recommendation(
             None, "Nothing to do: every instance is at the target, protected, or being deleted.", nothing=True
         )
+    assumed = next((one.value for one in setup.assumptions if one.name == "in service"), "")
+    if assumed:
+        prefix += f"if it is true that {assumed}, "
     candidates = _ranked(study)
     if not candidates:
         return Recommendation(None, _upper(prefix + _nobody(study)))
@@ -194,7 +197,7 @@ def _damage(study: Study) -> str:
     against = f", against {hours[1]:.2f} VM-h with {most.choice.label}" if most is not least else ""
     ends = sorted({row.ending for row in least.rows})
     return (
-        f"the image is bad, so no strategy completes; {least.choice.label} limits the damage: {hours[0]:.2f} VM-h on the bad image{against}, "
+        f"the image is bad, so no strategy completes often enough; {least.choice.label} limits the damage: {hours[0]:.2f} VM-h on the bad image{against}, "
         f"never fewer than {min(least.values('min_healthy')):.0f} of {study.setup.total} in service, and it ends by {' or '.join(ends)}."
     )
 

@@ -1,0 +1,5 @@
+"""`python -m vmss_sim` is `vmss-sim`."""
+
+from vmss_sim.cli.main import main
+
+main()
