@@ -38,7 +38,9 @@ class _Value(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
 
 class Ticket(_Value, frozen=True, kw_only=True):
-    """An operation in flight. unknown_ms: since when its outcome is unknown. disks: OS disks before a reimage, and of what had failed before."""
+    """An operation in flight. unknown_ms: since when its outcome is unknown. disks: OS disks before a reimage, and those of
+    instances that had failed before.
+    """
 
     command: Command
     sent_ms: int

@@ -30,7 +30,7 @@ from planner.phases import Phase
 from planner.plan import Rung
 from planner.rollout import Asked, Rollout, State
 from planner.trace import Record, Turn, replay
-from tests.fleet import NEW, SETTING, Ask, Case, Fleet, Run, WatchedWorld, cases, examples, fault, plan_or_none
+from tests.fleet import NEW, SETTING, Ask, Case, Fleet, Run, WatchedWorld, as_before, cases, examples, fault, plan_or_none
 from tests.test_rollout_properties import bounded, keeps_the_floor, safe
 
 
@@ -194,40 +194,57 @@ STORIES: dict[str, tuple[Case, int, Asked | None]] = {
 AWAY = (7_000, 300_000, 3 * 3_600_000)
 
 
-@pytest.mark.parametrize("name", STORIES)
+def lives(case: Case, after: int = 0, ask: Asked | None = None) -> Iterator[tuple[Story, Run, str]]:
+    """The story with a death at every line of it, each followed by no time and by some."""
+    for line in itertools.count(1):
+        for away in (0, AWAY[line % len(AWAY)]):
+            story = Story(case, in_memory(), after, ask)
+            run, deaths = story.told([(line, away)])
+            yield story, run, f"killed at line {line}, away for {away} ms"
+        if not deaths:
+            break
+    assert line > 100
+
+
+@pytest.mark.parametrize("name", [name for name, (_, _, ask) in STORIES.items() if ask is None])
 def test_killed_at_every_line(name: str) -> None:
     case, after, ask = STORIES[name]
     whole, _ = Story(case, in_memory(), after, ask).told([])
     expected = footprint(whole)
     assert whole.state.phase is Phase.ENDED
-    for line in itertools.count(1):
-        for away in (0, AWAY[line % len(AWAY)]):
-            run, deaths = Story(case, in_memory(), after, ask).told([(line, away)])
-            assert footprint(run) == expected, f"killed at line {line}, away for {away} ms"
-        if not deaths:
-            break
-    assert line > 100
+    for _, run, when in lives(case):
+        assert footprint(run) == expected, when
+
+
+@pytest.mark.parametrize("name", [name for name, (_, _, ask) in STORIES.items() if ask is not None])
+def test_killed_at_every_line_when_an_operator_turns_it_around(name: str) -> None:
+    """What was decided and never sent need not be taken back; apart from that the end is the same."""
+    case, after, ask = STORIES[name]
+    whole, _ = Story(case, in_memory(), after, ask).told([])
+    for _, run, when in lives(case, after, ask):
+        assert run.state.ending == whole.state.ending, when
+        assert (run.world.model, run.world.mode, run.world.repairs_suspended) == (whole.world.model, "manual", False)
+        for name, vm in run.world.vms.items():
+            assert vm.attempt <= whole.world.vms[name].attempt, when
+            assert run.world.serving(vm), when
+            if ask is Asked.ROLLBACK:
+                assert as_before(run.plan, run.world, vm), when
 
 
 def test_a_restart_is_never_repeated_without_being_told_to() -> None:
     """There is no evidence of a restart: where the receipt is missing, a person is asked, and only then."""
     case = Case(fleet=TWO, change=PropertyChange(path=SETTING, value="new"), action=Action.RESTART)
     asked = 0
-    for line in itertools.count(1):
-        for away in (0, AWAY[line % len(AWAY)]):
-            story = Story(case, in_memory())
-            run, deaths = story.told([(line, away)])
-            assert all(vm.attempt <= 1 for vm in run.world.vms.values())
-            if run.state.phase is Phase.PAUSED:
-                asked += 1
-                assert run.state.question == "no-evidence"
-                story.ask = Asked.SKIP
-                assert story.life(None).state.ending == "finish-with-exceptions"
-            else:
-                assert run.state.ending == "finish"
-                assert all(vm.attempt == 1 for vm in run.world.vms.values())
-        if not deaths:
-            break
+    for story, run, when in lives(case):
+        assert all(vm.attempt <= 1 for vm in run.world.vms.values()), when
+        if run.state.phase is Phase.PAUSED:
+            asked += 1
+            assert run.state.question == "no-evidence"
+            story.ask = Asked.SKIP
+            assert story.life(None).state.ending == "finish-with-exceptions"
+        else:
+            assert run.state.ending == "finish"
+            assert all(vm.attempt == 1 for vm in run.world.vms.values())
     assert asked >= 4  # the lines between intent and receipt, for both instances
 
 

@@ -17,7 +17,7 @@ from planner.commands import Command, Kind
 from planner.drift import Absorb, instance_differences, model_differences
 from planner.errors import PlannerBug
 from planner.machine import batches, outcomes, requests, setlevel
-from planner.model import Instance, ScaleSet, Service, in_service, service
+from planner.model import Instance, Provisioning, ScaleSet, Service, in_service, service
 from planner.phases import RESUME, Cause, Phase, move
 from planner.plan import Pinned
 from planner.rollout import Note, Observation, Rollout, State, Step, Ticket, View
