@@ -30,7 +30,20 @@ from planner.phases import Phase
 from planner.plan import Rung
 from planner.rollout import Asked, Rollout, State
 from planner.trace import Record, Turn, replay
-from tests.fleet import NEW, SETTING, Ask, Case, Fleet, Run, WatchedWorld, as_before, cases, examples, fault, plan_or_none
+from tests.fleet import (
+    NEW,
+    SETTING,
+    Ask,
+    Case,
+    Fleet,
+    Run,
+    WatchedWorld,
+    as_before,
+    cases,
+    examples,
+    fault,
+    plan_or_none,
+)
 from tests.test_rollout_properties import bounded, keeps_the_floor, safe
 
 
