@@ -28,9 +28,27 @@ for name in ("seed-article", "late-bad-image", "unhealthy-baseline", "zonal-roll
 """
 
 
-def _digests(hash_seed: str) -> str:
+TROUBLE = """
+from backends.journal import digest
+from planner.plan import Rung
+from planner.rollout import Asked
+from tests.fleet import Act, Ask, Case, Fleet, fault
+grown = Act(500, "set-capacity", (), {"capacity": 9})
+for case in (
+    Case(fleet=Fleet(size=3), acts=(grown,), timings="perfect"),
+    Case(fleet=Fleet(size=6), strategy="batch", parameters={"size": 3}, fails={1: (1,), 4: (1,)}, timings="perfect",
+         ladder=(Rung.REPLACE, Rung.QUARANTINE), more={"floor": 1}, mttf_s=3600),
+    Case(fleet=Fleet(size=6), strategy="per-ud", faults=(fault("lose-reply", 2), fault("refuse", 4)), bad=(3,),
+         bad_after_ms=20_000, parameters={"soak_ms": 60_000, "on_failure": "rollback-all"}, timings="perfect"),
+    Case(fleet=Fleet(size=5, repairs=True), asks=(Ask(100_000, Asked.ROLLBACK),), acts=(grown,), timings="perfect"),
+):
+    print(digest(case.run().journal))
+"""
+
+
+def _digests(hash_seed: str, code: str = CODE) -> str:
     ran = subprocess.run(
-        [sys.executable, "-c", CODE],
+        [sys.executable, "-c", code],
         capture_output=True,
         text=True,
         check=True,
@@ -44,6 +62,12 @@ def test_the_history_does_not_depend_on_the_hash_seed() -> None:
     first = _digests("0")
     assert len(first.splitlines()) > 8
     assert first == _digests("1") == _digests("12345")
+
+
+def test_nor_with_failures_faults_and_instances_that_appear_together() -> None:
+    first = _digests("0", TROUBLE)
+    assert len(set(first.split())) == 4
+    assert first == _digests("1", TROUBLE) == _digests("2", TROUBLE)
 
 
 def test_a_replication_does_not_depend_on_those_before_it() -> None:

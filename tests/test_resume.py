@@ -237,8 +237,8 @@ def test_killed_at_every_line_when_an_operator_turns_it_around(name: str) -> Non
     for _, run, when in lives(case, after, ask):
         assert run.state.ending == whole.state.ending, when
         assert (run.world.model, run.world.mode, run.world.repairs_suspended) == (whole.world.model, "manual", False)
-        for name, vm in run.world.vms.items():
-            assert vm.attempt <= whole.world.vms[name].attempt, when
+        for vm in run.world.vms.values():
+            assert vm.attempt <= whole.world.vms[vm.id].attempt, when
             if ask is Asked.ROLLBACK:
                 assert run.world.serving(vm), when
                 assert as_before(run.plan, run.world, vm), when
