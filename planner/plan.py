@@ -17,7 +17,6 @@ Rules this module decides:
 from __future__ import annotations
 
 from collections.abc import Mapping
-from difflib import get_close_matches
 from enum import Enum
 from typing import Any
 
@@ -33,6 +32,7 @@ from planner.change import (
 )
 from planner.drift import DRIFT, Absorb
 from planner.errors import InputError
+from planner.explain import convert
 from planner.model import (
     AutomaticRepairs,
     HealthSource,
@@ -254,21 +254,7 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
 
 def parameters_of(strategy: Strategy, given: Mapping[str, Any]) -> Parameters:
     """The strategy's parameter struct from a mapping. Raises InputError naming the key (and the nearest known one)."""
-    known = {field.name for field in msgspec.structs.fields(strategy.parameters)}
-    for key in given:
-        if key not in known:
-            near = get_close_matches(key, known, 1)
-            raise InputError(
-                "unknown parameter",
-                f"{strategy.name}.{key}",
-                repr(given[key]),
-                ", ".join(sorted(known)),
-                f"did you mean {near[0]}?" if near else "",
-            )
-    try:
-        made = msgspec.convert(dict(given), strategy.parameters, strict=True)
-    except msgspec.ValidationError as error:
-        raise InputError("wrong type of parameter", strategy.name, str(error), "see `vmss-sim plan --help`") from error
+    made = convert(dict(given), strategy.parameters, "", strategy.name)
     for name in ("pause_ms", "soak_ms", "canary_soak_ms", "retries"):
         if getattr(made, name, 0) < 0:
             raise InputError("cannot be negative", f"{strategy.name}.{name}", str(getattr(made, name)), "0 or more")

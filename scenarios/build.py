@@ -13,7 +13,6 @@ Rules this module decides:
 
 from __future__ import annotations
 
-import difflib
 import math
 import reprlib
 from collections import Counter
@@ -38,6 +37,7 @@ from planner.change import (
     resolve,
 )
 from planner.errors import InputError
+from planner.explain import did_you_mean
 from planner.metrics import StepFunction, constant
 from planner.model import (
     AutomaticRepairs,
@@ -60,7 +60,7 @@ from planner.plan import Deadlines, parameters_of
 from planner.strategies import STRATEGIES, Strategy, find
 from scenarios import load_curve
 from scenarios.expect import claims
-from scenarios.files import convert, load, read_snapshot
+from scenarios.files import load, read_snapshot
 from scenarios.schema import ChangeTable, FailuresTable, RollingTable, ScaleSetTable, Scenario
 from scenarios.timing import parse_duration_ms, parse_timing
 from vmss_sim.world.config import Failures, Image, Machine, Timings, WorldConfig
@@ -839,14 +839,8 @@ def parameters(strategy: Strategy, given: Mapping[str, Any], where: str) -> dict
     for key, value in given.items():
         at = f"{where}: {strategy.name}.{key}"
         if key not in fields:
-            near = difflib.get_close_matches(key, fields, 1)
-            raise InputError(
-                f"unknown parameter {key!r}",
-                f"{where}: {strategy.name}",
-                "",
-                "" if near else ", ".join(fields),
-                f"did you mean {near[0]}?" if near else "",
-            )
+            found, expected = reprlib.repr(value), ", ".join(fields)
+            raise InputError("unknown parameter", at, found, expected, did_you_mean(key, fields))
         field = fields[key]
         if field.name != key:
             made[field.name] = parse_duration_ms(value, at)
@@ -855,8 +849,7 @@ def parameters(strategy: Strategy, given: Mapping[str, Any], where: str) -> dict
             made[key] = value
         else:
             made[key] = value
-    convert(made, strategy.parameters, f"{where}: {strategy.name}")
-    if "retries" in made:
+    if isinstance(made.get("retries"), int):
         _count(made["retries"], 0, f"{where}: {strategy.name}.retries", 0, RETRIES)
     try:
         parameters_of(strategy, made)

@@ -7,13 +7,13 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
 
 from planner.errors import InputError
+from planner.explain import did_you_mean
 from planner.strategies import STRATEGIES, Strategy, find
 from scenarios.build import Choice, Setup, choice, parameters
 
@@ -61,14 +61,8 @@ def _named(setup: Setup, name: str, known: Mapping[str, Strategy]) -> Choice:
             return one
     labels = [one.label for one in setup.choices]
     if name not in known:
-        near = difflib.get_close_matches(name, [*labels, *known], 1)
-        raise InputError(
-            "unknown strategy",
-            "-s",
-            repr(name),
-            ", ".join(dict.fromkeys([*labels, *known])),
-            f"did you mean {near[0]}?" if near else "",
-        )
+        names = list(dict.fromkeys([*labels, *known]))
+        raise InputError("unknown strategy", "-s", repr(name), ", ".join(names), did_you_mean(name, names))
     return choice(name, {}, "-s", known=known)
 
 

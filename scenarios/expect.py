@@ -11,7 +11,6 @@ Rules this module decides:
 
 from __future__ import annotations
 
-import difflib
 import math
 import operator
 import re
@@ -22,6 +21,7 @@ from typing import Any
 import msgspec
 
 from planner.errors import InputError
+from planner.explain import did_you_mean
 from scenarios.schema import ExpectTable
 
 METRICS = (
@@ -115,10 +115,8 @@ def _quantity(match: re.Match[str], where: str) -> Quantity:
 def _known(name: str, known: Collection[str], what: str, where: str) -> None:
     if name in known:
         return
-    near = difflib.get_close_matches(name, (*METRICS, *STATS, *PROBABILITIES), 1)
-    raise InputError(
-        f"unknown {what}", where, repr(name), ", ".join(known), f"did you mean {near[0]!r}?" if near else ""
-    )
+    near = did_you_mean(name, (*METRICS, *STATS, *PROBABILITIES))
+    raise InputError(f"unknown {what}", where, repr(name), ", ".join(known), near)
 
 
 def claims(expect: ExpectTable, where: str) -> tuple[Claim, ...]:

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import codecs
-import datetime
-import difflib
-import re
 import reprlib
 import tomllib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
 import msgspec
 
+from planner import explain
 from planner.arm_json import Reading, looks_like, read_scale_set
 from planner.errors import InputError
 from scenarios.schema import Scenario
@@ -21,6 +19,7 @@ from scenarios.schema import Scenario
 LARGEST = 64 * 1024 * 1024
 BUNDLED = Path(__file__).parent / "bundled"
 T = TypeVar("T")
+_WORDS: Mapping[str, str] = {**explain.WORDS, "object": "a table", "null": ""}  # what TOML calls them; it has no null
 
 
 def read_bytes(path: Path) -> bytes:
@@ -98,9 +97,8 @@ def find_scenario(name: str) -> Path:
     except (OSError, ValueError) as error:  # too long, or a zero byte: no name of a file
         raise InputError("not the name of a file", reprlib.repr(name), "", "a scenario's path or name") from error
     known = sorted(one.stem for one in BUNDLED.glob("*.toml"))
-    near = difflib.get_close_matches(path.stem, known, 1)
-    fix = f"did you mean the bundled scenario {near[0]}?" if near else f"bundled scenarios: {', '.join(known)}"
-    raise InputError("no such file or bundled scenario", name, "", "", fix)
+    near = explain.did_you_mean(path.stem, known, "the bundled scenario ")
+    raise InputError("no such file or bundled scenario", name, "", "", near or f"bundled scenarios: {', '.join(known)}")
 
 
 def is_snapshot(path: Path) -> bool:
@@ -114,126 +112,5 @@ def load(path: Path) -> Scenario:
 
 
 def convert(data: Any, kind: type[T], where: str) -> T:
-    """Data as a value of `kind`, or InputError naming the key, and for an unknown key the nearest known one."""
-    try:
-        return msgspec.convert(data, kind, strict=True)
-    except msgspec.ValidationError as error:
-        raise explain(error, kind, where, data) from error
-    except (OverflowError, RecursionError) as error:
-        raise InputError(f"a value cannot be taken: {error}", where, "", "numbers and nesting of usual size") from error
-
-
-def explain(error: msgspec.ValidationError, kind: Any, where: str, data: Any) -> InputError:
-    """A msgspec error in the words of rule "what, where, found, expected"."""
-    text = str(error)
-    match = re.fullmatch(r"(.*?)(?: - at `(?:key in )?\$(.*)`)?", text, re.DOTALL)
-    said, path = (match[1], match[2] or "") if match else (text, "")
-    key = path.lstrip(".")
-    unknown = re.fullmatch(r"Object contains unknown field `(.*)`", said, re.DOTALL)
-    if unknown:
-        name = unknown[1]
-        known = _fields_at(kind, path)
-        near = difflib.get_close_matches(name, known, 1)
-        full = f"{key}.{name}" if key else name
-        return InputError(
-            f"unknown key {full!r}",
-            where,
-            "",
-            "" if near else ", ".join(known),
-            f"did you mean {near[0]!r}?" if near else "",
-        )
-    missing = re.fullmatch(r"Object missing required field `(.*)`", said, re.DOTALL)
-    if missing:
-        full = f"{key}.{missing[1]}" if key else missing[1]
-        return InputError(f"{full!r} is missing", where)
-    wrong = re.fullmatch(r"Expected `(.*)`, got `(.*)`", said)
-    if wrong:
-        title = _title_at(kind, path)
-        expected = " or ".join(WORDS.get(word, word) for word in wrong[1].split(" | ") if word != "null")
-        return InputError(
-            f"wrong type of {key!r}" if key else "wrong type",
-            where,
-            _shown(_value_at(data, path), wrong[2]),
-            f"{'an' if title[0] in 'aeiou' else 'a'} {title} ({expected})" if title else expected,
-        )
-    return InputError(f"{key!r}: {said}" if key else said, where, _shown(_value_at(data, path), ""))
-
-
-WORDS = {
-    "int": "a whole number",
-    "float": "a number",
-    "str": "text",
-    "bool": "true or false",
-    "array": "a list",
-    "object": "a table",
-}
-"""msgspec's words for types in the words of people who write TOML."""
-
-
-def _shown(value: Any, kind: str) -> str:
-    match value:
-        case None:
-            return WORDS.get(kind, kind)
-        case bool():
-            return str(value).lower()
-        case int() | float() | str():
-            return reprlib.repr(value)
-        case datetime.date() | datetime.time():
-            return f"the date or time {value.isoformat()} (put it in quotes)"
-    return "a table" if isinstance(value, dict) else "a list"
-
-
-def _steps(path: str) -> list[str]:
-    return [part for part in re.split(r"\.|\[|\]", path) if part and part != "..."]
-
-
-def _value_at(data: Any, path: str) -> Any:
-    for part in _steps(path):
-        try:
-            data = data[int(part)] if part.isdecimal() and isinstance(data, list) else data[part]
-        except (KeyError, IndexError, TypeError):
-            return None
-    return data
-
-
-def _fields_at(kind: Any, path: str) -> list[str]:
-    """The keys known at a path of a struct type."""
-    info = _struct(_info_at(kind, path))
-    return [field.encode_name for field in info.fields] if isinstance(info, msgspec.inspect.StructType) else []
-
-
-def _title_at(kind: Any, path: str) -> str:
-    """What the schema calls the kind of value at a path (`duration`), or ''."""
-    info = _info_at(kind, path)
-    options = info.types if isinstance(info, msgspec.inspect.UnionType) else (info,)
-    named = (one.extra_json_schema or {} for one in options if isinstance(one, msgspec.inspect.Metadata))
-    return next((str(one["title"]) for one in named if "title" in one), "")
-
-
-def _info_at(kind: Any, path: str) -> Any:
-    info: Any = msgspec.inspect.type_info(kind)
-    for part in _steps(path):
-        if part.isdecimal() and not isinstance(_struct(info), msgspec.inspect.StructType):
-            return None
-        info = _struct(info)
-        if not isinstance(info, msgspec.inspect.StructType):
-            return None
-        if not part.isdecimal():
-            info = next((field.type for field in info.fields if field.encode_name == part), None)
-    return info
-
-
-def _struct(info: Any) -> Any:
-    while not isinstance(info, msgspec.inspect.StructType):
-        if isinstance(info, msgspec.inspect.UnionType):
-            info = next(
-                (one for one in info.types if isinstance(one, msgspec.inspect.StructType | msgspec.inspect.ListType)),
-                None,
-            )
-        elif isinstance(info, msgspec.inspect.ListType):
-            info = info.item_type
-        elif isinstance(info, msgspec.inspect.Metadata):
-            info = info.type
-        else:
-            return None
-    return info
+    """Data out of TOML as a value of `kind`, or InputError naming the key, and for an unknown one the nearest known."""
+    return explain.convert(data, kind, where, words=_WORDS)

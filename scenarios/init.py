@@ -12,7 +12,6 @@ Rules this module decides:
 
 from __future__ import annotations
 
-import difflib
 import os
 import re
 import textwrap
@@ -27,6 +26,7 @@ import tomlkit
 from planner.amount import amount
 from planner.arm_json import Gap
 from planner.errors import InputError, PlannerBug
+from planner.explain import did_you_mean
 from planner.model import ImageReference, OperatingSystem, ScaleSet
 from scenarios.build import Assumption, Setup, setup
 from scenarios.files import convert, read_snapshot
@@ -228,9 +228,8 @@ def parse_slo(text: str, where: str) -> ObjectiveTable:
             raise InputError("not an objective", where, repr(part or text), _UNDERSTOOD)
         word = match["word"].lower()
         if word not in SLO:
-            near = difflib.get_close_matches(word, SLO, 1)
-            fix = f"did you mean {near[0]!r}?" if near else ""
-            raise InputError(f"unknown objective {match['word']!r}", where, repr(part), _UNDERSTOOD, fix)
+            near = did_you_mean(word, SLO)
+            raise InputError(f"unknown objective {match['word']!r}", where, repr(part), _UNDERSTOOD, near)
         op, key, example = SLO[word]
         if match["op"].replace("≤", "<=").replace("≥", ">=") != op:
             what = "a minimum" if op == ">=" else "a maximum"

@@ -14,7 +14,6 @@
 from __future__ import annotations
 
 import csv
-import difflib
 import io
 import math
 import re
@@ -27,6 +26,7 @@ from pathlib import Path
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError, available_timezones
 
 from planner.errors import InputError
+from planner.explain import did_you_mean
 from planner.metrics import StepFunction
 from scenarios.files import read_text
 
@@ -47,14 +47,9 @@ def zone(name: str, where: str) -> ZoneInfo:
     try:
         return ZoneInfo(name)
     except (ZoneInfoNotFoundError, ValueError, OSError) as error:
-        near = difflib.get_close_matches(name, sorted(available_timezones()), 1)
-        raise InputError(
-            "unknown time zone",
-            where,
-            repr(name),
-            "an IANA name such as Europe/Berlin",
-            f"did you mean {near[0]!r}?" if near else "",
-        ) from error
+        near = did_you_mean(name, sorted(available_timezones()))
+        expected = "an IANA name such as Europe/Berlin"
+        raise InputError("unknown time zone", where, repr(name), expected, near) from error
 
 
 def start_of(text: str | None, local: ZoneInfo, where: str, rows: Rows = ()) -> datetime:

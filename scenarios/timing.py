@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import math
 import re
 import reprlib
@@ -13,6 +12,7 @@ from typing import Any, Final
 import msgspec
 
 from planner.errors import InputError
+from planner.explain import did_you_mean
 from vmss_sim.world.recorded import System, recorded
 from vmss_sim.world.timings import (
     Constant,
@@ -26,12 +26,6 @@ from vmss_sim.world.timings import (
     TimingError,
     bounded,
 )
-
-
-def _nearest(name: str, known: Collection[str]) -> str:
-    near = difflib.get_close_matches(name, known, n=1)
-    return f"did you mean {near[0]!r}?" if near else f"known: {', '.join(known)}"
-
 
 _DURATION = re.compile(r"\s*".join(rf"(?:([0-9]+(?:\.[0-9]+)?)\s*{unit})?" for unit in ("d", "h", "m", "s", "ms")))
 _UNIT_MS = (86_400_000, 3_600_000, 60_000, 1000, 1)
@@ -83,7 +77,8 @@ def _fields(value: Any, where: str, known: Collection[str], needed: Collection[s
         raise InputError("this is not a table", where, reprlib.repr(value), f"a table of {', '.join(known)}")
     for key in value:
         if key not in known:
-            raise InputError(f"unknown key {key!r}", where, fix=_nearest(str(key), known))
+            near = did_you_mean(str(key), known)
+            raise InputError(f"unknown key {key!r}", where, fix=near or f"known: {', '.join(known)}")
     for key in needed:
         if key not in value:
             raise InputError(f"{key!r} is missing", where)
@@ -99,8 +94,8 @@ def _items(value: Any, where: str) -> list[tuple[Any, str]]:
 def _parse(value: Any, where: str, operation: str, os: System) -> Timing:
     if value == "recorded":
         return recorded(operation, os, where).timing
-    if isinstance(value, str) and difflib.get_close_matches(value, ("recorded",)):
-        raise InputError("this is not a timing", where, reprlib.repr(value), fix="did you mean 'recorded'?")
+    if isinstance(value, str) and (near := did_you_mean(value, ("recorded",))):
+        raise InputError("this is not a timing", where, reprlib.repr(value), fix=near)
     if not isinstance(value, dict):
         return Constant(_duration_s(value, where))
     if len(_fields(value, where, _FIELDS, ())) != 1:

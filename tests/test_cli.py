@@ -16,6 +16,7 @@ ROOT = Path(__file__).parent.parent
 SNAPSHOTS = ROOT / "scenarios" / "snapshots"
 MODEL, INSTANCES = str(SNAPSHOTS / "web-model.json"), str(SNAPSHOTS / "web-instances.json")
 TARGET = "22.04.202606010"
+SET = ("--model", MODEL, "--instances", INSTANCES, "--target", TARGET)
 QUICK = ("-n", "6", "--jobs", "1", "--no-sensitivity")
 
 
@@ -39,25 +40,10 @@ def test_compare_json_is_the_published_schema_and_nothing_else() -> None:
 
 
 def test_compare_takes_files_and_options_directly_and_says_what_it_guessed() -> None:
-    ran = vmss_sim(
-        "compare", "--model", MODEL, "--instances", INSTANCES, "--target", TARGET, "--slo", "healthy >= 80%", *QUICK
-    )
+    ran = vmss_sim("compare", *SET, "--slo", "healthy >= 80%", *QUICK)
     assert ran.status == 0
     assert "If your application is ready within" in ran.out
-    told = vmss_sim(
-        "compare",
-        "--model",
-        MODEL,
-        "--instances",
-        INSTANCES,
-        "--target",
-        TARGET,
-        "--slo",
-        "healthy >= 80%",
-        "--ready",
-        "60s/2m",
-        *QUICK,
-    )
+    told = vmss_sim("compare", *SET, "--slo", "healthy >= 80%", "--ready", "60s/2m", *QUICK)
     assert "If your application is ready within" not in told.out
 
 
@@ -195,12 +181,7 @@ def test_init_writes_a_scenario_that_compares(tmp_path: Path) -> None:
     load.write_text("time,requests\n00:00,300\n08:00,900\n20:00,300\n")
     ran = vmss_sim(
         "init",
-        "--model",
-        MODEL,
-        "--instances",
-        INSTANCES,
-        "--target",
-        TARGET,
+        *SET,
         "--load",
         str(load),
         "--per-vm",
@@ -216,25 +197,25 @@ def test_init_writes_a_scenario_that_compares(tmp_path: Path) -> None:
     assert ran.out == ""
     assert "assumed" in ran.err
     assert vmss_sim("compare", str(file), *QUICK).status == 0
-    again = vmss_sim("init", "--model", MODEL, "--instances", INSTANCES, "--target", TARGET, "-o", str(file))
+    again = vmss_sim("init", *SET, "-o", str(file))
     assert again.status == 2
     assert "exists" in again.err
 
 
 BAD = [
     (("compare", "no-such"), "no such file or bundled scenario"),
-    (("compare", "seed-articl"), "did you mean the bundled scenario seed-article?"),
+    (("compare", "seed-articl"), "did you mean the bundled scenario 'seed-article'?"),
     (("compare",), "nothing to work on"),
-    (("compare", "seed-article", "-s", "per-du"), "did you mean per-ud?"),
+    (("compare", "seed-article", "-s", "per-du"), "did you mean 'per-ud'?"),
     (("compare", "seed-article", "-p", "batch.size=0"), "batch"),
-    (("compare", "seed-article", "-p", "batch.sizes=2"), "did you mean size?"),
+    (("compare", "seed-article", "-p", "batch.sizes=2"), "did you mean 'size'?"),
     (("compare", "seed-article", "-p", "batch"), "NAME.param=value"),
     (("compare", "seed-article", "-p", "nobody.size=1"), "no such strategy is compared"),
     (("compare", "seed-article", "-p", "batch.pause=-1"), "range"),
     (("compare", "seed-article", "-n", "0"), "-n"),
     (("compare", "seed-article", "--seed", "-1"), "--seed"),
-    (("compare", "seed-article", "--target", "1.2.3"), "a scenario says this itself"),
-    (("compare", "--model", MODEL, "--instances", INSTANCES, "--target", TARGET, "--slo", "be nice"), "slo"),
+    (("compare", "seed-article", "--per-vm", "5", "--target", "1"), "--target, --per-vm: a scenario says this itself"),
+    (("compare", *SET, "--slo", "be nice"), "slo"),
     (("simulate", "seed-article", "-s", "nope"), "unknown strategy"),
     (("plan", "seed-article", "-s", "per-zone"), "per-zone"),
     (("show", str(ROOT / "README.md")), "JSON"),
@@ -269,3 +250,11 @@ def test_help_imports_nothing_heavy() -> None:
     )
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
     assert ran.stdout.splitlines()[-1] == "HEAVY []"
+
+
+def test_a_device_is_written_to_and_a_pipe_is_filled() -> None:
+    ran = subprocess.run(
+        [sys.executable, "-m", "vmss_sim", "plan", "two-vms", "-s", "batch", "--no-forecast", "-o", "/dev/stdout"],
+        capture_output=True, text=True, check=True, cwd=ROOT,
+    )  # fmt: skip
+    assert '"sha256": "' in ran.stdout

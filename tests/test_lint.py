@@ -627,13 +627,13 @@ EXAMPLES: dict[str, Example] = {
     "VS401": Example(
         of_request(strategy="bach"),
         "strategy: unknown strategy; found 'bach'; expected automatic, one-by-one, selected, per-ud, per-fd, per-zone, batch, ramp",
-        "did you mean batch?",
+        "did you mean 'batch'?",
         of_request(),
     ),
     "VS402": Example(
         of_request(parameters={"sise": 2}),
-        "batch.sise: unknown parameter; found 2; expected approve, fit, max_failed, on_failure, order, pause_ms, retries, size, soak_ms, unhealthy_first, within",
-        "did you mean size?",
+        "batch.sise: unknown key; found 'sise'; expected 'size'",
+        "did you mean 'size'?",
         of_request(),
     ),
     "VS403": Example(

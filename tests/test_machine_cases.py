@@ -14,8 +14,8 @@ from backends.driver import Driver
 from backends.journal import MemoryJournal
 from backends.protocol import Wait
 from backends.simulated import SimulatedBackend
-from planner.change import Action, GuestPatch, ImageChange, PropertyChange, Target
-from planner.commands import Command, Kind
+from planner.change import Action, GuestPatch, ImageChange, PropertyChange, Refresh, Target
+from planner.commands import Command, Kind, Outcome, Status
 from planner.effects import touched
 from planner.errors import InputError
 from planner.model import HealthSource, UpgradeMode
@@ -113,8 +113,6 @@ def test_a_repair_that_was_refused_does_not_cost_an_instance_that_is_not_healthy
 
 
 def test_a_refresh_is_retried_at_its_exact_version() -> None:
-    from planner.change import Refresh
-
     run = Case(
         fleet=Fleet(size=1, image="latest"),
         change=Refresh(exact_version=NEW),
@@ -215,6 +213,27 @@ def test_abort_and_rollback_answer_a_question(asked: Asked) -> None:
     assert (run.state.phase, run.state.ending, run.state.question) == (Phase.ENDED, asked.value, "")
 
 
+def test_resume_is_no_answer() -> None:
+    run = restarts(asks=(Ask(2 * MINUTE, Asked.RESUME),)).run()
+    assert (run.state.phase, run.state.question) == (Phase.PAUSED, "no-evidence")
+    assert "resumed" not in run.rules()
+
+
+def test_who_is_tried_again_is_not_counted_as_failed_any_more() -> None:
+    """One failure is tolerated. 0 fails, is tried again and does well; then 1 fails."""
+    case = Case(
+        fleet=Fleet(size=3, update_domains=3),
+        parameters={"retries": 0, "max_failed": 1},
+        more={"floor": 1},
+        fails={0: (1,), 1: (1,)},
+        becomes="old-image",
+        strategy="batch",
+    )
+    assert case.but(parameters={**case.parameters, "size": 1}).run().state.ending == "stop"
+    run = case.but(parameters={**case.parameters, "size": 1}, asks=(Ask(90_000, Asked.RETRY, ("0",)),)).run()
+    assert (run.state.ending, run.state.given_up) == ("finish-with-exceptions", 1)
+
+
 def test_a_pause_asked_for_while_a_question_is_open_is_kept() -> None:
     run = restarts(asks=(Ask(2 * MINUTE, Asked.PAUSE), Ask(3 * MINUTE, Asked.RETRY))).run()
     assert (run.state.phase, run.state.reason) == (Phase.PAUSED, "paused by an operator")
@@ -302,6 +321,35 @@ def test_a_gate_may_fail_for_gate_ms_also_after_a_long_soak() -> None:
     assert run.world.now > 5 * hour
 
 
+def test_a_soak_starts_again_after_a_pause() -> None:
+    """Nobody watched meanwhile. Instance 0 serves from 81 s."""
+    case = Case(fleet=Fleet(size=2), parameters={"soak_ms": 10 * MINUTE})
+    run = case.but(asks=(Ask(5 * MINUTE, Asked.PAUSE), Ask(8 * MINUTE, Asked.RESUME))).run(twice=True)
+    assert run.sent("upgrade")[1].now == 18 * MINUTE
+
+
+def test_an_instance_whose_health_is_not_known_costs_budget() -> None:
+    """Unknown is not out of service: 3 serve, the floor is 2, so one of 0 and 3 may go, not both."""
+    case = Case(fleet=Fleet(size=4, unknown=(0,)), strategy="batch", parameters={"size": 2}, more={"floor": 2})
+    assert [one.ids for one in case.run().sent("upgrade")][:1] == [("0",)]
+
+
+def test_a_step_on_the_set_counts_when_the_set_shows_it() -> None:
+    case = Case(fleet=Fleet(size=2))
+    rollout, fleet = Rollout(case.plan()), case.fleet.scale_set()
+    made = rollout.step(rollout.start(), Observation(now_ms=0, scale_set=fleet))
+    said = (Outcome(command="c1", status=Status.SUCCEEDED),)
+    waiting = rollout.step(made.state, Observation(now_ms=1_000, scale_set=fleet, outcomes=said))
+    assert (waiting.commands, waiting.wake_at_ms) == ((), 31_000)
+    late = rollout.step(waiting.state, Observation(now_ms=31_000, scale_set=fleet))
+    assert late.state.reason == "update-model succeeded, but the set does not show it"
+    model = msgspec.structs.replace(fleet.model, image=rollout.plan.resolved.model_image)
+    shown = msgspec.structs.replace(fleet, model=model)
+    assert [one.ids for one in rollout.step(waiting.state, Observation(now_ms=9_000, scale_set=shown)).commands] == [
+        ("0",)
+    ]
+
+
 # -- drift --------------------------------------------------------------------------------------------------------------
 
 
@@ -328,6 +376,17 @@ def test_a_property_put_back_by_somebody_else_is_drift() -> None:
         acts=(Act(2 * MINUTE, "update-model", (), {"patch": {SETTING: "old"}}),),
     ).run()
     assert run.state.ending == "drift"
+
+
+def test_a_set_pinned_since_the_plan_is_not_the_set_of_the_plan() -> None:
+    """A refresh of a `latest` set goes back to the version it booted, but the model must say `latest` all the way."""
+    run = Case(
+        fleet=Fleet(size=2, image="latest"),
+        change=Refresh(exact_version=NEW),
+        acts=(Act(0, "update-model", (), {"patch": {PLATFORM_VERSION: OLD}}),),
+    ).run(twice=True)
+    assert run.state.ending == "drift"
+    assert not run.sent("reimage")
 
 
 def test_the_rejected_image_coming_back_while_instances_go_back_is_drift() -> None:
@@ -365,8 +424,6 @@ def test_new_instances_are_appended_in_placement_order_whatever_the_snapshot_say
     start = rollout.step(
         rollout.start(), Observation(now_ms=0, scale_set=msgspec.structs.replace(grown, instances=before))
     )
-    from planner.commands import Outcome, Status
-
     made = []
     model = msgspec.structs.replace(grown.model, image=rollout.plan.resolved.model_image)
     for new in (["3", "4", "5", "6", "7"], ["7", "6", "5", "4", "3"]):
@@ -383,32 +440,22 @@ def test_new_instances_are_appended_in_placement_order_whatever_the_snapshot_say
 
 
 def test_an_instance_that_is_new_twice_is_upgraded_once() -> None:
-    """5 is added on the old model, removed, and added again under the same id before its turn comes."""
-    old = {"patch": {PLATFORM_VERSION: OLD}}
+    """4 is added on the old model, removed, and added again under the same id before its turn comes."""
 
     def add(place: Any) -> None:
         place.submit("foreign", "set-capacity", capacity=len(place.vms) + 1)
         newest = list(place.vms.values())[-1]
-        newest.effect = None
-        newest.image, newest.content = newest.first_image, -1
-        newest.image = place.vms["1"].first_image
-        newest.busy_until = place.now
+        newest.effect, newest.busy_until = None, place.now
+        newest.image, newest.content = place.vms["1"].first_image, -1
         newest.power, newest.provisioning = "running", "succeeded"
 
     def remove(place: Any) -> None:
         place._remove(place.vms[max(place.vms, key=int)])
 
-    assert old
-    run = Case(
-        fleet=Fleet(size=3),
-        acts=(
-            Act(FIRST + 10_000, "", (), {}, add),
-            Act(FIRST + 80_000, "", (), {}, remove),
-            Act(FIRST + 81_000, "", (), {}, add),
-        ),
-    ).run(twice=True)
+    acts = (Act(11_000, "", (), {}, add), Act(100_000, "", (), {}, remove), Act(101_000, "", (), {}, add))
+    run = Case(fleet=Fleet(size=4), strategy="batch", parameters={"size": 2}, acts=acts).run(twice=True)
     assert run.state.ending == "finish"
-    assert [one.ids for one in run.sent("upgrade")] == [("0",), ("1",), ("2",), ("3",)]
+    assert [name for one in run.sent("upgrade") for name in one.ids].count("4") == 1
 
 
 # -- ends -----------------------------------------------------------------------------------------------------------------

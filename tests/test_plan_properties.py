@@ -280,7 +280,7 @@ def test_every_strategy_has_examples_and_a_name_of_its_own() -> None:
 @pytest.mark.parametrize(
     ("strategy", "parameters", "what"),
     [
-        ("per-ud", {"onyl": ["1"]}, "did you mean only?"),
+        ("per-ud", {"onyl": ["1"]}, "did you mean 'only'?"),
         ("per-ud", {"only": ["7"]}, "no such update-domain"),
         ("per-zone", {}, "no instance's zone is known"),
         ("batch", {"size": 0}, "never finish"),
@@ -290,7 +290,7 @@ def test_every_strategy_has_examples_and_a_name_of_its_own() -> None:
         ("batch", {"size": "250%"}, "out of range"),
         ("batch", {"within": "rack"}, "not a border"),
         ("batch", {"order": "random"}, "not an order"),
-        ("batch", {"size": True}, "wrong type"),
+        ("batch", {"size": True}, "batch.size: wrong type; found true; expected a whole number or text"),
         ("ramp", {"start": 0}, "never finish"),
         ("ramp", {"factor": 0}, "does not shrink"),
         ("ramp", {"cap": "none"}, "not an amount"),
@@ -303,7 +303,7 @@ def test_every_strategy_has_examples_and_a_name_of_its_own() -> None:
         ("one-by-one", {"retries": -1}, "cannot be negative"),
         ("one-by-one", {"soak_ms": -1}, "cannot be negative"),
         ("one-by-one", {"on_failure": "panic"}, "unknown choice"),
-        ("one-by-on", {}, "did you mean one-by-one?"),
+        ("one-by-on", {}, "did you mean 'one-by-one'?"),
         ("batch", {"size": 4}, "larger than the budget"),
     ],
 )

@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import random
 import sys
+from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from types import FrameType
+from types import CodeType, FrameType
 from typing import Any
 
 import msgspec
@@ -27,9 +29,9 @@ from backends.simulated import SimulatedBackend
 from planner.change import Action, GuestPatch, PropertyChange, Refresh
 from planner.model import UpgradeMode
 from planner.phases import Phase
-from planner.plan import Rung
-from planner.rollout import Asked, Rollout, State
-from planner.trace import Record, Turn, replay
+from planner.plan import MovedBy, Rung
+from planner.rollout import Asked, Rollout
+from planner.trace import Receipt, Record, Refusal, Turn, replay
 from tests.fleet import (
     NEW,
     SETTING,
@@ -45,18 +47,20 @@ from tests.fleet import (
     plan_or_none,
 )
 from tests.test_rollout_properties import bounded, keeps_the_floor, safe
+from vmss_sim.world.faults import Fault
 
 
 class Killed(BaseException):
     """The executor is gone. Not an Exception: nobody may catch it on the way."""
 
 
-KILLABLE = (Driver.turn.__code__, Driver.__init__.__code__)
+STARTING = (Driver.__init__.__code__,)
+KILLABLE = (Driver.turn.__code__, *STARTING)
 
 
 @contextlib.contextmanager
-def killed_at(line: int | None) -> Iterator[None]:
-    """Raise `Killed` before the line-th line that the driver executes from here on (None: never)."""
+def killed_at(line: int | None, within: tuple[CodeType, ...] = KILLABLE) -> Iterator[None]:
+    """Raise `Killed` before the line-th line that the driver executes `within` these from here on (None: never)."""
     count = 0
 
     def inside(_frame: FrameType, event: str, _arg: object) -> Any:
@@ -68,7 +72,7 @@ def killed_at(line: int | None) -> Iterator[None]:
         return inside
 
     def called(frame: FrameType, _event: str, _arg: object) -> Any:
-        return inside if frame.f_code in KILLABLE else None
+        return inside if frame.f_code in within else None
 
     before = sys.gettrace()
     if line is not None:
@@ -89,10 +93,10 @@ class Story:
         self.after, self.ask = after, ask
         self.due = sorted(case.asks, key=lambda one: one.at)
 
-    def life(self, line: int | None) -> Run:
+    def life(self, line: int | None, within: tuple[CodeType, ...] = KILLABLE) -> Run:
         """One executor: to its violent death (raises Killed), or until nothing happens any more."""
         journal = self.open()
-        with killed_at(line):
+        with killed_at(line, within):
             return self._live(journal)
 
     def _live(self, journal: Journal) -> Run:
@@ -117,6 +121,15 @@ class Story:
         else:
             raise AssertionError(f"no end: {driver.state}")
         return Run(self.plan, place, journal, driver)
+
+    def dies(self, line: int, away: int, within: tuple[CodeType, ...] = KILLABLE) -> bool:
+        """One executor, and the time after its death. False: it came through."""
+        try:
+            self.life(line, within)
+        except Killed:
+            self.place.run(self.place.now + away, stop_on_wake=False)
+            return True
+        return False
 
     def told(self, deaths: list[tuple[int, int]]) -> tuple[Run, int]:
         """All of it: deaths by line, each followed by a time (ms) in which nobody is there. How many came to pass."""
@@ -147,6 +160,21 @@ def on_disk(path: Path) -> Callable[[], Journal]:
     return made
 
 
+def begun(run: Run) -> Counter[tuple[str, str]]:
+    """How many operations of each kind the world really began on each VM, by its own log."""
+    return Counter((name, one.kind) for one in run.world.log for name in one.started)
+
+
+def sent_as_written(run: Run) -> None:
+    """What reached the world was in the journal, the guard had nothing against it, and no command was sent twice."""
+    sent = [one.command for one in run.sent()]
+    written = run.commands()
+    assert len(set(sent)) == len(sent)
+    assert set(sent) <= set(written)
+    assert all(one.kind == written[one.command][0].kind.value for one in run.sent())
+    assert not any(isinstance(one, Refusal) for one in run.journal.records())
+
+
 def footprint(run: Run) -> dict[str, Any]:
     """What is left in the world: per VM what it runs and how many operations it went through, and the set itself."""
     place: WatchedWorld = run.world
@@ -158,6 +186,7 @@ def footprint(run: Run) -> dict[str, Any]:
             for vm in place.vms.values()
         },
         "gone": sorted((vm.id, vm.attempt) for vm in place.gone),
+        "begun": begun(run),
         "model": place.model,
         "mode": place.mode,
         "repairs": place.repairs_suspended,
@@ -167,12 +196,13 @@ def footprint(run: Run) -> dict[str, Any]:
 
 
 TWO = Fleet(size=2)
+PATCH = GuestPatch(script="patch", undo="undo")
 STORIES: dict[str, tuple[Case, int, Asked | None]] = {
     "image upgrade": (Case(fleet=TWO, strategy="batch", parameters={"size": 1}), 0, None),
     "the set itself": (Case(fleet=Fleet(size=1, mode=UpgradeMode.AUTOMATIC, repairs=True), more={"floor": 0}), 0, None),
     "reimage": (Case(fleet=Fleet(size=2, image="latest"), change=Refresh(exact_version=NEW)), 0, None),
     "upgrade, then reimage": (Case(fleet=TWO, action=Action.UPGRADE_THEN_REIMAGE), 0, None),
-    "guest patch": (Case(fleet=TWO, change=GuestPatch(script="patch", undo="undo")), 0, None),
+    "guest patch": (Case(fleet=TWO, change=PATCH), 0, None),
     "automatic": (Case(fleet=TWO, strategy="automatic"), 0, None),
     "a retry": (Case(fleet=TWO, fails={0: (1,)}), 0, None),
     "a reimage as repair": (
@@ -200,74 +230,195 @@ STORIES: dict[str, tuple[Case, int, Asked | None]] = {
         0,
         None,
     ),
+    "a failure on the way back": (
+        Case(fleet=TWO, fails={1: (1, 2), 0: (2,)}, parameters={"retries": 1, "on_failure": "rollback-all"}),
+        0,
+        None,
+    ),
+    "a guest patch that fails": (Case(fleet=TWO, change=PATCH, faults=(fault("fail", 2),)), 0, None),
+    "rollback at a time": (Case(fleet=TWO, asks=(Ask(100_000, Asked.ROLLBACK),)), 0, None),
+    "rollback of a reimage at a time": (
+        Case(
+            fleet=Fleet(size=2, image="latest"),
+            change=Refresh(exact_version=NEW),
+            asks=(Ask(80_000, Asked.ROLLBACK),),
+        ),
+        0,
+        None,
+    ),
+    "rollback of a guest patch whose undo fails": (
+        Case(fleet=TWO, change=PATCH, asks=(Ask(20_000, Asked.ROLLBACK),), faults=(fault("fail", 2),)),
+        0,
+        None,
+    ),
+    "rollback of an automatic upgrade": (
+        Case(fleet=TWO, strategy="automatic", asks=(Ask(30_000, Asked.ROLLBACK),)),
+        0,
+        None,
+    ),
     "rollback while one is upgraded": (Case(fleet=TWO), 3, Asked.ROLLBACK),
-    "rollback of a guest patch": (Case(fleet=TWO, change=GuestPatch(script="patch", undo="undo")), 2, Asked.ROLLBACK),
+    "rollback of a guest patch": (Case(fleet=TWO, change=PATCH), 2, Asked.ROLLBACK),
     "abort": (Case(fleet=Fleet(size=2, repairs=True)), 3, Asked.ABORT),
 }
-AWAY = (7_000, 300_000, 3 * 3_600_000)
+TURNED = [name for name, (case, _, ask) in STORIES.items() if ask is not None or case.asks]
+STRAIGHT = [name for name in STORIES if name not in TURNED]
 
 
-def lives(case: Case, after: int = 0, ask: Asked | None = None) -> Iterator[tuple[Story, Run, str]]:
-    """The story with a death at every line of it, each followed by no time and by some."""
+def absences(line: int) -> tuple[int, int]:
+    """How long nobody is there after a death at this line (ms): not at all; and shortly or, every other line, for long."""
+    luck = random.Random(line)
+    return 0, luck.randint(1, 30_000) if line % 2 else luck.randint(60_000, 4 * 3_600_000)
+
+
+def lives(case: Case, after: int = 0, ask: Asked | None = None, least: int = 100) -> Iterator[tuple[Story, Run, str]]:
+    """The story with a death at every line of it, after each of the absences. least: so many lines it has."""
     for line in itertools.count(1):
-        for away in (0, AWAY[line % len(AWAY)]):
+        for away in absences(line):
             story = Story(case, in_memory(), after, ask)
             run, deaths = story.told([(line, away)])
+            sent_as_written(run)
             yield story, run, f"killed at line {line}, away for {away} ms"
         if not deaths:
             break
-    assert line > 100
+    assert line > least
 
 
-@pytest.mark.parametrize("name", [name for name, (_, _, ask) in STORIES.items() if ask is None])
+@pytest.mark.parametrize("name", STRAIGHT)
 def test_killed_at_every_line(name: str) -> None:
     case, after, ask = STORIES[name]
     whole, _ = Story(case, in_memory(), after, ask).told([])
     expected = footprint(whole)
     assert whole.state.phase is Phase.ENDED
-    for _, run, when in lives(case):
+    for _, run, when in lives(case, after, ask):
         assert footprint(run) == expected, when
 
 
-@pytest.mark.parametrize("name", [name for name, (_, _, ask) in STORIES.items() if ask is not None])
+@pytest.mark.parametrize("name", TURNED)
 def test_killed_at_every_line_when_an_operator_turns_it_around(name: str) -> None:
     """What was decided and never sent need not be taken back; apart from that the end is the same."""
     case, after, ask = STORIES[name]
     whole, _ = Story(case, in_memory(), after, ask).told([])
+    most = begun(whole)
     for _, run, when in lives(case, after, ask):
         assert run.state.ending == whole.state.ending, when
         assert (run.world.model, run.world.mode, run.world.repairs_suspended) == (whole.world.model, "manual", False)
-        for vm in run.world.vms.values():
-            assert vm.attempt <= whole.world.vms[vm.id].attempt, when
-            if ask is Asked.ROLLBACK:
-                assert run.world.serving(vm), when
-                assert as_before(run.plan, run.world, vm), when
+        assert begun(run) <= most, when
+        if ask is not Asked.ABORT:
+            back_again(run, when)
 
 
-def test_a_restart_is_never_repeated_without_being_told_to() -> None:
+@pytest.mark.parametrize("at", [30_000, 45_000], ids=["before it is adopted", "after it is adopted"])
+def test_an_automatic_upgrade_whose_reply_was_lost_is_taken_back(at: int) -> None:
+    """The model shows the update at once; the platform is still at it."""
+    faults = (fault("lose-reply", 2),)
+    run = Case(fleet=TWO, strategy="automatic", faults=faults, asks=(Ask(at, Asked.ROLLBACK),)).run()
+    assert run.state.ending == "rollback"
+    back_again(run, "never killed")
+
+
+def back_again(run: Run, when: str) -> None:
+    """Every VM runs what it ran, and serves (where the platform moves them: soon)."""
+    if run.plan.moved_by is MovedBy.PLATFORM:
+        run.world.run(run.world.now + 60_000, stop_on_wake=False)
+    for vm in run.world.vms.values():
+        assert run.world.serving(vm), when
+        assert as_before(run.plan, run.world, vm), when
+
+
+def test_turned_around_before_it_began_it_touches_nothing_whenever_it_is_killed() -> None:
+    case = Case(fleet=TWO, asks=(Ask(0, Asked.ROLLBACK),))
+    for _, run, when in lives(case, least=20):
+        assert run.state.ending == "rollback", when
+        assert run.world.log == [], when
+
+
+@pytest.mark.parametrize("name", ["image upgrade", "reimage", "a guest patch that fails"])
+def test_killed_again_while_taking_over(name: str) -> None:
+    """A death at every line, and at every line of each successor's start."""
+    case, after, ask = STORIES[name]
+    expected = footprint(Story(case, in_memory(), after, ask).told([])[0])
+    adopting = 0
+    for line in itertools.count(1):
+        for again in itertools.count(1):
+            story = Story(case, in_memory(), after, ask)
+            first = story.dies(line, 0)
+            second = story.dies(again, absences(again)[1], STARTING)
+            run = story.life(None)
+            sent_as_written(run)
+            assert footprint(run) == expected, f"killed at line {line}, then at line {again} of the start"
+            if not second:
+                break
+        adopting += again > 9  # the start has more lines where something is in flight
+        if not first:
+            break
+    assert adopting > 40
+
+
+ANSWERS: dict[str, Callable[[int], Asked]] = {
+    "skip": lambda _begun: Asked.SKIP,
+    "retry": lambda _begun: Asked.RETRY,
+    "what happened": lambda begun: Asked.SKIP if begun else Asked.RETRY,
+}
+
+
+@pytest.mark.parametrize("answer", ANSWERS)
+@pytest.mark.parametrize("faults", [(), (fault("fail", 2),)], ids=["all goes well", "one fails"])
+def test_a_restart_is_never_repeated_without_being_told_to(faults: tuple[Fault, ...], answer: str) -> None:
     """There is no evidence of a restart: where the receipt is missing, a person is asked, and only then."""
-    case = Case(fleet=TWO, change=PropertyChange(path=SETTING, value="new"), action=Action.RESTART)
-    asked = 0
+    change = PropertyChange(path=SETTING, value="new")
+    case = Case(fleet=TWO, change=change, action=Action.RESTART, faults=faults)
+    asked: set[str] = set()
+    before: set[int] = set()
     for story, run, when in lives(case):
-        assert all(vm.attempt <= 1 for vm in run.world.vms.values()), when
-        if run.state.phase is Phase.PAUSED:
-            asked += 1
-            assert run.state.question == "no-evidence"
-            story.ask = Asked.SKIP
-            assert story.life(None).state.ending == "finish-with-exceptions"
-        else:
-            assert run.state.ending == "finish"
-            assert all(vm.attempt == 1 for vm in run.world.vms.values())
-    assert asked >= 4  # the lines between intent and receipt, for both instances
+        restarts = {name: run.world.started(name, ("restart",)) for name in run.world.vms}
+        assert max(restarts.values()) <= 1, when
+        if run.state.phase is not Phase.PAUSED:
+            assert run.state.ending == "finish", when
+            assert set(restarts.values()) == {1}, when
+            continue
+        assert run.state.question == "no-evidence", when
+        assert run.state.ticket is not None
+        assert run.journal.receipt(run.state.ticket.command.id) == "", when
+        (name,) = run.state.ticket.command.ids
+        asked.add(name)
+        before.add(restarts[name])
+        story.ask = ANSWERS[answer](restarts[name])
+        retried = story.ask is Asked.RETRY
+        last = story.life(None)
+        sent_as_written(last)
+        assert last.state.ending == ("finish" if retried else "finish-with-exceptions"), when
+        expected = {**dict.fromkeys(restarts, 1), name: restarts[name] + retried}
+        assert {one: last.world.started(one, ("restart",)) for one in restarts} == expected, when
+        if answer == "what happened":
+            assert set(expected.values()) == {1}
+    assert asked == {"0", "1"}
+    assert before == {0, 1}  # killed before it was sent, and after
+
+
+def test_a_restart_with_a_receipt_is_taken_over_and_nobody_is_asked() -> None:
+    case = Case(fleet=TWO, change=PropertyChange(path=SETTING, value="new"), action=Action.RESTART)
+    story = Story(case, in_memory())
+    backend = SimulatedBackend(story.place, case.fleet.scale_set())
+    driver = Driver(Rollout(story.plan), backend, story.open())
+    while not any(one.kind == "restart" for one in story.place.log):
+        wait = driver.turn()
+        assert wait is not None
+        if not any(one.kind == "restart" for one in story.place.log):
+            backend.wait(wait)
+    run = story.life(None)
+    assert run.state.ending == "finish"
+    assert "paused" not in run.rules()
+    assert all(vm.attempt == 1 for vm in run.world.vms.values())
 
 
 @pytest.mark.parametrize("name", ["image upgrade", "rollback of a reimage", "a replacement"])
 def test_killed_over_a_journal_on_disk(name: str, tmp_path: Path) -> None:
     case, after, ask = STORIES[name]
     expected = footprint(Story(case, in_memory(), after, ask).told([])[0])
-    for line in range(1, 10_000, 17):
+    for line in range(1, 10_000, 13):
         path = tmp_path / f"{line}.sqlite"
-        run, deaths = Story(case, on_disk(path), after, ask).told([(line, AWAY[line % 3])])
+        run, deaths = Story(case, on_disk(path), after, ask).told([(line, absences(line)[line % 4 > 0])])
+        sent_as_written(run)
         assert footprint(run) == expected
         assert isinstance(run.journal, SqliteJournal)
         run.journal.close()
@@ -277,16 +428,6 @@ def test_killed_over_a_journal_on_disk(name: str, tmp_path: Path) -> None:
 
 
 # -- any rollout, several deaths ------------------------------------------------------------------------------------------------
-
-
-def turns(journal: Journal) -> list[Turn]:
-    """The turns in it."""
-    return [one for one in journal.records() if isinstance(one, Turn)]
-
-
-def states(case: Case, records: list[Turn]) -> list[State]:
-    """What a replay from the start reaches."""
-    return [state for _, state in replay(Rollout(case.plan()), records)]
 
 
 deaths_ = st.lists(
@@ -305,12 +446,39 @@ def test_any_rollout_killed_several_times(case: Case, deaths: list[tuple[int, in
     keeps_the_floor(run)
     if case.becomes == "dead" and not any(one.asked is Asked.RETRY for one in case.asks):
         bounded(run, case)
-    records = turns(run.journal)
-    assert [one.number for one in records] == list(range(1, len(records) + 1))
-    assert states(case, records) == [one.state for one in records]
-    decoded = [msgspec.json.decode(msgspec.json.encode(one), type=Record) for one in records]
-    assert decoded == records
-    assert states(case, decoded) == [one.state for one in records]
+    sent_as_written(run)
+    replays(run)
+
+
+def replays(run: Run) -> None:
+    """Replay from the start reaches every State, from the values and from what JSON makes of them."""
+    everything = list(run.journal.records())
+    decoded = [msgspec.json.decode(msgspec.json.encode(one), type=Record) for one in everything]
+    assert decoded == everything
+    for records in (everything, decoded):
+        told = [one for one in records if isinstance(one, Turn)]
+        assert [one.number for one in told] == list(range(1, len(told) + 1))
+        reached = [state for _, state in replay(Rollout(run.plan), told)]
+        assert reached == [one.state for one in told]
+
+
+def unhurried(case: Case) -> Case:
+    """The same, where time away decides nothing: no deadline of the whole, and a failure leaves something to be seen."""
+    return case.but(becomes="dead", more={key: value for key, value in case.more.items() if key != "deadlines"})
+
+
+@examples(120)
+@given(cases(most=4, trouble=("fails",), source=Fleet.source).map(unhurried), deaths_)
+def test_whoever_takes_over_brings_it_to_the_same_end(case: Case, deaths: list[tuple[int, int]]) -> None:
+    assume(case.action is not Action.RESTART)  # somebody is asked; see above
+    # Out of service it costs nothing to go on with; meanwhile it may serve again, and the floor may need it.
+    assume(case.action is not Action.UPGRADE_THEN_REIMAGE or not (case.fleet.sick or case.fleet.unknown))
+    assume(plan_or_none(case) is not None)
+    whole, _ = Story(case, in_memory()).told([])
+    run, _ = Story(case, in_memory()).told(deaths)
+    for one in (whole, run):  # whoever stops at a failure does not wait for what is still starting
+        one.world.run(one.world.now + 3_600_000, stop_on_wake=False)
+    assert footprint(run) == footprint(whole)
 
 
 @examples(40)
@@ -320,11 +488,26 @@ def test_two_journals_tell_the_same_story(tmp_path_factory: pytest.TempPathFacto
     path = tmp_path_factory.mktemp("journal") / "j.sqlite"
     kept, _ = Story(case, in_memory()).told(deaths)
     stored, _ = Story(case, on_disk(path)).told(deaths)
+    assert list(stored.journal.records()) == list(kept.journal.records())
     assert digest(stored.journal) == digest(kept.journal)
+    replays(stored)
     assert stored.journal.turns == kept.journal.turns
     assert stored.journal.last_state() == kept.journal.last_state() == kept.state
     assert isinstance(stored.journal, SqliteJournal)
     stored.journal.close()
+
+
+@pytest.mark.parametrize("name", STORIES)
+def test_the_same_story_is_written_down_the_same(name: str) -> None:
+    one, two, other = (
+        Story(STORIES[name][0], in_memory(), *STORIES[name][1:]).told(deaths)[0]
+        for deaths in ([(50, 0), (60, 5_000)], [(50, 0), (60, 5_000)], [])
+    )
+    assert list(one.journal.records()) == list(two.journal.records())
+    assert digest(one.journal) == digest(two.journal) != digest(other.journal)
+    assert sum(record.key for record in one.turns()) == 3  # one for each executor
+    assert any(isinstance(record, Receipt) for record in one.journal.records())
+    replays(one)
 
 
 @examples(60)
@@ -332,9 +515,8 @@ def test_two_journals_tell_the_same_story(tmp_path_factory: pytest.TempPathFacto
 def test_a_journal_replayed_from_the_start_reaches_every_state(case: Case) -> None:
     assume(plan_or_none(case) is not None)
     run = case.run()
-    records = turns(run.journal)
-    assert records[0].key
-    assert states(case, records) == [one.state for one in records]
+    assert run.turns()[0].key
+    replays(run)
 
 
 # -- journals ----------------------------------------------------------------------------------------------------------------------

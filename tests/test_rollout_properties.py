@@ -24,6 +24,7 @@ from tests.fleet import (
     MINUTE,
     NEW,
     OLD,
+    OLDER,
     SETTING,
     Act,
     Ask,
@@ -490,11 +491,26 @@ def test_abort_leaves_instances_and_rollback_takes_them_back(at: int, asked: Ask
         assert not any(one.now > at * 1000 for one in run.sent("upgrade"))
 
 
+def test_every_instance_goes_back_to_what_it_ran_itself() -> None:
+    """Two versions in one set: the model gives one of them, the other is reimaged to its own."""
+    for action in (Action.UPGRADE, Action.REIMAGE):
+        case = Case(fleet=Fleet(size=4, older=(0, 3)), action=action, asks=(Ask(30 * MINUTE, Asked.ROLLBACK),))
+        run = case.but(parameters={"soak_ms": 8 * MINUTE}).run(twice=True)
+        assert run.state.ending == "rollback"
+        assert all(vm.attempt == 2 for vm in run.world.vms.values())
+        assert [vm.image.exact for vm in run.world.vms.values() if vm.image] == [OLDER, OLD, OLD, OLDER]
+        versions = [one.args["exact_version"] for one in run.sent("reimage") if one.now > 30 * MINUTE]
+        assert sorted(versions) == [OLDER, OLDER] + [OLD, OLD] * (action is Action.REIMAGE)
+
+
 def test_rollback_goes_in_reverse() -> None:
     run = Case(fleet=Fleet(size=4), asks=(Ask(3 * MINUTE, Asked.ROLLBACK),)).run()
     order = [one.ids[0] for one in run.sent("upgrade")]
     forward = order[: len(order) // 2]
     assert order[len(order) // 2 :] == list(reversed(forward))
+    pairs = Case(fleet=Fleet(size=4), strategy="batch", parameters={"size": 2, "soak_ms": 5 * MINUTE})
+    run = pairs.but(asks=(Ask(10 * MINUTE, Asked.ROLLBACK),)).run()
+    assert [one.ids for one in run.sent("upgrade")] == [("0", "3"), ("1", "2"), ("2", "1"), ("3", "0")]
 
 
 def test_an_emergency_goes_below_the_rollback_floor_but_not_below_its_own() -> None:

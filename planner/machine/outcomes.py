@@ -205,6 +205,9 @@ def evidence(t: Turn, ticket: Ticket) -> str:
     if kind == "none":
         return "none"
     if TABLE[command.kind].touches != "ids":
+        moving = (Provisioning.UPDATING, Provisioning.CREATING)
+        if t.rollout.platform and any(one.provisioning in moving for one in t.set.instances.values()):
+            return "running"  # the model shows it at once, the platform is at it as long as instances are moved
         return "done" if setlevel.done(t, command) else "no-effect"
     shown: list[bool] = []
     for name in command.ids:

@@ -20,10 +20,10 @@ from typing import Annotated, Any, NoReturn
 import msgspec
 
 from planner.errors import InputError
+from planner.explain import explain
 from planner.plan import FORMAT, Plan
 from planner.planfile.checks import check
 from planner.planfile.describe import Section, describe
-from planner.planfile.explain import explain
 
 __all__ = [
     "Assumption",
@@ -46,7 +46,7 @@ class _Value(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
 
 class Summary(_Value, frozen=True, kw_only=True):
-    """A measure over `n` replications, shaped as in `vmss_sim.study.statistics`; None: there is no such finite number."""
+    """`n` values: their mean with its 95 % interval (low, high), and quantiles, in their unit; None: no such finite number."""
 
     mean: float | None
     p05: float | None
@@ -58,7 +58,7 @@ class Summary(_Value, frozen=True, kw_only=True):
 
 
 class Proportion(_Value, frozen=True, kw_only=True):
-    """A share of `n` replications, 0..1, with its 95 % interval; shaped as in `vmss_sim.study.statistics`."""
+    """A share of `n` runs, 0..1, with its 95 % interval (low, high); None where n = 0."""
 
     estimate: float | None
     ci95: tuple[float, float] | None

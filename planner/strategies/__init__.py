@@ -8,9 +8,9 @@ entry-point group `vmss_sim.strategies`; the front door passes what it finds to 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from difflib import get_close_matches
 
 from planner.errors import InputError
+from planner.explain import did_you_mean
 from planner.strategies import automatic, batches, one_by_one, per_fd, per_ud, per_zone, ramp, selected
 from planner.strategies.base import Batch, Example, Parameters, Strategy
 
@@ -35,7 +35,4 @@ def find(name: str, where: str, known: Mapping[str, Strategy] = STRATEGIES) -> S
     """The strategy of this name. Raises InputError naming the nearest one."""
     if name in known:
         return known[name]
-    near = get_close_matches(name, known, 1)
-    raise InputError(
-        "unknown strategy", where, repr(name), ", ".join(known), f"did you mean {near[0]}?" if near else ""
-    )
+    raise InputError("unknown strategy", where, repr(name), ", ".join(known), did_you_mean(name, known))

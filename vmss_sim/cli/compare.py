@@ -27,6 +27,7 @@ def register(app: typer.Typer) -> None:
     """Add the command."""
 
     @app.command("compare", help=HELP)
+    @options.spread
     def compare(
         scenario: options.Scenario = None,
         strategies: options.Strategies = None,
@@ -34,7 +35,9 @@ def register(app: typer.Typer) -> None:
         replications: Annotated[int, typer.Option("-n", "--replications", min=1, help="Runs of each strategy.")] = 200,
         seed: options.Seed = 1,
         jobs: options.Jobs = 0,
-        as_json: options.Json = False,
+        as_json: Annotated[
+            bool, typer.Option("--json", help="JSON on stdout and nothing else there (docs/compare-json.md).")
+        ] = False,
         details: Annotated[
             bool, typer.Option("--details", help="All metrics of every strategy, with confidence intervals.")
         ] = False,
@@ -43,13 +46,8 @@ def register(app: typer.Typer) -> None:
             typer.Option("--sensitivity/--no-sensitivity", help="Search where the verdict would flip for each guess."),
         ] = True,
         model: options.ModelFile = None,
-        instances: options.InstancesFile = None,
-        target: options.Target = None,
-        load: options.Load = None,
-        per_vm: options.PerVm = None,
-        time_zone: options.TimeZone = None,
-        slo: options.Slo = None,
-        ready: options.Ready = None,
+        *,
+        beside: options.Beside,
     ) -> None:
         import msgspec  # noqa: PLC0415  # heavy imports wait until a command runs
 
@@ -61,12 +59,7 @@ def register(app: typer.Typer) -> None:
         from vmss_sim.study.sensitivity import flips, worth  # noqa: PLC0415
 
         known = known_strategies()
-        setup = choose(
-            options.setup_from(scenario, model, instances, target, load, per_vm, time_zone, slo, ready),
-            strategies or (),
-            params or (),
-            known,
-        )
+        setup = choose(options.setup_from(scenario, model, beside), strategies or (), params or (), known)
         with console.progress("comparing") as progress:
             study = study_of(setup, seed=seed, replications=replications, jobs=jobs, progress=progress, known=known)
         found: dict[str, str | None] = {}

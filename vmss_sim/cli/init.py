@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
@@ -31,15 +32,11 @@ def register(app: typer.Typer) -> None:
     """Add the command."""
 
     @app.command("init", help=HELP)
+    @options.spread
     def init(
         model: options.ModelFile = None,
-        instances: options.InstancesFile = None,
-        target: options.Target = None,
-        load: options.Load = None,
-        per_vm: options.PerVm = None,
-        time_zone: options.TimeZone = None,
-        slo: options.Slo = None,
-        ready: options.Ready = None,
+        *,
+        beside: options.Beside,
         output: Annotated[
             Path | None,
             typer.Option(
@@ -50,28 +47,14 @@ def register(app: typer.Typer) -> None:
                 show_default=False,
             ),
         ] = None,
-        force: Annotated[bool, typer.Option("--force", help="Replace the file if it exists.")] = False,
+        force: options.Force = False,
     ) -> None:
-        from planner.errors import InputError  # noqa: PLC0415  # heavy imports wait until a command runs
-        from scenarios.init import Options, draft  # noqa: PLC0415
+        from scenarios.init import Options, draft  # noqa: PLC0415  # heavy imports wait until a command runs
         from vmss_sim.report.console import err, write_file  # noqa: PLC0415
 
-        if output is not None and output.exists() and not force:
-            raise InputError("the file exists", str(output), "", "", "choose another name, or say --force")
+        options.refuse_existing(output, force=force)
         folder = output.parent if output is not None else Path.cwd()
-        made = draft(
-            Options(
-                model=model,
-                instances=instances,
-                target=target,
-                load=load,
-                per_vm=per_vm,
-                time_zone=time_zone,
-                slo=slo,
-                ready=ready,
-            ),
-            folder,
-        )
+        made = draft(Options(model=model, **asdict(beside)), folder)
         if output is None:
             typer.echo(made.text, nl=False)
         else:

@@ -39,7 +39,7 @@ def register(app: typer.Typer) -> None:
         ],
         instances: options.InstancesFile = None,
         strict: Annotated[bool, typer.Option("--strict", help="Warnings count too.")] = False,
-        as_json: Annotated[bool, typer.Option("--json", help="JSON on stdout and nothing else there.")] = False,
+        as_json: options.Json = False,
     ) -> None:
         import msgspec  # noqa: PLC0415  # heavy imports wait until a command runs
 

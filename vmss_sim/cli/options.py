@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import inspect
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from functools import wraps
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -45,7 +49,7 @@ Jobs = Annotated[
         "--jobs", min=0, help="Processes; 0: as many as the work is worth. Changes the time, never the numbers."
     ),
 ]
-Json = Annotated[bool, typer.Option("--json", help="JSON on stdout and nothing else there (docs/compare-json.md).")]
+Json = Annotated[bool, typer.Option("--json", help="JSON on stdout and nothing else there.")]
 ModelFile = Annotated[
     Path | None,
     typer.Option("--model", metavar="FILE", help="The scale-set model: `az vmss show`, or GET.", show_default=False),
@@ -106,35 +110,47 @@ Ready = Annotated[
 ]
 
 
-def setup_from(
-    scenario: str | None,
-    model: Path | None,
-    instances: Path | None,
-    target: str | None,
-    load: Path | None,
-    per_vm: float | None,
-    time_zone: str | None,
-    slo: str | None,
-    ready: str | None,
-) -> Setup:
+Force = Annotated[bool, typer.Option("--force", help="Replace the file if it exists.")]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Beside:
+    """What is said of a scale set beside its model, by files and options; a field is an option (`spread`)."""
+
+    instances: InstancesFile = None
+    target: Target = None
+    load: Load = None
+    per_vm: PerVm = None
+    time_zone: TimeZone = None
+    slo: Slo = None
+    ready: Ready = None
+
+
+def spread(command: Callable[..., None]) -> Callable[..., None]:
+    """The command as typer is to see it: each field of `Beside` a parameter, where it has the parameter `beside`."""
+    fields = inspect.signature(Beside, eval_str=True).parameters
+    own = inspect.signature(command, eval_str=True).parameters.values()
+    seen = [field for one in own for field in (fields.values() if one.annotation is Beside else (one,))]
+
+    @wraps(command)
+    def run(**given: Any) -> None:
+        command(beside=Beside(**{name: given.pop(name) for name in fields}), **given)
+
+    run.__signature__ = inspect.Signature([one.replace(kind=one.KEYWORD_ONLY) for one in seen])  # type: ignore[attr-defined]
+    return run
+
+
+def setup_from(scenario: str | None, model: Path | None, beside: Beside) -> Setup:
     """The scenario that a command line names, or describes by files. Raises InputError where it does neither or both."""
     from planner.errors import InputError  # noqa: PLC0415  # heavy imports wait until a command runs
     from scenarios import build, files  # noqa: PLC0415
+    from scenarios.init import Options, draft  # noqa: PLC0415
 
-    given = {
-        "--model": model,
-        "--instances": instances,
-        "--target": target,
-        "--load": load,
-        "--per-vm": per_vm,
-        "--time-zone": time_zone,
-        "--slo": slo,
-        "--ready": ready,
-    }
-    used = [name for name, value in given.items() if value is not None]
     if scenario is not None:
         path = files.find_scenario(scenario)
         if not files.is_snapshot(path):
+            given = {"model": model, **asdict(beside)}
+            used = [f"--{name.replace('_', '-')}" for name, value in given.items() if value is not None]
             if used:
                 raise InputError(
                     "a scenario says this itself", ", ".join(used), scenario, "either a scenario, or files and options"
@@ -151,17 +167,13 @@ def setup_from(
             "a scenario file, a bundled scenario, or --model",
             "`vmss-sim scenarios` lists the bundled ones",
         )
-    from scenarios.init import Options, draft  # noqa: PLC0415
-
-    options = Options(
-        model=model,
-        instances=instances,
-        target=target,
-        load=load,
-        per_vm=per_vm,
-        time_zone=time_zone,
-        slo=slo,
-        ready=ready,
-    )
-    made = draft(options, Path.cwd())
+    made = draft(Options(model=model, **asdict(beside)), Path.cwd())
     return build.setup(made.scenario, Path.cwd(), str(model))
+
+
+def refuse_existing(output: Path | None, *, force: bool) -> None:
+    """Raises InputError where a file would be replaced, before anything is worked out."""
+    from planner.errors import InputError  # noqa: PLC0415  # heavy imports wait until a command runs
+
+    if output is not None and output.is_file() and not force:
+        raise InputError("the file exists", str(output), "", "", "choose another name, or say --force")

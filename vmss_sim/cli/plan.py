@@ -37,6 +37,7 @@ def register(app: typer.Typer) -> None:
     """Add the commands."""
 
     @app.command("plan", help=PLAN)
+    @options.spread
     def plan(
         scenario: Annotated[
             str,
@@ -50,7 +51,7 @@ def register(app: typer.Typer) -> None:
             Path | None,
             typer.Option("-o", "--output", metavar="FILE", help="Where the plan file goes.", show_default=False),
         ] = None,
-        force: Annotated[bool, typer.Option("--force", help="Replace the plan file if it exists.")] = False,
+        force: options.Force = False,
         forecast: Annotated[
             bool, typer.Option("--forecast/--no-forecast", help="Simulate the plan and keep the forecast beside it.")
         ] = True,
@@ -63,25 +64,17 @@ def register(app: typer.Typer) -> None:
         detailed_exitcode: Annotated[
             bool, typer.Option("--detailed-exitcode", help="Exit 4 when the plan changes something.")
         ] = False,
-        instances: options.InstancesFile = None,
-        target: options.Target = None,
-        load: options.Load = None,
-        per_vm: options.PerVm = None,
-        time_zone: options.TimeZone = None,
-        slo: options.Slo = None,
-        ready: options.Ready = None,
+        *,
+        beside: options.Beside,
     ) -> None:
-        from planner.errors import InputError  # noqa: PLC0415  # heavy imports wait until a command runs
-        from planner.planfile import encode  # noqa: PLC0415
+        from planner.planfile import encode  # noqa: PLC0415  # heavy imports wait until a command runs
         from scenarios.choose import choose, known_strategies  # noqa: PLC0415
         from vmss_sim.report import console, plans  # noqa: PLC0415
         from vmss_sim.study.forecast import findings_of, forecast_of, plan_to_apply  # noqa: PLC0415
 
-        if output is not None and output.is_file() and not force:
-            raise InputError("the file exists", str(output), "", "", "choose another name, or say --force")
+        options.refuse_existing(output, force=force)
         known = known_strategies()
-        setup = options.setup_from(scenario, None, instances, target, load, per_vm, time_zone, slo, ready)
-        setup = choose(setup, [strategy], params or (), known)
+        setup = choose(options.setup_from(scenario, None, beside), [strategy], params or (), known)
         made = plan_to_apply(setup, setup.choices[0], known)
         findings = findings_of(setup, setup.choices[0], made, known)
         errors = [one for one in findings if one.grade == "error"]

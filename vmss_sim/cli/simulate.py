@@ -44,7 +44,7 @@ def register(app: typer.Typer) -> None:
                 "--trace", metavar="FILE", help="Write the journal, one JSON record a line.", show_default=False
             ),
         ] = None,
-        as_json: Annotated[bool, typer.Option("--json", help="JSON on stdout and nothing else there.")] = False,
+        as_json: options.Json = False,
     ) -> None:
         import msgspec  # noqa: PLC0415  # heavy imports wait until a command runs
 

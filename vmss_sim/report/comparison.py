@@ -7,10 +7,11 @@ from collections.abc import Mapping
 from rich.console import Console
 from rich.text import Text
 
+from planner.planfile import Proportion, Summary
+from scenarios.expect import METRICS
 from vmss_sim.report.console import table
-from vmss_sim.study.compare import METRICS, Result, Study
+from vmss_sim.study.compare import Result, Study
 from vmss_sim.study.recommend import Recommendation
-from vmss_sim.study.statistics import Proportion, Summary
 
 WIDE = 110  # columns: narrower terminals get p95 and estimates only
 WORDS = {

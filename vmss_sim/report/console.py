@@ -39,10 +39,12 @@ def write_file(path: Path, data: bytes) -> None:
 
     What exists and is no ordinary file (a device, a pipe) is written to as it is; a link is followed.
     """
-    path = path.resolve()
+    special = path.exists() and not path.is_file()  # asked before a link is followed: /dev/stdout leads to no path
+    if not special:
+        path = path.resolve()
     beside = path.with_name(f".{path.name}.part")
     try:
-        if path.exists() and not path.is_file():
+        if special:
             path.write_bytes(data)
             return
         beside.write_bytes(data)

@@ -16,26 +16,17 @@ import msgspec
 
 from planner.errors import InputError
 from planner.plan import Plan
+from planner.planfile import Proportion, Summary
 from planner.rollout import Rollout
 from planner.strategies import STRATEGIES, Strategy
 from scenarios.build import Assumption, Choice, Setup
+from scenarios.expect import METRICS
 from vmss_sim.study.replicate import Row, plan_for, run
-from vmss_sim.study.statistics import Proportion, Summary, proportion, summary
+from vmss_sim.study.statistics import proportion, summary
 from vmss_sim.study.today import LABEL, today
 
 Progress = Callable[[int, int], None]
 CHUNK_VMS = 4_000  # instances simulated in one task: a tenth of a second or so, so that handing it out costs little
-METRICS = (
-    "min_healthy",
-    "availability",
-    "downtime_s",
-    "outage_s",
-    "capacity_lost_vm_s",
-    "unserved_vm_s",
-    "bad_exposure_vm_s",
-    "duration_s",
-    "duration_completed_s",
-)
 
 
 class Result(msgspec.Struct, frozen=True, kw_only=True):

@@ -13,7 +13,7 @@ import msgspec
 from planner.errors import InputError
 from planner.lint import Finding, lint_plan, lint_request, lint_set
 from planner.plan import Plan, Request, build
-from planner.planfile import Assumption, Forecast, Proportion, Summary
+from planner.planfile import Assumption, Forecast
 from planner.strategies import STRATEGIES, Strategy
 from scenarios.build import Choice, Setup
 from vmss_sim.study.compare import Progress, compare
@@ -52,11 +52,9 @@ def forecast_of(
         replications=replications,
         poll_ms=setup.poll_ms,
         scenario=setup.title,
-        metrics={
-            name: msgspec.convert(value, Summary, from_attributes=True) for name, value in result.summaries().items()
-        },
-        completed=msgspec.convert(result.completed(), Proportion, from_attributes=True),
-        breached=msgspec.convert(result.breached(), Proportion, from_attributes=True),
+        metrics=result.summaries(),
+        completed=result.completed(),
+        breached=result.breached(),
         assumptions=tuple(Assumption(name=one.name, value=one.value, origin=one.origin) for one in setup.assumptions),
     )
 

@@ -35,6 +35,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from planner.errors import InputError
+from planner.planfile import Proportion, Summary
 
 if TYPE_CHECKING:
     import numpy as np
@@ -47,26 +48,6 @@ Struct = msgspec.Struct
 
 LEVEL = 0.95
 TIE = 1e-12
-
-
-class Summary(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """`n` values: mean with its 95 % t-interval (low, high), and quantiles (rule 3). In the unit of the values."""
-
-    mean: float | None
-    p05: float | None
-    p50: float | None
-    p95: float | None
-    p99: float | None
-    ci95: tuple[float, float] | None
-    n: int
-
-
-class Proportion(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Share of `n` runs, 0..1, with its 95 % Clopper-Pearson interval (low, high). None where n = 0."""
-
-    estimate: float | None
-    ci95: tuple[float, float] | None
-    n: int
 
 
 class Difference(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
