@@ -199,7 +199,7 @@ class SimulatedBackend:
             if ready <= world.now:
                 ready = NEVER  # that was to be seen already; what else is awaited shows itself otherwise
             goal = min(until, ready, self._next_shown(wait) if wait.watch else NEVER)
-            if goal == NEVER and (world.env.peek() == float("inf") or not (wait.watch or self._in_flight())):
+            if goal == NEVER and (world.env.peek() == float("inf") or not (wait.watch or world.will_end(self._names))):
                 return False
             world.run(goal)
             if not world.woken or self._concerns(wait):
@@ -217,10 +217,6 @@ class SimulatedBackend:
         world = self.world
         times = (world.shown_serving_from((name,)) for name in world.moving if name not in wait.awaiting)
         return min((when for when in times if when > world.now), default=NEVER)
-
-    def _in_flight(self) -> bool:
-        """Will one of our operations end?"""
-        return any(self.world.operations[name].ends_at != NEVER for name in self._names)
 
     def _concerns(self, wait: Wait) -> bool:
         """Is what woke the world something this step waits for?"""

@@ -63,7 +63,8 @@ from scenarios.expect import claims
 from scenarios.files import load, read_snapshot
 from scenarios.schema import ChangeTable, FailuresTable, RollingTable, ScaleSetTable, Scenario
 from scenarios.timing import parse_duration_ms, parse_timing
-from vmss_sim.world.config import Failures, Image, Machine, Timings, WorldConfig
+from vmss_sim.world.config import AutoOs, Failures, Image, Machine, Repairs, Timings, WorldConfig
+from vmss_sim.world.config import RollingPolicy as WorldRollingPolicy
 from vmss_sim.world.draws import Draws
 from vmss_sim.world.recorded import READY_DEFAULT, RECORDED
 from vmss_sim.world.scale_set import IMAGE, URI, World
@@ -792,10 +793,49 @@ def _world(
         failures=failures,
         mode=model.mode.value,
         health=model.health_source.value,
-        repairs_enabled=bool(model.repairs and model.repairs.enabled),
-        repairs_suspended=bool(model.repairs and model.repairs.suspended),
+        rolling=_rolling_policy(model),
+        auto_os=_auto_os(model),
+        repairs=_repairs(model),
+        single_placement_group=bool(model.single_placement_group),
         latest=versions[-1] if versions else None,
         flexible=model.orchestration is Orchestration.FLEXIBLE,
+    )
+
+
+def _rolling_policy(model: Model) -> WorldRollingPolicy:
+    policy = model.rolling
+    if policy is None:
+        return WorldRollingPolicy()
+    return WorldRollingPolicy(
+        max_batch_percent=policy.max_batch_percent,
+        max_unhealthy_percent=policy.max_unhealthy_percent,
+        max_unhealthy_upgraded_percent=policy.max_unhealthy_upgraded_percent,
+        pause_ms=policy.pause_between_batches_ms,
+        cross_zone=policy.cross_zone,
+        prioritize_unhealthy=policy.prioritize_unhealthy,
+        rollback_failed=policy.rollback_failed,
+        max_surge=policy.max_surge,
+    )
+
+
+def _auto_os(model: Model) -> AutoOs:
+    policy = model.auto_os
+    if policy is None:
+        return AutoOs()
+    return AutoOs(
+        enabled=policy.enabled,
+        disable_rollback=policy.disable_rollback,
+        use_rolling_policy=policy.use_rolling_policy,
+        deferral=policy.deferral,
+    )
+
+
+def _repairs(model: Model) -> Repairs:
+    policy = model.repairs
+    if policy is None:
+        return Repairs()
+    return Repairs(
+        enabled=policy.enabled, grace_ms=policy.grace_ms, action=policy.action.lower(), suspended=policy.suspended
     )
 
 
@@ -825,6 +865,7 @@ def _machine(one: Instance) -> Machine:
         provisioning=one.provisioning.value,
         health=one.health.value,
         protected=one.protected,
+        scale_in_protected=one.scale_in_protected,
         os_disk=one.os_disk or f"{one.id}-os-",
     )
 

@@ -57,7 +57,7 @@ from planner.phases import Cause, Phase, move
 from planner.plan import Deadlines, Plan, Request, Rung, build
 from planner.rollout import Asked, Observation, Rollout, State, Step, View
 from planner.trace import Turn as TurnRecord
-from vmss_sim.world.config import Failures, Image, Machine, Timings, WorldConfig
+from vmss_sim.world.config import Failures, Image, Machine, Platform, Repairs, Timings, WorldConfig
 from vmss_sim.world.draws import Draws
 from vmss_sim.world.faults import Fault
 from vmss_sim.world.scale_set import IMAGE, URI, Reply, Vm, World
@@ -336,7 +336,7 @@ def world(
         failures=failures,
         mode=model.mode.value,
         health=model.health_source.value,
-        repairs_enabled=bool(model.repairs),
+        repairs=Repairs(enabled=bool(model.repairs)),
         latest=OLD,
         **more,
     )
@@ -523,6 +523,7 @@ class Case(_Spelled):
     acts: tuple[Act, ...] = ()
     poll_ms: int = 0
     restart_on_delta: bool = True
+    platform: Platform = Platform()  # noqa: RUF009  # frozen
 
     def plan(self) -> Plan:
         """Raises InputError where the request cannot be carried out."""
@@ -557,6 +558,7 @@ class Case(_Spelled):
             faults=self.faults,
             luck=Luck(self.fleet.size, self.fails, self.bad),
             restart_on_delta=self.restart_on_delta,
+            platform=self.platform,
         )
 
     def run(self, *, twice: bool = False, **more: Any) -> Run:

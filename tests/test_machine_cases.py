@@ -40,6 +40,7 @@ from tests.fleet import (
     others_act,
     world,
 )
+from vmss_sim.world.config import Platform
 from vmss_sim.world.scale_set import IMAGE
 
 FIRST = 1_000  # when the first instance is taken: the model update takes a second
@@ -453,7 +454,8 @@ def test_an_instance_that_is_new_twice_is_upgraded_once() -> None:
         place._remove(place.vms[max(place.vms, key=int)])
 
     acts = (Act(11_000, "", (), {}, add), Act(100_000, "", (), {}, remove), Act(101_000, "", (), {}, add))
-    run = Case(fleet=Fleet(size=4), strategy="batch", parameters={"size": 2}, acts=acts).run(twice=True)
+    case = Case(fleet=Fleet(size=4), strategy="batch", parameters={"size": 2}, acts=acts)
+    run = case.but(platform=Platform(reuse_ids=True)).run(twice=True)
     assert run.state.ending == "finish"
     assert [name for one in run.sent("upgrade") for name in one.ids].count("4") == 1
 

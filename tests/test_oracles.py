@@ -25,6 +25,7 @@ from planner.machine import batches
 from planner.metrics import StepFunction, from_intervals
 from planner.strategies import STRATEGIES
 from tests.oracle_worlds import Law, Run, Trial, estimate, instances, world_config
+from vmss_sim.world import lifecycle
 from vmss_sim.world.config import Failures
 from vmss_sim.world.draws import Draws
 from vmss_sim.world.recorded import RECORDED
@@ -613,8 +614,8 @@ def test_a_gate_that_tolerates_one_more_is_found(monkeypatch):
 
 
 def test_a_retry_with_the_same_luck_is_found(monkeypatch):
-    right = World._luck
-    monkeypatch.setattr(World, "_luck", lambda world, vm, purpose, **_: right(world, vm, purpose, first=True))
+    right = lifecycle.luck
+    monkeypatch.setattr(lifecycle, "luck", lambda world, vm, purpose, **_: right(world, vm, purpose, first=True))
     n, b, p = 12, 4, 0.4
     trial = Trial(
         n,

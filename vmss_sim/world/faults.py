@@ -1,18 +1,21 @@
-"""Faults: values asked for a verdict on each operation. The first one that does not pass decides.
+"""What goes wrong from outside: faults, asked for a verdict on each operation, and disturbances, which come at a time.
 
-A verdict says what happens to the request or to its reply; what happens to the VMs is the world's business.
+1. The first fault that does not pass decides. A verdict says what happens to the request or to its reply; what happens
+   to the VMs is the world's business.
+2. A disturbance is data with a time. Somebody else's request goes through the same door as ours and may be refused.
 """
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import msgspec
 
 
 class Verdict(NamedTuple):
-    """`pass`, `delay` (by ms), `fail` (accepted, ends failed with code, no VM changes), `refuse` (409, 429 or another code, no
-    effect), `lose-reply` (happens, nobody answers), `lose-request` (does not happen, nobody answers), `hang` (happens, but never ends).
+    """`pass`, `delay` (by ms), `fail` (accepted, ends failed with code, no VM changes), `time-out` (happens to nobody, ends
+    failed after delay_ms, 40 minutes unless said: azure-docs, OSProvisioningTimedOut), `refuse` (409, 429 or another code,
+    no effect), `lose-reply` (happens, nobody answers), `lose-request` (does not happen, nobody answers), `hang` (happens, but never ends).
     """
 
     kind: str
@@ -22,10 +25,13 @@ class Verdict(NamedTuple):
 
 
 PASS = Verdict("pass")
+TIMED_OUT_MS = 2_400_000
 
 
 class Fault(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The verdict given to operations number `first` to `last` (counted from 1, all operations), of kind `of` (empty: any)."""
+    """The verdict given to operations number `first` to `last` (counted from 1, all operations), of kind `of` (empty: any),
+    that arrive from from_ms up to (not at) until_ms.
+    """
 
     verdict: str
     first: int = 1
@@ -34,18 +40,65 @@ class Fault(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     code: str = ""
     delay_ms: int = 0
     retry_after_ms: int | None = None
+    from_ms: int = 0
+    until_ms: int | None = None
 
-    def judge(self, number: int, kind: str) -> Verdict:
+    def judge(self, number: int, kind: str, now_ms: int = 0) -> Verdict:
         """The verdict on operation `number` of this kind."""
-        if self.first <= number <= self.last and self.of in ("", kind):
+        due = self.from_ms <= now_ms and (self.until_ms is None or now_ms < self.until_ms)
+        if due and self.first <= number <= self.last and self.of in ("", kind):
             return Verdict(self.verdict, self.code, self.delay_ms, self.retry_after_ms)
         return PASS
 
 
-def judge(faults: tuple[Fault, ...], number: int, kind: str) -> Verdict:
+def judge(faults: tuple[Fault, ...], number: int, kind: str, now_ms: int = 0) -> Verdict:
     """The first verdict that is not `pass`."""
     for fault in faults:
-        verdict = fault.judge(number, kind)
+        verdict = fault.judge(number, kind, now_ms)
         if verdict.kind != "pass":
             return verdict
     return PASS
+
+
+class _Disturbance(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="kind"):
+    """Base: it comes at at_ms."""
+
+    at_ms: int
+
+
+class Outage(_Disturbance, frozen=True, kw_only=True, tag="outage"):
+    """The VMs that are there and match stop serving for for_ms: a zone outage (zone), maintenance of an update domain
+    (update_domain; memory-preserving pauses last 30 s at most), a failed host or rack (fault_domain), or ids.
+
+    What is None matches everything. allocation: while it lasts no VM can be created, upgraded or reimaged there either.
+    """
+
+    for_ms: int
+    zone: str | None = None
+    update_domain: int | None = None
+    fault_domain: int | None = None
+    ids: tuple[str, ...] | None = None
+    allocation: bool = False
+
+
+class Publication(_Disturbance, frozen=True, kw_only=True, tag="publication"):
+    """A newer version of the image is published: what `latest` resolves to from then on."""
+
+    version: str
+
+
+class Autoscale(_Disturbance, frozen=True, kw_only=True, tag="autoscale"):
+    """Autoscale adds (by > 0) or removes instances."""
+
+    by: int
+
+
+class Foreign(_Disturbance, frozen=True, kw_only=True, tag="foreign"):
+    """Somebody else's request, such as manualupgrade of everything."""
+
+    request: str
+    ids: tuple[str, ...] = ()
+    args: dict[str, Any] = {}
+
+
+Disturbance = Outage | Publication | Autoscale | Foreign

@@ -1,118 +1,44 @@
-"""The SimPy scale set: VMs, operations, health, failures, and the ground truth about who serves when.
+"""The SimPy scale set: time, the model, requests and operations, what can be read, and the ground truth about who serves.
 
-Rules (azure: `azure-compute-docs`, `reference` pages cited by topic):
+Rules (sources in docs/azure-rules.md; what one VM's operation does is `lifecycle.py`, who may ask for what `admission.py`,
+Azure's own rollouts `rollouts.py`, repairs `repairs.py`, what is shown `health.py`):
 
-1. A VM operation draws its whole timetable when it starts: when the operation on this VM ends, when the VM serves
-   again. Only what somebody can react to is scheduled: the end of the operation, a failure, a health change. States in
-   between are derived when read, and reading changes nothing.
-2. `upgrade` (manualupgrade) acts on the ids given, in parallel (recordings: two VMs take no longer than one). With a new
-   image the OS disk is replaced and the VM is down until its application serves; on a current VM it does nothing.
-3. `reimage` boots `exact_version`, else what the model says, and does not touch `latestModelApplied` (azure-cli #28008).
-4. A model update takes effect when it is accepted. In mode Automatic it then upgrades every stale VM that is not
-   protected, at once, and ends when they have ended. In mode Manual no VM is touched.
-5. A VM has the latest model when its model has the same content as the set's (so putting a model back makes the
-   untouched VMs current again; undocumented, the reading that surprises least).
-6. Luck comes from `draws.py`: slot, attempt and purpose decide it, not the order of events.
-7. A VM that is in an operation already refuses another one with 409 Conflict, and nothing happens.
-8. Background failures are one Poisson stream of rate n/MTTF, thinned to the VMs that serve; exact for exponentials.
+1. Only what somebody can react to is scheduled; states in between are derived when read, and reading changes nothing.
+2. An operation on several VMs acts on them in parallel (recordings: two VMs take no longer than one).
+3. A model update takes effect when it is accepted. In mode Automatic it then upgrades every stale VM that is not
+   protected, at once, and ends when they have ended; in mode Rolling it starts a rolling upgrade over what is stale,
+   and ends with that. In mode Manual no VM is touched.
+4. A VM has the latest model when its model has the same content as the set's (so putting a model back makes the
+   untouched VMs current again; undocumented, the reading that surprises least). Policies are not part of the content.
+5. Luck comes from `draws.py`: slot, attempt and purpose decide it, not the order of events.
+6. An operation on a VM that is busy: see `Platform.overlap`.
+7. Background failures are one Poisson stream of rate n/MTTF, thinned to the VMs that serve; exact for exponentials.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import simpy
 
-from vmss_sim.world.config import Image, Machine, WorldConfig
+from vmss_sim.world import admission, health, lifecycle
+from vmss_sim.world.background import Background
+from vmss_sim.world.config import AutoOs, Image, Repairs, RollingPolicy, WorldConfig
 from vmss_sim.world.draws import Draws
-from vmss_sim.world.faults import Fault, judge
-from vmss_sim.world.timings import Timing
+from vmss_sim.world.faults import TIMED_OUT_MS, Fault, judge
+from vmss_sim.world.operations import VM_TABLE
+from vmss_sim.world.repairs import RepairService
+from vmss_sim.world.rollouts import HistoryEntry, RollingStatus, Rollouts
+from vmss_sim.world.throttle import Buckets
+from vmss_sim.world.vm import NEVER, Operation, Reply, Vm
 
-NEVER = 1 << 62
+__all__ = ["IMAGE", "NEVER", "URI", "Operation", "Reply", "Vm", "World"]
+
 IMAGE = "properties.virtualMachineProfile.storageProfile.imageReference."
 URI = "properties.virtualMachineProfile.storageProfile.osDisk.image.uri"
-
-
-class Vm:
-    """One VM: what it runs, its operation's timetable, and its outages (ground truth)."""
-
-    __slots__ = (
-        "attempt",
-        "bad_since",
-        "busy_until",
-        "commands",
-        "content",
-        "disk",
-        "down_seen",
-        "effect",
-        "error",
-        "first_image",
-        "generation",
-        "hard",
-        "health",
-        "id",
-        "image",
-        "machine",
-        "outages",
-        "power",
-        "protected",
-        "provisioning",
-        "serves_from",
-        "slot",
-        "turns_bad_at",
-        "vm_id",
-    )
-
-    def __init__(self, machine: Machine, slot: int, content: int) -> None:
-        self.machine = machine
-        self.id = machine.id
-        self.vm_id = machine.vm_id
-        self.slot = slot
-        self.attempt = 0
-        self.image = self.first_image = machine.image
-        self.content = content
-        self.disk = 0
-        self.protected = machine.protected
-        self.provisioning = machine.provisioning
-        self.error: str | None = None
-        self.power = machine.power
-        self.health = machine.health
-        self.busy_until = 0
-        self.effect: tuple[Any, ...] | None = None
-        self.hard = False
-        self.commands: tuple[str, ...] = ()
-        serves = (
-            machine.power == "running" and machine.health in ("healthy", "absent") and machine.provisioning != "failed"
-        )
-        self.serves_from = 0 if serves else NEVER
-        self.down_seen = 0
-        self.outages: list[list[int]] = [] if serves else [[0, NEVER]]
-        self.bad_since = self.turns_bad_at = NEVER
-        self.generation = 0
-
-
-class Operation:
-    """A long-running operation the platform accepted."""
-
-    __slots__ = ("args", "code", "ends_at", "ids", "kind", "name", "started_at", "status")
-
-    def __init__(self, name: str, kind: str, ids: tuple[str, ...], args: dict[str, Any], started_at: int) -> None:
-        self.name, self.kind, self.ids, self.args, self.started_at = name, kind, ids, args, started_at
-        self.ends_at: int = NEVER
-        self.status = "running"
-        self.code = ""
-
-
-class Reply:
-    """What the platform answers to a request: accepted (with its operation), refused, or nothing at all."""
-
-    __slots__ = ("code", "kind", "operation", "retry_after_ms")
-
-    def __init__(
-        self, kind: str, operation: Operation | None = None, code: str = "", retry_after_ms: int | None = None
-    ) -> None:
-        self.kind, self.operation, self.code, self.retry_after_ms = kind, operation, code, retry_after_ms
+OS_PROFILE = "properties.virtualMachineProfile.osProfile."
+_PARTS = ("publisher", "offer", "sku", "version", "id")
 
 
 class World:
@@ -126,17 +52,29 @@ class World:
         self.faults = faults
         self.env = env or simpy.Environment()
         self.mode = config.mode
+        self.rolling_policy: RollingPolicy = config.rolling
+        self.auto_os: AutoOs = config.auto_os
+        self.repairs: Repairs = config.repairs
+        self.repairs_suspended = config.repairs.suspended
+        self.latest = config.latest
         self.model: dict[str, Any] = dict(config.model)
-        self.repairs_suspended = config.repairs_suspended
+        self.etag = 1
         self._contents: dict[tuple[Any, ...], int] = {}
-        self.content = self._content()
-        self._image: Image | None = self._model_image()  # what a new VM would boot
+        self._profiles: dict[tuple[Any, ...], int] = {}
+        self._image: Image | None = None
+        self.content = self.profile = -1
+        self._read_model()
         self.vms: dict[str, Vm] = {}
         for slot, machine in enumerate(config.machines):
             self.vms[machine.id] = Vm(machine, slot, self.content if machine.latest else -1)
-        self.slots = len(self.vms)
+        self.slots = self.born = len(self.vms)
+        self.next_id = 0
+        self.owners: list[Vm] = list(self.vms.values())
+        self.heirs: dict[int, str] = {}
+        self.first_images: list[Image | None] = list({id(vm.image): vm.image for vm in self.owners}.values())
         self.gone: list[Vm] = []
         self.operations: dict[str, Operation] = {}
+        self.running: dict[str, Operation] = {}
         self.ended: list[Operation] = []
         self.requests = 0
         # Ordered like lists, unique like sets: what is read must not depend on PYTHONHASHSEED.
@@ -144,12 +82,14 @@ class World:
         self.moving: dict[str, None] = {}
         self.disturbed: dict[str, None] = {}
         self.exposed: list[tuple[int, int]] = []
+        self.blocked: list[Any] = []
         self.woken = False
-        self._ppf: dict[tuple[str, str], list[int]] = {}
-        self.machines_version = 0
-        if config.failures.mttf_ms is not None:
-            self._background = draws.exponential_stream("background")
-            self._next_background()
+        self.columns: dict[tuple[str, str], list[int]] = {}
+        self.buckets = Buckets() if config.throttle else None
+        self.watches_health = config.health == "rich" or config.repairs.enabled
+        self.rollouts = Rollouts(self)
+        self.repair_service = RepairService(self)
+        self.background = Background(self)
 
     @property
     def now(self) -> int:
@@ -171,12 +111,12 @@ class World:
         if env.now < until_ms < NEVER:
             env.run(until=until_ms)
 
-    def _at(self, when_ms: int, call: Any, *args: Any) -> None:
+    def at(self, when_ms: int, call: Any, *args: Any) -> None:
         """Schedule a call."""
         event = self.env.timeout(when_ms - self.env.now)
         event.callbacks.append(lambda _event: call(*args))
 
-    def _disturb(self, vm: Vm) -> None:
+    def disturb(self, vm: Vm) -> None:
         """A VM starts or stops to serve: somebody may be watching."""
         self.disturbed[vm.id] = None
         self.dirty[vm.id] = None
@@ -184,20 +124,27 @@ class World:
 
     # -- the model -----------------------------------------------------------------------------------------------
 
-    def _content(self) -> int:
+    def _read_model(self) -> None:
+        """What the model's content, OS profile and image are now (rule 4)."""
         key = tuple(sorted((path, repr(value)) for path, value in self.model.items()))
-        return self._contents.setdefault(key, len(self._contents))
+        self.content = self._contents.setdefault(key, len(self._contents))
+        profile = tuple(one for one in key if one[0].startswith(OS_PROFILE))
+        self.profile = self._profiles.setdefault(profile, len(self._profiles))
+        image = self.image_of_model()
+        if image != self._image:  # the same object as long as it is the same image
+            self._image = image
 
-    def _model_image(self, exact: str | None = None) -> Image | None:
+    def image_of_model(self, exact: str | None = None) -> Image | None:
+        """The model's image; exact: in this version."""
         model = self.model
         if URI in model:
             return Image(uri=model[URI])
-        parts = {name: model.get(IMAGE + name) for name in ("publisher", "offer", "sku", "version", "id")}
+        parts = {name: model.get(IMAGE + name) for name in _PARTS}
         if not any(parts.values()):
             return None
         version = parts["version"]
         if exact is None:
-            exact = self.config.latest if version == "latest" else version
+            exact = self.latest if version == "latest" else version
         return Image(exact=exact, **parts)
 
     @property
@@ -205,323 +152,286 @@ class World:
         """What a new VM would boot."""
         return self._image
 
+    @property
+    def on_latest(self) -> bool:
+        """Does the model leave the version to the platform (DOC-autoos: `latest`, or a gallery image without a version)?"""
+        return self.model.get(IMAGE + "version") == "latest"
+
+    def boots_same(self, vm: Vm) -> bool:
+        """Would an upgrade leave this VM's image as it is? On a set on `latest` the version booted does not matter."""
+        image, mine = self._image, vm.image
+        if mine is image or mine == image:
+            return True
+        if mine is None or image is None or not self.on_latest or self.config.platform.latest_on_upgrade:
+            return False
+        return (mine.publisher, mine.offer, mine.sku, mine.id) == (image.publisher, image.offer, image.sku, image.id)
+
     def is_latest(self, vm: Vm) -> bool:
         """`latestModelApplied`."""
         return vm.content == self.content
+
+    def stale(self) -> list[Vm]:
+        """The VMs that Azure's rollouts would upgrade: not at the latest model, not protected from scale-set actions."""
+        return [
+            vm
+            for vm in self.vms.values()
+            if not self.is_latest(self.settled(vm)) and not vm.protected and vm.provisioning != "deleting"
+        ]
+
+    def publish(self, version: str) -> None:
+        """A newer image version is there; models that say `latest` mean it from now on. No flag flips."""
+        self.latest = version
+        self._read_model()
+        self.rollouts.published()
 
     # -- requests ------------------------------------------------------------------------------------------------
 
     def submit(self, name: str, kind: str, ids: tuple[str, ...] = (), **args: Any) -> Reply:
         """A request arrives. The reply says whether it was accepted; the operation's end comes later, in `ended`."""
         self.requests += 1
-        verdict = judge(self.faults, self.requests, kind)
+        verdict = judge(self.faults, self.requests, kind, self.now)
         if verdict.kind == "refuse":
-            return Reply("refused", code=verdict.code or "Conflict", retry_after_ms=verdict.retry_after_ms)
+            return admission.refused(self, verdict.code or "Conflict", kind, retry_after_ms=verdict.retry_after_ms)
         if verdict.kind == "lose-request":
             return Reply("silence", code="RequestLost")
-        unknown = [one for one in ids if one not in self.vms]
-        if unknown:
-            return Reply("refused", code="InvalidParameter")
-        now = self.now
-        if any(self.vms[one].busy_until > now for one in ids):
-            return Reply("refused", code="Conflict")
-        operation = Operation(name, kind, ids, args, now)
-        self.operations[name] = operation
-        if verdict.kind == "fail":
-            operation.status, operation.code = "failing", verdict.code or "InternalExecutionError"
-            self._finish_at(operation, self.now + self._set_level(kind))
+        refusal = admission.judge(self, kind, ids, args)
+        if refusal is not None:
+            return refusal
+        operation = Operation(name, kind, admission.targets(self, kind, ids), args, self.now)
+        self.operations[name] = self.running[name] = operation
+        if verdict.kind == "delay":
+            operation.delay_ms = verdict.delay_ms
+        operation.hangs = verdict.kind == "hang"
+        if verdict.kind in ("fail", "time-out"):
+            operation.fails, operation.code = True, verdict.code or "InternalExecutionError"
+            wait = self.set_level(kind)
+            if verdict.kind == "time-out":
+                operation.code = verdict.code or "OSProvisioningTimedOut"
+                wait = verdict.delay_ms or TIMED_OUT_MS
+            self.finish_at(operation, self.now + wait)
         else:
-            end = self._start(operation) + (verdict.delay_ms if verdict.kind == "delay" else 0)
-            if verdict.kind != "hang":
-                self._finish_at(operation, end)
-        return (
-            Reply("silence", operation, code="ReplyLost")
-            if verdict.kind == "lose-reply"
-            else Reply("accepted", operation)
-        )
+            self._begin(operation)
+        status = admission.accepted_status(kind)
+        if verdict.kind == "lose-reply":
+            return Reply("silence", operation, code="ReplyLost")
+        return Reply("accepted", operation, status=status)
 
-    def _finish_at(self, operation: Operation, when: int) -> None:
+    def _begin(self, operation: Operation) -> None:
+        busy = self._busy_with(operation)
+        if busy and self.config.platform.overlap == "queue":
+            self.at(max(self.vms[one].busy_until for one in busy), self._begin_later, operation)
+            return
+        end = self._start(operation, busy)
+        if end != NEVER and not operation.hangs:
+            self.finish_at(operation, end + operation.delay_ms)
+
+    def _begin_later(self, operation: Operation) -> None:
+        operation.ids = tuple(one for one in operation.ids if one in self.vms)
+        self._begin(operation)
+
+    def _busy_with(self, operation: Operation) -> list[str]:
+        """The VMs of an operation on instances that another operation holds."""
+        if operation.kind not in VM_TABLE and operation.kind != "delete":
+            return []
+        now = self.now
+        return [one for one in operation.ids if self.vms[one].busy_until > now]
+
+    def _join(self, operation: Operation, busy: list[str], end: int) -> int:
+        """Rule 6, coalesced: it ends with the operations that hold its VMs, and they with it (REC 2023)."""
+        held = set(busy)
+        partners = [one for one in self.running.values() if one is not operation and held & set(one.ids)]
+        end = max([end, *(one.ends_at for one in partners if one.ends_at != NEVER)])
+        for one in partners:
+            if one.ends_at not in (end, NEVER):
+                self.finish_at(one, end)
+        return max([end, *(self.vms[one].busy_until for one in busy)])
+
+    def finish_at(self, operation: Operation, when: int) -> None:
+        """An operation ends at a time; a time given before does not count any more."""
         operation.ends_at = when
-        self._at(when, self._finish, operation)
+        self.at(when, self._finish, operation)
 
     def _finish(self, operation: Operation) -> None:
-        failed = [one for one in operation.ids if (vm := self.vms.get(one)) is not None and self._settled(vm).error]
-        if operation.status == "failing":
+        if operation.ends_at != self.now or operation.name not in self.running:
+            return
+        if operation.fails:
             operation.status = "failed"
         elif operation.status == "running":
-            operation.status = "failed" if failed else "succeeded"
-            operation.code = "VMStartTimedOut" if failed else ""
+            error = next(
+                (vm.error for one in operation.ids if (vm := self._at_end(one)) is not None and vm.error), None
+            )
+            operation.status = "failed" if error else "succeeded"
+            operation.code = error or ""
+        if operation.code and not operation.message:
+            operation.message = admission.message(operation.code, operation)
+        del self.running[operation.name]
         self.dirty.update(dict.fromkeys(operation.ids))
         self.ended.append(operation)
         self.woken = True
 
-    def _start(self, operation: Operation) -> int:
-        """What an accepted operation does, and when it ends."""
-        kind, args = operation.kind, operation.args
+    def _at_end(self, name: str) -> Vm | None:
+        vm = self.vms.get(name)
+        return None if vm is None else self.settled(vm)
+
+    def _start(self, operation: Operation, busy: list[str]) -> int:
+        """What an accepted operation does, and when it ends; NEVER where something else will end it."""
+        kind, args, now = operation.kind, operation.args, self.now
         match kind:
             case "update-model":
                 return self._update_model(operation)
             case "set-mode":
                 self.mode = args["mode"]
-                return self._upgrade_stale(operation, self.now + self._set_level(kind))
+                return self.reconcile(operation, now + self.set_level(kind))
             case "suspend-repairs" | "resume-repairs":
                 self.repairs_suspended = kind == "suspend-repairs"
+                self.repair_service.look_at_all()
             case "set-capacity":
-                return self._set_capacity(int(args["capacity"]))
-            case "delete":
-                end = self.now + self._set_level(kind)
+                return self.set_capacity(int(args["capacity"]), operation)
+            case "protect":
                 for one in operation.ids:
-                    self._down(self.vms[one], self.now)
-                    self._remove_at(self.vms[one], end)
+                    vm = self.vms[one]
+                    vm.protected = args.get("protected", vm.protected)
+                    vm.scale_in_protected = args.get("scale_in_protected", vm.scale_in_protected)
+                    self.dirty[one] = None
+            case "delete":
+                end = now + self.set_level(kind)
+                for one in operation.ids:
+                    lifecycle.down(self.vms[one], now)
+                    self.remove_at(self.vms[one], end)
                 return end
+            case "os-rolling-upgrade" | "extension-rolling-upgrade":
+                return self.rollouts.begin("os" if kind == "os-rolling-upgrade" else "extension", operation)
+            case "cancel-rolling-upgrade":
+                return self.rollouts.cancel(operation)
+            case "approve-rolling-upgrade":
+                self.rollouts.approve()
             case _:
-                return max((self._start_vm(self.vms[one], kind, args) for one in operation.ids), default=self.now)
-        return self.now + self._set_level(kind)
+                held = set(busy)
+                free = [self.vms[one] for one in operation.ids if one not in held]
+                end = max((lifecycle.start(self, vm, kind, args) for vm in free), default=now)
+                return self._join(operation, busy, end) if busy else end
+        return now + self.set_level(kind)
 
-    def _set_level(self, kind: str) -> int:
+    def set_level(self, kind: str) -> int:
+        """How long an operation on the set takes, without any VM."""
         timing = self.config.timings.operations.get(kind)
         if timing is None:
             return 0
         return timing.ppf_ms_scalar(self.draws.later(f"set/{kind}", 0, self.requests))
 
     def _update_model(self, operation: Operation) -> int:
-        self.model.update(operation.args["patch"])
-        self.content = self._content()
-        self._image = self._model_image()
-        return self._upgrade_stale(operation, self.now + self._set_level("update-model"))
+        args = operation.args
+        self.model.update(args.get("patch", {}))
+        self.mode = args.get("mode", self.mode)
+        self.rolling_policy = args.get("rolling", self.rolling_policy)
+        self.auto_os = args.get("auto_os", self.auto_os)
+        self._set_repairs(args.get("repairs", self.repairs))
+        before = (self.content, self.profile)
+        self._read_model()
+        self.etag += 1 if before != (self.content, self.profile) or len(args) > 1 else 0
+        end = self.now + self.set_level("update-model")
+        if "capacity" in args:
+            end = max(end, self.set_capacity(int(args["capacity"]), operation))
+        return self.reconcile(operation, end)
 
-    def _upgrade_stale(self, operation: Operation, end: int) -> int:
-        """Rule 4: in mode Automatic any update of the model upgrades what is stale. Returns when that ends, `end` at least."""
+    def _set_repairs(self, repairs: Repairs) -> None:
+        if repairs is not self.repairs:
+            self.repairs = repairs
+            self.watches_health = self.watches_health or repairs.enabled
+            self.repair_service.look_at_all()
+
+    def reconcile(self, operation: Operation, end: int) -> int:
+        """Rule 3: what the mode makes of an update. Returns when that ends, `end` at least."""
+        if self.mode == "rolling" or self.rollouts.running:
+            return self.rollouts.after_update(operation, end)
         if self.mode != "automatic":
             return end
-        stale = [
-            vm
-            for vm in self.vms.values()
-            if not self.is_latest(self._settled(vm)) and not vm.protected and vm.busy_until <= self.now
-        ]
-        operation.ids = tuple(vm.id for vm in stale)
-        return max([end, *(self._start_vm(vm, "upgrade", {}) for vm in stale)])
+        stale = [vm for vm in self.stale() if vm.busy_until <= self.now]
+        operation.ids = (*operation.ids, *(vm.id for vm in stale))
+        return max([end, *(lifecycle.start(self, vm, "upgrade", {}) for vm in stale)])
 
-    def _set_capacity(self, capacity: int) -> int:
-        end = self.now + self._set_level("set-capacity")
-        for _ in range(capacity - len(self.vms)):
-            end = max(end, self._add())
-        for vm in list(self.vms.values())[capacity:]:
-            self._down(vm, self.now)
-            self._remove_at(vm, end)
+    def set_capacity(self, capacity: int, operation: Operation) -> int:
+        """Scale out or in."""
+        end = self.now + self.set_level("set-capacity")
+        alive = [vm for vm in self.vms.values() if vm.provisioning != "deleting"]
+        for _ in range(capacity - len(alive)):
+            vm, created = lifecycle.add(self)
+            operation.ids = (*operation.ids, vm.id)
+            end = max(end, created)
+        if capacity < len(alive):
+            for vm in lifecycle.scale_in_order(self)[: len(alive) - capacity]:
+                lifecycle.down(vm, self.now)
+                self.remove_at(vm, end)
         return end
 
-    def _add(self) -> int:
-        """A new VM on the present model, in the emptiest domain."""
-        slot = self.slots
-        self.slots += 1
-        like = min(
-            (vm.machine for vm in self.vms.values()),
-            default=None,
-            key=lambda m: (
-                sum((o.machine.zone, o.machine.update_domain) == (m.zone, m.update_domain) for o in self.vms.values()),
-                m.zone or "",
-                m.update_domain or 0,
-            ),
-        )
-        name = (
-            f"{self.config.name}_{slot:08x}"
-            if self.config.flexible
-            else str(max((int(one) for one in self.vms if one.isdecimal()), default=slot - 1) + 1)
-        )
-        machine = Machine(
-            id=name,
-            vm_id=f"vm-{slot}",
-            image=self._image,
-            zone=like.zone if like else None,
-            placement_group=like.placement_group if like else None,
-            update_domain=like.update_domain if like else None,
-            fault_domain=like.fault_domain if like else None,
-            power="starting",
-            health="absent",
-        )
-        vm = Vm(machine, slot, self.content)
-        vm.outages = [[0, NEVER]]  # it did not exist before
-        self.vms[name] = vm
-        return self._start_vm(vm, "create", {})
-
-    def _remove_at(self, vm: Vm, when: int) -> None:
-        vm.provisioning, vm.busy_until = "deleting", when
-        self._disturb(vm)
-        self._at(when, self._remove, vm)
+    def remove_at(self, vm: Vm, when: int) -> None:
+        """A VM is being deleted, and gone by then."""
+        vm.provisioning, vm.busy_until, vm.effect = "deleting", when, None
+        self.disturb(vm)
+        self.at(when, self._remove, vm)
 
     def _remove(self, vm: Vm) -> None:
         if self.vms.get(vm.id) is not vm:
             return  # it is gone already, and its id may name another
-        self._end_exposure(self._settled(vm), self.now)
+        lifecycle.end_exposure(self, self.settled(vm), self.now)
         self.vms.pop(vm.id)
         self.gone.append(vm)
         vm.generation += 1
         vm.turns_bad_at = NEVER
         self.dirty[vm.id] = None
         self.moving.pop(vm.id, None)
+        heir = self.vms.get(self.heirs.get(vm.slot, ""))
+        if self.heirs.get(vm.slot) == vm.id:
+            del self.heirs[vm.slot]  # the heir itself is gone
+        elif heir is not None and self.owners[vm.slot] is vm:
+            self.owners[vm.slot] = heir
+            del self.heirs[vm.slot]
 
-    # -- one VM's operation --------------------------------------------------------------------------------------
-
-    def _duration(self, stage: str, timing: Timing, vm: Vm, purpose: str) -> int:
-        """Rule 6. First attempts of all slots are computed at once: the whole column costs what a few calls would."""
-        if vm.attempt != 1 or vm.slot >= self.draws.slots:
-            return timing.ppf_ms_scalar(self.draws.uniform(purpose, vm.slot, vm.attempt))
-        try:
-            return self._ppf[stage, purpose][vm.slot]
-        except KeyError:
-            self._ppf[stage, purpose] = timing.ppf_ms(self.draws.first(purpose)).tolist()
-            return self._ppf[stage, purpose][vm.slot]
-
-    def _start_vm(self, vm: Vm, kind: str, args: dict[str, Any]) -> int:
-        """Draw the timetable of one VM's operation; returns when it ends."""
-        now, config = self.now, self.config
-        self._settled(vm)
-        image, content, disrupts, stage = vm.image, vm.content, True, kind
-        if kind == "upgrade":
-            if vm.content == self.content and vm.image == self._image and vm.provisioning == "succeeded":
-                return now + self._set_level("upgrade-current")
-            delta = vm.image == self._image and vm.provisioning == "succeeded"
-            disrupts = not delta or config.restart_on_delta
-            stage = "restart" if delta else "upgrade"
-            image, content = self._image, self.content
-        elif kind == "create":
-            stage = "scale-out"
-        elif kind == "reimage":
-            image = self._model_image(args.get("exact_version")) if args.get("exact_version") else self._image
-        elif kind == "run-command":
-            disrupts = config.patch_disrupts
-        vm.attempt += 1
-        timing = config.timings.operations[stage]
-        end = now + self._duration(stage, timing, vm, "operation")
-        failures = config.failures
-        fails = (
-            failures.upgrade > 0
-            and kind in ("upgrade", "reimage", "create")
-            and self._luck(vm, "fails") < failures.upgrade
-        )
-        bad = (
-            failures.bad_share > 0
-            and image != vm.first_image
-            and kind != "create"
-            and self._luck(vm, "bad", first=True) < failures.bad_share
-        )
-        ready = end + self._duration("ready", config.timings.ready, vm, "ready") + config.timings.probe_ms
-        new_disk = kind in ("upgrade", "reimage") and stage != "restart"
-        if fails and failures.becomes == "old-image":
-            image, content, new_disk = vm.image, vm.content, False
-        elif fails:
-            content, ready = vm.content, NEVER  # latestModelApplied becomes true only where the upgrade succeeds
-        if bad and not fails and failures.bad_after_ms == 0:
-            ready = NEVER
-        vm.generation += 1
-        vm.busy_until = end
-        name = args.get("run_name") if kind == "run-command" and not fails else None
-        vm.effect = (
-            image,
-            content,
-            new_disk,
-            "VMStartTimedOut" if fails else None,
-            fails and failures.becomes == "dead",
-            name,
-        )
-        vm.hard = disrupts
-        if disrupts or ready == NEVER:
-            self._down(vm, now)
-            self._up_at(vm, ready)
-            self._disturb(vm)
-        vm.turns_bad_at = NEVER
-        if bad and not fails and ready != NEVER:
-            vm.turns_bad_at = ready + failures.bad_after_ms
-            self._at(vm.turns_bad_at, self._turn_bad, vm)
-        self.dirty[vm.id] = None
-        self.moving[vm.id] = None
-        return end
-
-    def _luck(self, vm: Vm, purpose: str, *, first: bool = False) -> float:
-        return self.draws.uniform(purpose, vm.slot, 1 if first else vm.attempt)
-
-    def _down(self, vm: Vm, when: int) -> None:
-        """The VM stops serving, if it serves."""
-        outages = vm.outages
-        if outages and outages[-1][1] > when:
-            outages[-1][1] = NEVER  # still out: the outage goes on
-        else:
-            outages.append([when, NEVER])
-        vm.serves_from = NEVER
+    # -- VMs -----------------------------------------------------------------------------------------------------
 
     def _up_at(self, vm: Vm, when: int) -> None:
         vm.serves_from = when
         vm.outages[-1][1] = when
 
-    def _settled(self, vm: Vm) -> Vm:
-        """Apply what the operation has left behind, once its end has passed (rule 1; not observable before)."""
-        if vm.effect is not None and self.now >= vm.busy_until:
-            image, content, new_disk, error, dead, name = vm.effect
-            vm.effect = None
-            if image is not vm.image:
-                self._end_exposure(vm, vm.busy_until)
-                vm.bad_since = (
-                    vm.busy_until if self.config.failures.bad_share > 0 and image != vm.first_image else NEVER
-                )
-            vm.image, vm.content, vm.error = image, content, error
-            vm.disk += new_disk
-            vm.provisioning = "failed" if dead else "succeeded"
-            vm.power = "running"
-            if name:
-                vm.commands = (*vm.commands, name)
+    def settled(self, vm: Vm) -> Vm:
+        """The VM with what its operation has left behind, once its end has passed."""
+        effect = vm.effect
+        if effect is not None and self.now >= vm.busy_until:
+            lifecycle.settle(self, vm, effect)
         return vm
 
-    def _end_exposure(self, vm: Vm, when: int) -> None:
-        if vm.bad_since != NEVER:
-            self.exposed.append((vm.bad_since, when))
-            vm.bad_since = NEVER
-
-    # -- health and failures -------------------------------------------------------------------------------------
-
-    def _turn_bad(self, vm: Vm) -> None:
+    def turn_bad(self, vm: Vm) -> None:
         """Its time is up, unless another operation came in between; a background failure meanwhile is no way out."""
         if vm.turns_bad_at == self.now:
-            self._fail(vm, NEVER)
+            self.fail(vm, NEVER)
 
-    def _fail(self, vm: Vm, until: int) -> None:
+    def fail(self, vm: Vm, until: int) -> None:
         """A serving VM stops serving by itself; the health source notices `probe_ms` later."""
-        self._down(vm, self.now)
+        lifecycle.down(vm, self.now)
         if until != NEVER:
             self._up_at(vm, until)
+            lifecycle.renew(self, vm, until)
         vm.down_seen = self.now + self.config.timings.probe_ms
         self.moving[vm.id] = None
-        self._at(vm.down_seen, self._noticed, vm, vm.generation)
+        self.at(vm.down_seen, self._noticed, vm, vm.generation)
         if until != NEVER:
-            self._at(until, self._noticed, vm, vm.generation)
+            self.at(until, self._noticed, vm, vm.generation)
 
     def _noticed(self, vm: Vm, generation: int) -> None:
         if vm.generation == generation:
-            self._disturb(vm)
+            self.disturb(vm)
+            if self.watches_health:
+                self.repair_service.watch(vm)
 
-    def _next_background(self) -> None:
-        gap, mark = next(self._background)
-        mean = self.config.failures.mttf_ms or 1.0
-        count = max(1, len(self.config.machines))
-        self._at(self.now + max(1, round(gap * mean / count)), self._background_failure, mark)
+    def look_later(self, vm: Vm, ready: int) -> None:
+        """Schedule what shows only with time: the end of the grace period of rich health states, and repairs."""
+        if self.config.health == "rich" and health.grace_ends(self, vm) < ready:
+            self.at(health.grace_ends(self, vm), self._noticed, vm, vm.generation)
+        self.repair_service.watch(vm)
 
-    def _background_failure(self, mark: float) -> None:
-        failures = self.config.failures
-        machines = self.config.machines
-        vm = self.vms.get(machines[int(mark * len(machines))].id) if machines else None
-        self._next_background()
-        if vm is None or self.serving(vm) is False or vm.busy_until > self.now:
-            return
-        self._settled(vm)
-        if failures.background_hits == "upgraded" and vm.image == vm.first_image:
-            return
-        vm.generation += 1
-        repair = failures.mttr.ppf_ms_scalar(self.draws.later("repair", vm.slot, vm.generation))
-        if failures.background_becomes == "old-image":
-            self._end_exposure(vm, self.now)
-            vm.image, vm.content, vm.turns_bad_at = vm.first_image, -1, NEVER
-            vm.disk += 1
-        self._fail(vm, self.now + repair)
+    def allocation_fails(self, vm: Vm) -> bool:
+        """Does an outage keep VMs from being allocated where this one stands?"""
+        return any(outage.allocation and self.background.hits(outage, vm) for outage in self.blocked)
 
     # -- reading -------------------------------------------------------------------------------------------------
 
@@ -531,30 +441,21 @@ class World:
 
     def state(self, vm: Vm) -> tuple[str, str, str]:
         """What the platform shows: provisioning, power, health. Derived, never stored."""
-        now, health = self.now, self.config.health
-        if vm.effect is not None:
-            self._settled(vm)
-        if vm.provisioning == "deleting":
-            return "deleting", "stopping", "absent" if health == "none" else "unhealthy"
-        if vm.busy_until > now:
-            if not vm.hard:
-                return "updating", "running", self._health(vm, now)
-            return "updating", "starting", "absent" if health == "none" else "unhealthy"
-        power = vm.power
-        if health == "none" and vm.serves_from > now >= vm.down_seen > 0 and vm.provisioning == "succeeded":
-            power = "stopped"  # without a health source only the VM itself can be seen to be down
-        return vm.provisioning, power, self._health(vm, now)
+        return health.shown(self, vm)
 
-    def _health(self, vm: Vm, now: int) -> str:
-        if self.config.health == "none":
-            return "absent"
-        if not vm.attempt and vm.health in ("unknown", "absent"):
-            return vm.health
-        return "healthy" if vm.serves_from <= now or now < vm.down_seen else "unhealthy"
+    @property
+    def rolling_upgrade(self) -> RollingStatus | None:
+        """`rollingUpgrades/latest`; None before there was any."""
+        return self.rollouts.latest()
+
+    @property
+    def history(self) -> tuple[HistoryEntry, ...]:
+        """`osUpgradeHistory`: the last five within two months, newest first."""
+        return self.rollouts.history()
 
     def read_changes(self) -> Iterator[Vm | str]:
         """The VMs that may differ from the last reading (an id where the VM is gone). One reader."""
-        now = self.now
+        now, rich = self.now, self.config.health == "rich"
         names = {**self.dirty, **self.moving}
         self.dirty, self.disturbed = {}, {}
         for name in names:
@@ -562,7 +463,8 @@ class World:
             if vm is None:
                 yield name
                 continue
-            if vm.busy_until <= now and (vm.serves_from <= now or vm.serves_from == NEVER) and vm.down_seen <= now:
+            still = vm.busy_until <= now and (vm.serves_from <= now or vm.serves_from == NEVER) and vm.down_seen <= now
+            if still and not (rich and vm.serves_from == NEVER and now < health.grace_ends(self, vm)):
                 self.moving.pop(name, None)
             yield vm
 
@@ -576,6 +478,10 @@ class World:
                 latest = max(latest, shown)
         return latest
 
+    def will_end(self, names: Mapping[str, str]) -> bool:
+        """Will one of these operations end?"""
+        return any((one := self.running.get(name)) is not None and not one.hangs for name in names)
+
     # -- the meter: ground truth ---------------------------------------------------------------------------------
 
     def outages(self) -> Iterator[tuple[int, int | None]]:
@@ -588,5 +494,5 @@ class World:
         """Every span in which a VM ran the bad image; None: it still does."""
         yield from self.exposed
         for vm in self.vms.values():
-            if self._settled(vm).bad_since != NEVER:
+            if self.settled(vm).bad_since != NEVER:
                 yield vm.bad_since, None

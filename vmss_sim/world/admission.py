@@ -1,0 +1,226 @@
+"""Who may ask for what: every refusal of the platform, in the order in which it is decided. Refused requests change nothing.
+
+Rules (errors: `errors.py`; sources in docs/azure-rules.md):
+
+1. Throttles first, then the etag, then ids, then what the set's kind and mode allow, then limits and quota, then conflicts.
+2. `*` means all instances and must stand alone; no ids mean all, where the API allows it.
+3. Instance protection keeps scale-set actions away from an instance, not operations that name it otherwise; what
+   naming it in a manualupgrade does is undocumented (`Platform.protected_named`).
+4. A set in mode Rolling needs a health source. Automatic OS upgrade needs `latest`.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from vmss_sim.world import errors
+from vmss_sim.world.config import AutoOs, RollingPolicy
+from vmss_sim.world.errors import OPERATION, AzureError
+from vmss_sim.world.operations import NEEDS_IDS, SCALE_SET_ACTIONS, SET_KINDS, VM_TABLE
+from vmss_sim.world.throttle import Throttled
+from vmss_sim.world.vm import Operation, Reply
+
+if TYPE_CHECKING:
+    from vmss_sim.world.scale_set import World
+
+MOST = 1000
+MOST_CUSTOM_IMAGE = 600
+MOST_ONE_GROUP = 100
+"""DOC-limits, DOC-pg: of platform and gallery images, of other custom images, in a single placement group."""
+FIXED = ("platformFaultDomainCount", "priority", "orchestrationMode")
+"""Properties that cannot change (REC, azure-docs #108952)."""
+RANGES = (("max_batch_percent", 5), ("max_unhealthy_percent", 5), ("max_unhealthy_upgraded_percent", 0))
+"""Least values of the rolling policy's percentages (azure-mgmt-compute 34.1 model validation); 100 at most."""
+
+
+def judge(world: World, kind: str, ids: tuple[str, ...], args: dict[str, Any]) -> Reply | None:
+    """The refusal of a request; None where it is accepted. `args` loses what only admission needs (`if_match`)."""
+    if world.buckets is not None:
+        taken = world.buckets.take(kind, world.now, vms=len(ids) if ids and "*" not in ids else len(world.vms))
+        if isinstance(taken, Throttled):
+            return _refuse(errors.TOO_MANY_REQUESTS, retry_after_ms=taken.retry_after_ms)
+    etag = args.pop("if_match", None)
+    if etag is not None and etag != world.etag:
+        return _refuse(errors.PRECONDITION_FAILED, given=f'"{etag}"', current=f'"{world.etag}"')
+    found = _ids(world, kind, ids) or _kind(world, kind, ids, args) or _limits(world, kind, args)
+    return found or _conflicts(world, kind, ids)
+
+
+def targets(world: World, kind: str, ids: tuple[str, ...]) -> tuple[str, ...]:
+    """The instances a request acts on (rules 2 and 3)."""
+    if kind in SET_KINDS:
+        return ()
+    named = bool(ids) and ids != ("*",)
+    chosen = ids if named else tuple(world.vms)
+    if kind not in SCALE_SET_ACTIONS or (named and world.config.platform.protected_named == "act"):
+        return chosen
+    return tuple(one for one in chosen if not world.vms[one].protected)
+
+
+def accepted_status(kind: str) -> int:
+    """HTTP status of an accepted request (REC): 200 for updates of the set and of an instance's model, else 202."""
+    return 200 if kind in ("update-model", "set-mode", "set-capacity", "protect") else 202
+
+
+def refused(world: World, code: str, kind: str, retry_after_ms: int | None = None) -> Reply:
+    """A refusal with this code, because a fault says so."""
+    if code in ("TooManyRequests", "429"):
+        row: AzureError | None = errors.TOO_MANY_REQUESTS
+    elif code == "Quota":
+        row = errors.QUOTA
+    else:
+        row = next((one for one in errors.rows_of(code) if one.status != OPERATION and not one.fields), None)
+    if row is errors.QUOTA:
+        return _over_quota(world, world.config.cores_per_vm, retry_after_ms)
+    if row is None:
+        return Reply("refused", code=code, retry_after_ms=retry_after_ms, status=409, message=f"{kind}: {code}")
+    return _refuse(row, code=code, retry_after_ms=retry_after_ms)
+
+
+def message(code: str, operation: Operation) -> str:
+    """Azure's words for an operation that failed with this code; the code itself where none are known."""
+    for row in errors.rows_of(code):
+        known = {"vm": operation.ids[0] if operation.ids else ""}
+        if row.status == OPERATION and set(row.fields) <= set(known):
+            return row.sentence(**{name: known[name] for name in row.fields})
+    return code
+
+
+def _refuse(row: AzureError, retry_after_ms: int | None = None, code: str = "", **fields: object) -> Reply:
+    return Reply(
+        "refused",
+        code=code or row.code,
+        retry_after_ms=retry_after_ms,
+        status=row.http_status,
+        message=row.sentence(**fields),
+    )
+
+
+def _ids(world: World, kind: str, ids: tuple[str, ...]) -> Reply | None:
+    if kind in SET_KINDS:
+        return None
+    if "*" in ids:
+        return None if ids == ("*",) else _refuse(errors.STAR_NOT_ALONE)
+    if not ids and kind in NEEDS_IDS:
+        return _refuse(errors.VALUE_OUT_OF_RANGE, parameter="instanceIds")
+    unknown = next((one for one in ids if one not in world.vms), None)
+    return None if unknown is None else _refuse(errors.INSTANCE_UNKNOWN, id=unknown)
+
+
+def _kind(world: World, kind: str, ids: tuple[str, ...], args: dict[str, Any]) -> Reply | None:
+    config, options = world.config, world.config.platform
+    if kind == "upgrade" and config.flexible and not options.flexible_manual_upgrade:
+        return _refuse(errors.NOT_ON_FLEXIBLE, operation="VirtualMachineScaleSets.ManualUpgrade.POST", name=config.name)
+    if kind in SCALE_SET_ACTIONS and options.protected_named == "refuse":
+        named = next((one for one in ids if one != "*" and world.vms[one].protected), None)
+        if named is not None:
+            return _refuse(errors.PROTECTED, operation=kind, id=named)
+    if kind == "os-rolling-upgrade":
+        if world.mode != "rolling" and options.os_rolling_needs_mode:
+            return _refuse(errors.OS_ROLLING_NEEDS_MODE)
+        if not world.on_latest:
+            return _refuse(errors.OS_ROLLING_NEEDS_LATEST)
+    if kind == "cancel-rolling-upgrade" and not world.rollouts.running:
+        return _refuse(errors.NO_ROLLOUT_TO_CANCEL)
+    if kind in ("update-model", "set-mode"):
+        return _update(world, args)
+    return None
+
+
+def _update(world: World, args: dict[str, Any]) -> Reply | None:
+    config = world.config
+    for path in args.get("patch", {}):
+        fixed = next((one for one in FIXED if path.rpartition(".")[2] == one), None)
+        if fixed is not None and world.model.get(path) != args["patch"][path]:
+            return _refuse(errors.PROPERTY_FIXED, property=fixed)
+    if args.get("mode", world.mode) == "rolling" and "mode" in args and config.health == "none":
+        return _refuse(errors.ROLLING_NEEDS_HEALTH)
+    policy: RollingPolicy = args.get("rolling", world.rolling_policy)
+    for name, least in RANGES if "rolling" in args else ():
+        if not least <= getattr(policy, name) <= 100:
+            return _refuse(errors.VALUE_OUT_OF_RANGE, parameter=f"upgradePolicy.rollingUpgradePolicy.{name}")
+    if "rolling" in args and policy.rollback_failed and config.flexible:
+        return _refuse(errors.ROLLBACK_ON_FLEXIBLE, name=config.name)
+    auto: AutoOs = args.get("auto_os", world.auto_os)
+    if not auto.enabled:
+        return None
+    version = args.get("patch", {}).get(_VERSION, world.model.get(_VERSION))
+    if version != "latest":
+        return _refuse(errors.AUTO_OS_NEEDS_LATEST)
+    if "auto_os" in args and config.health == "none":
+        return _refuse(errors.ROLLING_NEEDS_HEALTH)
+    if config.flexible and policy.max_surge:
+        return _refuse(errors.SURGE_ON_FLEXIBLE, name=config.name)
+    if "auto_os" in args and config.flexible and not config.platform.flexible_auto_os:
+        return _refuse(errors.NOT_ON_FLEXIBLE, operation="AutomaticOSUpgrade", name=config.name)
+    return None
+
+
+_VERSION = "properties.virtualMachineProfile.storageProfile.imageReference.version"
+
+
+def most_instances(world: World) -> int:
+    """How many instances the set may have."""
+    if world.config.single_placement_group:
+        return MOST_ONE_GROUP
+    image = world.model_image
+    custom = image is not None and bool(image.uri or (image.id and "/galleries/" not in image.id.lower()))
+    return MOST_CUSTOM_IMAGE if custom else MOST
+
+
+def free_for(world: World, more: int) -> bool:
+    """Whether cores and addresses suffice for so many more VMs. Deallocated VMs hold no cores."""
+    config = world.config
+    if config.quota_cores is not None and (_cores(world) + more * config.cores_per_vm) > config.quota_cores:
+        return False
+    return config.addresses is None or len(world.vms) + more <= config.addresses
+
+
+def _cores(world: World) -> int:
+    return sum(vm.power != "deallocated" for vm in world.vms.values()) * world.config.cores_per_vm
+
+
+def _over_quota(world: World, requested: int, retry_after_ms: int | None = None) -> Reply:
+    return _refuse(
+        errors.QUOTA,
+        retry_after_ms=retry_after_ms,
+        allowed=world.config.quota_cores,
+        used=_cores(world),
+        requested=requested,
+    )
+
+
+def _limits(world: World, kind: str, args: dict[str, Any]) -> Reply | None:
+    capacity = args.get("capacity")
+    if capacity is None or kind not in ("set-capacity", "update-model"):
+        return None
+    if not 0 <= int(capacity) <= most_instances(world):
+        return _refuse(errors.VALUE_OUT_OF_RANGE, parameter="sku.capacity")
+    more = int(capacity) - sum(vm.provisioning != "deleting" for vm in world.vms.values())
+    if more > 0 and not free_for(world, more):
+        return _over_quota(world, more * world.config.cores_per_vm)
+    return None
+
+
+def _conflicts(world: World, kind: str, ids: tuple[str, ...]) -> Reply | None:
+    options = world.config.platform
+    running = world.rollouts.running
+    if running:
+        if kind in ("os-rolling-upgrade", "extension-rolling-upgrade"):
+            return _refuse(errors.ROLLOUT_RUNNING, name=world.config.name)
+        if kind in ("update-model", "set-mode") and options.put_during_rollout == "conflict":
+            return _refuse(errors.ROLLOUT_RUNNING, name=world.config.name)
+    if kind not in VM_TABLE and kind != "delete":
+        return None
+    if options.overlap == "queue":
+        return None
+    now, join = world.now, options.overlap == "coalesce"
+    for one in targets(world, kind, ids):
+        vm = world.vms[one]
+        if vm.busy_until > now and (vm.provisioning == "deleting" or not join or not _same_kind(vm.doing, kind)):
+            return _refuse(errors.CONFLICT)
+    return None
+
+
+def _same_kind(doing: str, kind: str) -> bool:
+    return doing == kind or (kind == "upgrade" and doing == "upgrade-delta")

@@ -1,0 +1,271 @@
+"""What an operation does to one VM: its timetable is drawn when it starts, and what it leaves behind is applied when read.
+
+Rules (sources in docs/azure-rules.md):
+
+1. Only what somebody can react to is scheduled: the end of the operation, a failure, a health change.
+2. `upgrade` (manualupgrade): a VM that has the latest model is left alone; without a new image the delta is applied;
+   else the OS disk is replaced. `latestModelApplied` becomes true only where it succeeds. On a set on `latest` a VM keeps
+   its image: publishing a version flips nothing.
+3. `reimage` boots `exact_version`, else what the model says (an option), and leaves the flag alone.
+4. The OS profile (custom data, passwords) takes effect with a new OS disk only, not with an upgrade's delta (DOC-policy).
+5. Luck belongs to a slot and its attempt. A VM that is created while another waits to be replaced inherits that one's slot,
+   so that every strategy meets the same luck.
+6. An operation, and a repair, make a VM as good as new: it is not failure-prone before it has aged again.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+from vmss_sim.world.config import Machine
+from vmss_sim.world.operations import VM_TABLE, Does
+from vmss_sim.world.timings import Constant, Timing
+from vmss_sim.world.vm import NEVER, Effect, Vm
+
+if TYPE_CHECKING:
+    from vmss_sim.world.scale_set import World
+
+MAY_FAIL = frozenset({"upgrade", "reimage", "reimage-all", "create"})
+_NOTHING = Constant(0)
+
+
+def timing_of(world: World, row: Does) -> Timing:
+    """The row of the timings, else the one it borrows from."""
+    operations = world.config.timings.operations
+    found = operations.get(row.timing) or operations.get(row.instead)
+    return _NOTHING if found is None else found
+
+
+def start(world: World, vm: Vm, kind: str, args: dict[str, Any]) -> int:
+    """Draw the timetable of one VM's operation; returns when it ends."""
+    now, config = world.now, world.config
+    failures = config.failures
+    world.settled(vm)
+    image, content, profile, disrupts, does = vm.image, vm.content, vm.profile, True, kind
+    if kind == "upgrade":
+        same = vm.provisioning == "succeeded" and world.boots_same(vm)
+        if same and vm.content == world.content:
+            return now + world.set_level("upgrade-current")
+        content = world.content
+        if same:
+            does, disrupts = "upgrade-delta", config.restart_on_delta
+        else:
+            image, profile = world.model_image, world.profile
+    elif kind == "create":
+        profile = world.profile
+    elif kind in ("reimage", "reimage-all"):
+        image, profile = _reimaged(world, vm, args), world.profile
+    elif kind == "restore":
+        image, content, profile = args["image"], args["content"], args["profile"]
+    elif kind == "run-command":
+        disrupts = config.patch_disrupts
+    elif kind == "start" and vm.power == "running" and vm.provisioning == "succeeded":
+        return now + world.set_level("start-running")
+    row = VM_TABLE[does]
+    disrupts = disrupts and row.down
+    vm.attempt += 1
+    end = now + duration(world, row.timing, timing_of(world, row), vm, "operation")
+    may_fail = kind in MAY_FAIL
+    fails = may_fail and failures.upgrade > 0 and luck(world, vm, "fails") < failures.upgrade
+    blocked = bool(world.blocked) and may_fail and world.allocation_fails(vm)
+    new_image = image != vm.first_image
+    bad = failures.bad_share > 0 and new_image and luck(world, vm, "bad", first=True) < failures.bad_share
+    wait = duration(world, "ready", config.timings.ready, vm, "ready")
+    if failures.slow != 1.0 and new_image:
+        wait = round(wait * failures.slow)
+    ready = end + wait + config.timings.probe_ms if row.power == "running" else NEVER
+    new_disk = row.os_disk == "replaced" and kind != "create"
+    dead = False
+    if (fails or blocked) and failures.becomes == "old-image":
+        image, content, profile, new_disk = vm.image, vm.content, vm.profile, False
+    elif fails or blocked:
+        content, ready, dead = vm.content, NEVER, True  # rule 2
+    bad = bad and not (fails or blocked)
+    if bad and failures.bad_after_ms == 0:
+        ready = NEVER
+    vm.generation += 1
+    vm.busy_until = vm.touched_ms = end
+    vm.doing, vm.hard = does, disrupts
+    error = "AllocationFailed" if blocked else "VMStartTimedOut" if fails else None
+    resets = row.data_disks == "reset" and error is None
+    name = args.get("run_name") if kind == "run-command" and not fails else None
+    vm.effect = Effect(image, content, profile, new_disk, error, dead, row.power, resets, row.temp_disk == "lost", name)
+    if disrupts or ready == NEVER:
+        down(vm, now)
+        world._up_at(vm, ready)
+        world.disturb(vm)
+    vm.turns_bad_at = NEVER
+    if bad and ready != NEVER:
+        vm.turns_bad_at = ready + failures.bad_after_ms
+        world.at(vm.turns_bad_at, world.turn_bad, vm)
+    if failures.ageing_ms is not None:
+        renew(world, vm, min(ready, NEVER))
+    world.dirty[vm.id] = None
+    world.moving[vm.id] = None
+    if world.watches_health:
+        world.look_later(vm, ready)
+    return end
+
+
+def _reimaged(world: World, vm: Vm, args: dict[str, Any]) -> Any:
+    """Rule 3."""
+    exact = args.get("exact_version")
+    if exact:
+        return world.image_of_model(exact)
+    return world.model_image if world.config.platform.reimage_boots == "model" else vm.image
+
+
+def duration(world: World, stage: str, timing: Timing, vm: Vm, purpose: str) -> int:
+    """Rule 5. First attempts of all slots are computed at once: the whole column costs what a few calls would."""
+    draws = world.draws
+    if vm.attempt != 1 or vm.slot >= draws.slots:
+        return timing.ppf_ms_scalar(draws.uniform(purpose, vm.slot, vm.attempt))
+    try:
+        return world.columns[stage, purpose][vm.slot]
+    except KeyError:
+        column = world.columns[stage, purpose] = timing.ppf_ms(draws.first(purpose)).tolist()
+        return int(column[vm.slot])
+
+
+def luck(world: World, vm: Vm, purpose: str, *, first: bool = False) -> float:
+    """A uniform of this VM's slot and attempt."""
+    return world.draws.uniform(purpose, vm.slot, 1 if first else vm.attempt)
+
+
+def down(vm: Vm, when: int) -> None:
+    """The VM stops serving, if it serves."""
+    outages = vm.outages
+    if outages and outages[-1][1] > when:
+        outages[-1][1] = NEVER  # still out: the outage goes on
+    else:
+        outages.append([when, NEVER])
+    vm.serves_from = NEVER
+
+
+def renew(world: World, vm: Vm, from_ms: int) -> None:
+    """Rule 6."""
+    mean = world.config.failures.ageing_ms
+    if mean is None:
+        return
+    if from_ms == NEVER:
+        vm.prone_at = NEVER
+        return
+    draw = world.draws.later("ageing", vm.slot, vm.generation + 1)
+    vm.prone_at = from_ms + round(-math.log1p(-draw) * mean)
+
+
+def settle(world: World, vm: Vm, effect: Effect) -> None:
+    """Apply what an operation has left behind, once its end has passed (not observable before)."""
+    vm.effect = None
+    if effect.image is not vm.image or vm.doing == "create":
+        end_exposure(world, vm, vm.busy_until)
+        bad = world.config.failures.bad_share > 0 and effect.image != vm.first_image
+        vm.bad_since = vm.busy_until if bad else NEVER
+    vm.image, vm.content, vm.profile, vm.error = effect.image, effect.content, effect.profile, effect.error
+    vm.disk += effect.new_disk
+    vm.data += effect.resets_data
+    vm.temp += effect.loses_temp
+    vm.provisioning = "failed" if effect.dead else "succeeded"
+    vm.power = effect.power
+    if effect.run_name:
+        vm.commands = (*vm.commands, effect.run_name)
+
+
+def end_exposure(world: World, vm: Vm, when: int) -> None:
+    """It does not run the bad image any more."""
+    if vm.bad_since != NEVER:
+        world.exposed.append((vm.bad_since, when))
+        vm.bad_since = NEVER
+
+
+def add(world: World, instead_of: Vm | None = None) -> tuple[Vm, int]:
+    """A new VM on the present model, in the emptiest place (or in the place of the one it replaces), and when it is created."""
+    heir = instead_of or _without_heir(world)
+    if heir is None:
+        slot = world.slots
+        world.slots += 1
+    else:
+        slot = heir.slot
+    like = instead_of.machine if instead_of else _emptiest(world)
+    name = _name(world)
+    machine = Machine(
+        id=name,
+        vm_id=f"vm-{world.born}",
+        image=world.model_image,
+        zone=like.zone if like else None,
+        placement_group=like.placement_group if like else None,
+        update_domain=like.update_domain if like else None,
+        fault_domain=like.fault_domain if like else None,
+        power="starting",
+        health="absent",
+    )
+    world.born += 1
+    vm = Vm(machine, slot, world.content)
+    if vm.image not in world.first_images:  # it is new to the set: what may be bad about it may be bad here too
+        vm.first_image = heir.first_image if heir else world.first_images[0] if world.first_images else None
+    if heir is not None:
+        vm.attempt = heir.attempt
+        if slot < len(world.owners):
+            world.heirs[slot] = name
+    vm.outages = [[0, NEVER]]  # it did not exist before
+    world.vms[name] = vm
+    return vm, start(world, vm, "create", {})
+
+
+def _without_heir(world: World) -> Vm | None:
+    """Rule 5: the first VM that does not have the latest model, and that nobody was created for yet."""
+    for vm in world.owners:
+        if vm.slot not in world.heirs and vm.content != world.content and world.vms.get(vm.id) is vm:
+            return vm
+    return None
+
+
+def _emptiest(world: World) -> Machine | None:
+    """The machine whose zone and domain hold the fewest VMs; ties by zone, then domain."""
+    held: dict[tuple[str | None, int | None], int] = {}
+    for vm in world.vms.values():
+        place = (vm.machine.zone, vm.machine.update_domain)
+        held[place] = held.get(place, 0) + 1
+    known = {(one.zone, one.update_domain): one for one in reversed(world.config.machines)}
+    places = known or {(vm.machine.zone, vm.machine.update_domain): vm.machine for vm in world.vms.values()}
+    return min(
+        places.values(),
+        default=None,
+        key=lambda one: (held.get((one.zone, one.update_domain), 0), one.zone or "", one.update_domain or 0),
+    )
+
+
+def _name(world: World) -> str:
+    config = world.config
+    if config.flexible:
+        return f"{config.name}_{world.born:08x}"
+    taken = [int(one) for one in world.vms if one.isdecimal()]
+    if config.platform.reuse_ids:
+        free = set(taken)
+        return str(next(number for number in range(len(free) + 1) if number not in free))
+    world.next_id = max(world.next_id, max(taken, default=-1) + 1)
+    world.next_id += 1
+    return str(world.next_id - 1)
+
+
+def scale_in_order(world: World) -> list[Vm]:
+    """Which instances a scale-in takes first (scaleInPolicy); those protected from it are never taken (DOC-protect)."""
+    rule = world.config.platform.scale_in
+    left = [vm for vm in world.vms.values() if not (vm.scale_in_protected or vm.protected)]
+    if rule != "default":
+        return sorted(left, key=_age, reverse=rule == "newest")
+    held: dict[tuple[str | None, int | None], list[Vm]] = {}
+    for vm in left:
+        held.setdefault((vm.machine.zone, vm.machine.fault_domain), []).append(vm)
+    for group in held.values():
+        group.sort(key=_age)
+    order: list[Vm] = []
+    while any(held.values()):
+        fullest = max(held.values(), key=lambda group: (len(group), _age(group[-1]) if group else (0, 0)))
+        order.append(fullest.pop())
+    return order
+
+
+def _age(vm: Vm) -> tuple[int, int]:
+    return (int(vm.id), 0) if vm.id.isdecimal() else (1 << 40, vm.slot)

@@ -1,0 +1,504 @@
+"""Azure's own rollouts: rolling upgrades (of the model, of the OS image, of extensions) and automatic OS upgrade.
+
+Rules (DOC-rolling, DOC-autoos, DOC-maxsurge, API, REC; sources in docs/azure-rules.md; batches and thresholds are
+`rolling_policy.py`):
+
+1. Before anything: too many unhealthy instances, and it fails. Before each later batch: likewise. After each batch: too many
+   of the upgraded ones unhealthy or failed, and it stops. What is in flight ends; what is upgraded stays upgraded.
+2. A batch ends when each instance is decided: healthy, or failed (its operation failed, or it is not healthy
+   `health_wait_ms` after it). Initializing is waited for. The platform looks at multiples of a tick (REC: 60 s).
+3. An extension rollout without any health signal waits `no_signal_wait_ms` a batch (REC: 600 s).
+4. Cancel: no further batch; the operations in flight end, nobody waits for their health, and then both the cancelling and
+   what it cancelled succeed (REC 2020-21). There is no resume: any update of the model starts a new rollout over what is
+   stale, after a first check that takes a tick even where nothing is (REC).
+5. `rollbackFailedInstancesOnPolicyBreach` (Uniform): after a breach the failed instances go back to what they ran.
+   Automatic OS upgrade restores each failed instance's OS disk at once, unless that is disabled.
+6. `maxSurge`: a batch is replaced by as many new instances, and deleted when they are healthy. Quota is checked before
+   each batch; where it does not suffice that batch is upgraded in place.
+7. Automatic OS upgrade begins some time after a version was published, waits for approval if deferred, starts batches
+   only inside its maintenance window, and follows the default policy unless told to follow the set's.
+8. An OS rollout passes over instances that boot the newest version already; they count as successful (REC).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import simpy
+
+from vmss_sim.world import admission, errors, health, lifecycle
+from vmss_sim.world.config import Image, RollingPolicy
+from vmss_sim.world.errors import AzureError
+from vmss_sim.world.rolling_policy import Member, azure_batches, exceeds
+from vmss_sim.world.vm import NEVER, Operation, Vm
+
+if TYPE_CHECKING:
+    from vmss_sim.world.scale_set import World
+
+KEPT = 5
+KEPT_MS = 60 * 86_400_000
+"""`osUpgradeHistory`: the last five attempts within two months (DOC-autoos)."""
+RETRY_MS = 600_000
+"""An automatic OS upgrade that finds another rollout running looks again (undocumented)."""
+OPERATION_OF = {"model": "upgrade", "os": "reimage", "extension": "upgrade-extensions"}
+
+Process = Generator[simpy.Event, Any, None]
+
+
+class RollingStatus(NamedTuple):
+    """`rollingUpgrades/latest`. code: RollingForward, RollingBack, Cancelled, Completed or Faulted; last_action: Start or Cancel."""
+
+    kind: str
+    code: str
+    last_action: str
+    last_action_ms: int
+    started_ms: int
+    ended_ms: int | None
+    successful: int
+    failed: int
+    in_progress: int
+    pending: int
+    error_code: str
+    error_message: str
+    policy: RollingPolicy
+    started_by: str
+
+
+class HistoryEntry(NamedTuple):
+    """One entry of `osUpgradeHistory`; rolled_back, rollback_failed: instances (rollbackInfo)."""
+
+    status: RollingStatus
+    target: Image | None
+    rolled_back: int
+    rollback_failed: int
+
+
+class RollingUpgrade:
+    """One rollout, from its start to its end."""
+
+    def __init__(
+        self, world: World, kind: str, policy: RollingPolicy, operation: Operation | None, started_by: str = "User"
+    ) -> None:
+        self.world, self.kind, self.policy, self.operation, self.started_by = world, kind, policy, operation, started_by
+        self.code, self.last_action = "RollingForward", "Start"
+        self.started_ms = self.last_action_ms = world.now
+        self.ended_ms: int | None = None
+        self.error: tuple[str, str] = ("", "")
+        self.batches: list[tuple[str, ...]] = []
+        self.done: list[tuple[str, ...]] = []
+        """The batches carried out, in order: ground truth for tests and reports."""
+        self.successful: dict[str, None] = {}
+        self.failed: dict[str, None] = {}
+        self.in_progress: tuple[str, ...] = ()
+        self.before: dict[str, dict[str, Any]] = {}
+        self.target = world.model_image
+        self.rolled_back = self.rollback_failed = 0
+        self.process: simpy.Process | None = None
+
+    @property
+    def open(self) -> bool:
+        """Is it going forward or back?"""
+        return self.code in ("RollingForward", "RollingBack")
+
+    def status(self) -> RollingStatus:
+        """As `rollingUpgrades/latest` tells it."""
+        code, message = self.error
+        return RollingStatus(
+            kind=self.kind,
+            code=self.code,
+            last_action=self.last_action,
+            last_action_ms=self.last_action_ms,
+            started_ms=self.started_ms,
+            ended_ms=self.ended_ms,
+            successful=len(self.successful),
+            failed=len(self.failed),
+            in_progress=len(self.in_progress),
+            pending=sum(len(one) for one in self.batches),
+            error_code=code,
+            error_message=message,
+            policy=self.policy,
+            started_by=self.started_by,
+        )
+
+    # -- the process ---------------------------------------------------------------------------------------------
+
+    def run(self, delay_ms: int) -> Process:
+        """All of it, delay_ms from now; a SimPy process."""
+        try:
+            yield self.world.env.timeout(delay_ms)
+            yield from self._roll()
+        except simpy.Interrupt:
+            return  # preempted, or cancelled with its batch abandoned: who interrupted has said how it ends
+
+    def _roll(self) -> Process:
+        world, policy = self.world, self.policy
+        self.batches = list(azure_batches(self._members(), len(world.vms), policy))
+        bad, total = health.unhealthy(world), len(world.vms)
+        if exceeds(bad, total, policy.max_unhealthy_percent):
+            self._fault(errors.UNHEALTHY_BEFORE, percent=_share(bad, total), threshold=policy.max_unhealthy_percent)
+            return
+        while self.batches:
+            yield from self._wait_for_window()
+            if self.done and self._too_many_unhealthy():
+                return
+            yield from self._batch(self._next())
+            self._change()
+            if (yield from self._breached()):
+                return
+            if self.batches and policy.pause_ms:
+                yield world.env.timeout(policy.pause_ms)
+            limit = world.config.platform.rollout_timeout_ms
+            if self.batches and limit is not None and world.now - self.started_ms >= limit:
+                self._fault(errors.ROLLOUT_TIMEOUT, minutes=limit // 60_000)
+                return
+        self._close("Completed")
+
+    def _members(self) -> list[Member]:
+        """What is to be upgraded (rules 6 of rolling_policy.py and 8), as it is now."""
+        world = self.world
+        chosen = world.stale() if self.kind == "model" else [vm for vm in world.vms.values() if not vm.protected]
+        with_metrics = any(vm.machine.phase is not None or vm.machine.skip_upgrade for vm in chosen)
+        members = []
+        for vm in chosen:
+            machine, healthy = vm.machine, health.verdict(world, vm) == "healthy"
+            if vm.provisioning == "deleting" or machine.skip_upgrade or (with_metrics and not healthy):
+                continue
+            members.append(Member(vm.id, machine.zone, machine.update_domain, healthy, machine.phase))
+        return members
+
+    def _next(self) -> tuple[str, ...]:
+        """The next batch; smaller where unhealthy instances outside it make it so (an option)."""
+        batch = self.batches.pop(0)
+        if self.world.config.platform.shrink_by_unhealthy:
+            outside = [vm for vm in self.world.vms.values() if vm.id not in batch]
+            sick = sum(health.verdict(self.world, vm) == "unhealthy" for vm in outside)
+            size = max(1, len(batch) - sick)
+            if size < len(batch):
+                self.batches.insert(0, batch[size:])
+                batch = batch[:size]
+        return batch
+
+    def _batch(self, batch: tuple[str, ...]) -> Process:
+        world = self.world
+        began = world.now
+        self.done.append(batch)
+        self.in_progress = batch
+        self._change()
+        surge = self.policy.max_surge and admission.free_for(world, len(batch))
+        if surge:
+            yield from self._surge([world.vms[one] for one in batch if one in world.vms], began)
+        else:
+            yield from self._decide(dict.fromkeys(batch), began)
+        if self.kind == "os" and self.started_by == "Platform" and not world.auto_os.disable_rollback:
+            yield from self._restore([one for one in batch if one in self.failed])
+        yield world.env.timeout(world.config.platform.batch_ms)
+        self.in_progress = ()
+
+    def _decide(self, waiting: dict[str, None], began: int) -> Process:
+        """Upgrade these in place and wait until each is decided (rule 2)."""
+        world = self.world
+        started: set[str] = set()
+        while True:
+            for name in list(waiting):
+                vm = world.vms.get(name)
+                if vm is None or vm.provisioning == "deleting" or (vm.protected and name not in started):
+                    del waiting[name]  # gone, or protected since: not part of it any more
+                elif name not in started and vm.busy_until <= world.now:
+                    started.add(name)
+                    self._start(vm)
+                else:
+                    self._judge(vm, name in started, waiting, began)
+            when = self._next_look(waiting, began)
+            if when is None:
+                return
+            yield world.env.timeout(max(1, when - world.now))
+
+    def _start(self, vm: Vm) -> None:
+        world = self.world
+        world.settled(vm)
+        if self.kind == "os" and vm.image == world.model_image:
+            return  # rule 8: it takes a batch and a tick all the same
+        if self.kind == "model" and vm.content == world.content and vm.provisioning == "succeeded":
+            return  # somebody else brought it up meanwhile
+        self.before[vm.id] = {"image": vm.image, "content": vm.content, "profile": vm.profile}
+        lifecycle.start(world, vm, OPERATION_OF[self.kind], {})
+
+    def _judge(self, vm: Vm, started: bool, waiting: dict[str, None], began: int) -> None:
+        """Decide an instance, if it can be decided now."""
+        world, options = self.world, self.world.config.platform
+        if not started or vm.busy_until > world.now:
+            return
+        world.settled(vm)
+        silent = self.kind == "extension" and world.config.health == "none"
+        if silent and world.now < began + options.no_signal_wait_ms:
+            return
+        if vm.error is not None or (silent and options.no_signal_counts == "unhealthy"):
+            self.failed[vm.id] = None
+        elif (seen := health.verdict(world, vm)) == "healthy":
+            self.successful[vm.id] = None
+        elif seen == "unhealthy" and world.now >= max(vm.busy_until, began) + options.health_wait_ms:
+            self.failed[vm.id] = None
+        else:
+            return
+        del waiting[vm.id]
+
+    def _next_look(self, waiting: dict[str, None], began: int) -> int | None:
+        """When the platform looks again; None: it need not. With a tick, a batch takes one at least."""
+        world, options = self.world, self.world.config.platform
+        now, tick = world.now, options.tick_ms
+        if tick:
+            at_tick = (now - began) % tick == 0 and now > began
+            return None if at_tick and not waiting else began + ((now - began) // tick + 1) * tick
+        times = []
+        for name in waiting:
+            vm = world.vms[name]
+            ready, limit = health.serving_from(world, vm), max(vm.busy_until, began) + options.health_wait_ms
+            if self.kind == "extension" and world.config.health == "none":
+                limit = began + options.no_signal_wait_ms
+            times += [when for when in (vm.busy_until, ready, limit) if now < when < NEVER]
+        return min(times, default=now + 1_000) if waiting else None
+
+    def _surge(self, old: list[Vm], began: int) -> Process:
+        """Rule 6: as many new ones, then the old ones go."""
+        world = self.world
+        pairs = {}
+        for vm in old:
+            new, _ = lifecycle.add(world, instead_of=vm)
+            pairs[new.id] = vm
+        waiting, options = dict.fromkeys(pairs), world.config.platform
+        while waiting:
+            for name in list(waiting):
+                created = world.vms.get(name)
+                if created is None:
+                    del waiting[name]
+                else:
+                    self._judge(created, True, waiting, began)
+            when = self._next_look(waiting, began)
+            if when is None:
+                break
+            yield world.env.timeout(max(1, when - world.now))
+        end = world.now
+        for name, vm in pairs.items():
+            leaves = vm if name in self.successful else world.vms.get(name)
+            for names in (self.successful, self.failed):
+                if name in names:  # progress counts the instance that was to be upgraded
+                    del names[name]
+                    names[vm.id] = None
+            if leaves is None or world.vms.get(leaves.id) is not leaves:
+                continue
+            if leaves is not vm and options.surge_failed == "left":
+                continue
+            end = world.now + world.set_level("delete")
+            lifecycle.down(leaves, world.now)
+            world.remove_at(leaves, end)
+        yield world.env.timeout(end - world.now)
+
+    def _restore(self, names: list[str]) -> Process:
+        """Rule 5: put back what failed instances ran."""
+        world = self.world
+        end = world.now
+        chosen = [vm for one in names if one in self.before and (vm := world.vms.get(one)) is not None]
+        for vm in chosen:
+            end = max(end, vm.busy_until)
+        yield world.env.timeout(end - world.now)
+        chosen = [vm for vm in chosen if vm.busy_until <= world.now]
+        ends = [lifecycle.start(world, vm, "restore", self.before[vm.id]) for vm in chosen]
+        yield world.env.timeout(max([world.now, *ends]) - world.now)
+        for vm in chosen:
+            world.settled(vm)
+            self.rolled_back += vm.error is None
+            self.rollback_failed += vm.error is not None
+
+    def _wait_for_window(self) -> Process:
+        """Rule 7: only inside the maintenance window."""
+        world = self.world
+        window = world.auto_os.window_ms if self.started_by == "Platform" else None
+        if window is not None:
+            start, length, every = window
+            inside = (world.now - start) % every
+            if inside >= length:
+                yield world.env.timeout(every - inside)
+
+    def _too_many_unhealthy(self) -> bool:
+        """Rule 1, before a later batch."""
+        world, percent = self.world, self.policy.max_unhealthy_percent
+        bad, total = health.unhealthy(world), len(world.vms)
+        if not exceeds(bad, total, percent):
+            return False
+        self._fault(errors.UNHEALTHY_DURING, percent=_share(bad, total), threshold=percent)
+        return True
+
+    def _breached(self) -> Generator[simpy.Event, Any, bool]:
+        """Rule 1, after a batch; and rule 5."""
+        world, policy = self.world, self.policy
+        upgraded = {**self.successful, **self.failed}
+        sick = [
+            one
+            for one in upgraded
+            if one in self.failed
+            or ((vm := world.vms.get(one)) is not None and health.verdict(world, vm) == "unhealthy")
+        ]
+        percent = policy.max_unhealthy_upgraded_percent
+        if not exceeds(len(sick), len(upgraded), percent):
+            if self.failed:
+                row = errors.FAILED_VMS
+                first = next(iter(self.failed))
+                self.error = (row.code, row.sentence(failed=len(self.failed), threshold=percent, id=first))
+            return False
+        if policy.rollback_failed and self.kind == "model" and not world.config.flexible:
+            self.code = "RollingBack"
+            self._change()
+            yield from self._restore(list(self.failed))
+        share = _share(len(sick), len(upgraded))
+        self._fault(errors.UNHEALTHY_UPGRADED, percent=share, threshold=percent, id=sick[0])
+        return True
+
+    # -- its end -------------------------------------------------------------------------------------------------
+
+    def _fault(self, row: AzureError, **fields: object) -> None:
+        self.error = (row.code, row.sentence(**fields))
+        self._close("Faulted", *self.error)
+
+    def _close(self, code: str, error: str = "", message: str = "") -> None:
+        world = self.world
+        self.code, self.ended_ms, self.in_progress = code, world.now, ()
+        if code == "Completed" and self.failed and world.config.platform.failed_within_limits == "fails":
+            error, message = self.error
+        self.end_operation(error, message)
+        self._change()
+
+    def end_operation(self, error: str = "", message: str = "") -> None:
+        """The request that started it is answered now."""
+        operation = self.operation
+        if operation is None or operation.hangs or operation.name not in self.world.running:
+            return
+        operation.fails, operation.code, operation.message = bool(error), error, message
+        self.world.finish_at(operation, self.world.now + operation.delay_ms)
+
+    def cancel(self, least_ms: int) -> int:
+        """Rule 4; least_ms: from when at the earliest it is over. Returns when it is."""
+        world = self.world
+        self.code, self.last_action, self.last_action_ms = "Cancelled", "Cancel", world.now
+        self._stop()
+        flying = [vm for one in self.in_progress if (vm := world.vms.get(one)) is not None and one in self.before]
+        if world.config.platform.cancel_batch == "abandoned":
+            flying = []
+        end = max([least_ms, *(vm.busy_until for vm in flying)])
+        self._change()
+        world.at(end, self._cancelled, flying)
+        return end
+
+    def _cancelled(self, flying: list[Vm]) -> None:
+        for vm in flying:
+            self.world.settled(vm)
+            if vm.id not in self.successful and vm.id not in self.failed:
+                (self.successful if vm.error is None else self.failed)[vm.id] = None
+        self._close("Cancelled")
+
+    def preempt(self) -> None:
+        """A newer update takes over: this one ends."""
+        row = errors.PREEMPTED
+        self._stop()
+        self._close("Cancelled", row.code, row.sentence())
+
+    def _stop(self) -> None:
+        if self.process is not None and self.process.is_alive:
+            self.process.interrupt()
+
+    def _change(self) -> None:
+        """Its status changed: somebody may be watching."""
+        self.world.rollouts.version += 1
+        self.world.woken = True
+
+
+class Rollouts:
+    """The rollouts of one set: at most one is open. version: grows with every change of a status."""
+
+    def __init__(self, world: World) -> None:
+        self.world = world
+        self.past: list[RollingUpgrade] = []
+        self.version = 0
+        self._approved = False
+        self._triggered = 0
+        if world.auto_os.enabled:
+            self.published()
+
+    @property
+    def running(self) -> bool:
+        """Is one open?"""
+        return bool(self.past) and self.past[-1].open
+
+    def latest(self) -> RollingStatus | None:
+        """The status of the last one."""
+        return self.past[-1].status() if self.past else None
+
+    def history(self) -> tuple[HistoryEntry, ...]:
+        """The OS upgrades among the last ones, newest first."""
+        oldest = self.world.now - KEPT_MS
+        found = [one for one in self.past if one.kind != "extension" and one.started_ms >= oldest]
+        return tuple(
+            HistoryEntry(one.status(), one.target, one.rolled_back, one.rollback_failed)
+            for one in reversed(found[-KEPT:])
+        )
+
+    def begin(self, kind: str, operation: Operation) -> int:
+        """A rollout that somebody asked for."""
+        self._start(RollingUpgrade(self.world, kind, self.world.rolling_policy, operation))
+        return NEVER
+
+    def after_update(self, operation: Operation, end: int) -> int:
+        """The set was updated (rule 4): when that ends, or NEVER where a rollout will end it."""
+        world = self.world
+        if self.running:
+            self.past[-1].preempt()
+        if world.mode != "rolling":
+            return end
+        end += world.config.platform.first_check_ms
+        if not world.stale():
+            return end
+        rollout = RollingUpgrade(world, "model", world.rolling_policy, operation)
+        self._start(rollout, delay_ms=end - world.now)
+        return NEVER
+
+    def cancel(self, operation: Operation) -> int:
+        """Cancel what is open; returns when the cancelling itself ends."""
+        return self.past[-1].cancel(self.world.now + self.world.set_level(operation.kind))
+
+    def approve(self) -> None:
+        """A deferred automatic OS upgrade may start."""
+        self._approved = True
+
+    def published(self) -> None:
+        """A version was published, or automatic OS upgrade enabled: it begins some time later (rule 7)."""
+        world, options = self.world, self.world.config.platform
+        if not world.auto_os.enabled or (world.mode == "manual" and not options.manual_auto_os):
+            return
+        self._triggered += 1
+        self._approved = False
+        delay = world.draws.later("auto-os", 0, self._triggered) * options.auto_os_delay_ms
+        world.at(world.now + round(delay), self._begin_automatic, self._triggered)
+
+    def _begin_automatic(self, trigger: int) -> None:
+        world = self.world
+        auto = world.auto_os
+        behind = any(vm.image != world.model_image for vm in world.vms.values() if not vm.protected)
+        if trigger != self._triggered or not auto.enabled or not behind:
+            return
+        if self.running or (auto.deferral and not self._approved):
+            world.at(world.now + RETRY_MS, self._begin_automatic, trigger)
+            return
+        policy = world.rolling_policy if auto.use_rolling_policy else RollingPolicy()
+        self._start(RollingUpgrade(world, "os", policy, None, "Platform"))
+
+    def _start(self, rollout: RollingUpgrade, delay_ms: int = 0) -> None:
+        world = self.world
+        self.past.append(rollout)
+        self.version += 1
+
+        rollout.process = world.env.process(rollout.run(delay_ms))
+
+
+def _share(count: int, total: int) -> int:
+    """A whole percentage, as messages tell it."""
+    return round(100 * count / total) if total else 0
