@@ -11,7 +11,7 @@ Rules (errors: `errors.py`; sources in docs/azure-rules.md):
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from vmss_sim.world import errors
 from vmss_sim.world.config import AutoOs, RollingPolicy
@@ -33,8 +33,15 @@ RANGES = (("max_batch_percent", 5), ("max_unhealthy_percent", 5), ("max_unhealth
 """Least values of the rolling policy's percentages (azure-mgmt-compute 34.1 model validation); 100 at most."""
 
 
-def judge(world: World, kind: str, ids: tuple[str, ...], args: dict[str, Any]) -> Reply | None:
-    """The refusal of a request; None where it is accepted. `args` loses what only admission needs (`if_match`)."""
+class Admitted(NamedTuple):
+    """A request that is accepted: the instances it acts on, and which of those another operation holds."""
+
+    ids: tuple[str, ...]
+    busy: tuple[str, ...]
+
+
+def judge(world: World, kind: str, ids: tuple[str, ...], args: dict[str, Any]) -> Reply | Admitted:
+    """The refusal of a request, or what it acts on. `args` loses what only admission needs (`if_match`)."""
     if world.buckets is not None:
         taken = world.buckets.take(kind, world.now, vms=len(ids) if ids and "*" not in ids else len(world.vms))
         if isinstance(taken, Throttled):
@@ -42,8 +49,16 @@ def judge(world: World, kind: str, ids: tuple[str, ...], args: dict[str, Any]) -
     etag = args.pop("if_match", None)
     if etag is not None and etag != world.etag:
         return _refuse(errors.PRECONDITION_FAILED, given=f'"{etag}"', current=f'"{world.etag}"')
-    found = _ids(world, kind, ids) or _kind(world, kind, ids, args) or _limits(world, kind, args)
-    return found or _conflicts(world, kind, ids)
+    refusal = _ids(world, kind, ids) or _kind(world, kind, ids, args) or _limits(world, kind, args)
+    if refusal is None and kind in SET_KINDS:
+        return _rollout_conflict(world, kind) or Admitted((), ())
+    if refusal is not None:
+        return refusal
+    chosen, vms, now = targets(world, kind, ids), world.vms, world.now
+    if kind not in VM_TABLE and kind != "delete":
+        return Admitted(chosen, ())
+    busy = tuple([one for one in chosen if vms[one].busy_until > now])
+    return (_conflict(world, kind, busy) if busy else None) or Admitted(chosen, busy)
 
 
 def targets(world: World, kind: str, ids: tuple[str, ...]) -> tuple[str, ...]:
@@ -52,9 +67,10 @@ def targets(world: World, kind: str, ids: tuple[str, ...]) -> tuple[str, ...]:
         return ()
     named = bool(ids) and ids != ("*",)
     chosen = ids if named else tuple(world.vms)
-    if kind not in SCALE_SET_ACTIONS or (named and world.config.platform.protected_named == "act"):
-        return chosen
-    return tuple(one for one in chosen if not world.vms[one].protected)
+    if kind not in SCALE_SET_ACTIONS or (named and world.config.platform.protected_named != "skip"):
+        return chosen  # named ones that are protected have been refused, or are not protected from this
+    vms = world.vms
+    return tuple([one for one in chosen if not vms[one].protected])
 
 
 def accepted_status(kind: str) -> int:
@@ -103,8 +119,9 @@ def _ids(world: World, kind: str, ids: tuple[str, ...]) -> Reply | None:
         return None if ids == ("*",) else _refuse(errors.STAR_NOT_ALONE)
     if not ids and kind in NEEDS_IDS:
         return _refuse(errors.VALUE_OUT_OF_RANGE, parameter="instanceIds")
-    unknown = next((one for one in ids if one not in world.vms), None)
-    return None if unknown is None else _refuse(errors.INSTANCE_UNKNOWN, id=unknown)
+    vms = world.vms
+    unknown = [one for one in ids if one not in vms]
+    return _refuse(errors.INSTANCE_UNKNOWN, id=unknown[0]) if unknown else None
 
 
 def _kind(world: World, kind: str, ids: tuple[str, ...], args: dict[str, Any]) -> Reply | None:
@@ -112,9 +129,10 @@ def _kind(world: World, kind: str, ids: tuple[str, ...], args: dict[str, Any]) -
     if kind == "upgrade" and config.flexible and not options.flexible_manual_upgrade:
         return _refuse(errors.NOT_ON_FLEXIBLE, operation="VirtualMachineScaleSets.ManualUpgrade.POST", name=config.name)
     if kind in SCALE_SET_ACTIONS and options.protected_named == "refuse":
-        named = next((one for one in ids if one != "*" and world.vms[one].protected), None)
-        if named is not None:
-            return _refuse(errors.PROTECTED, operation=kind, id=named)
+        vms = world.vms
+        protected = [one for one in ids if one != "*" and vms[one].protected]
+        if protected:
+            return _refuse(errors.PROTECTED, operation=kind, id=protected[0])
     if kind == "os-rolling-upgrade":
         if world.mode != "rolling" and options.os_rolling_needs_mode:
             return _refuse(errors.OS_ROLLING_NEEDS_MODE)
@@ -202,22 +220,21 @@ def _limits(world: World, kind: str, args: dict[str, Any]) -> Reply | None:
     return None
 
 
-def _conflicts(world: World, kind: str, ids: tuple[str, ...]) -> Reply | None:
-    options = world.config.platform
-    running = world.rollouts.running
-    if running:
-        if kind in ("os-rolling-upgrade", "extension-rolling-upgrade"):
-            return _refuse(errors.ROLLOUT_RUNNING, name=world.config.name)
-        if kind in ("update-model", "set-mode") and options.put_during_rollout == "conflict":
-            return _refuse(errors.ROLLOUT_RUNNING, name=world.config.name)
-    if kind not in VM_TABLE and kind != "delete":
+def _rollout_conflict(world: World, kind: str) -> Reply | None:
+    if not world.rollouts.running:
         return None
-    if options.overlap == "queue":
+    starts = kind in ("os-rolling-upgrade", "extension-rolling-upgrade")
+    updates = kind in ("update-model", "set-mode") and world.config.platform.put_during_rollout == "conflict"
+    return _refuse(errors.ROLLOUT_RUNNING, name=world.config.name) if starts or updates else None
+
+
+def _conflict(world: World, kind: str, busy: tuple[str, ...]) -> Reply | None:
+    """May an operation start on VMs that others hold (`Platform.overlap`)?"""
+    overlap = world.config.platform.overlap
+    if overlap == "queue":
         return None
-    now, join = world.now, options.overlap == "coalesce"
-    for one in targets(world, kind, ids):
-        vm = world.vms[one]
-        if vm.busy_until > now and (vm.provisioning == "deleting" or not join or not _same_kind(vm.doing, kind)):
+    for vm in [world.vms[one] for one in busy]:
+        if vm.provisioning == "deleting" or overlap != "coalesce" or not _same_kind(vm.doing, kind):
             return _refuse(errors.CONFLICT)
     return None
 

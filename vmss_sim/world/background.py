@@ -10,6 +10,7 @@
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
+from weakref import proxy
 
 from vmss_sim.world import lifecycle
 from vmss_sim.world.faults import Autoscale, Disturbance, Foreign, Outage, Publication
@@ -23,7 +24,7 @@ class Background:
     """The failures and disturbances of one world."""
 
     def __init__(self, world: World) -> None:
-        self.world = world
+        self.world: World = proxy(world)  # no cycle: a world of a study is gone as soon as nobody needs it
         self._count = 0
         if world.config.failures.mttf_ms is not None:
             self._stream = world.draws.exponential_stream("background")

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from vmss_sim.world.lifecycle import settled
 from vmss_sim.world.operations import VM_TABLE
 from vmss_sim.world.vm import NEVER, Vm
 
@@ -23,9 +24,9 @@ if TYPE_CHECKING:
 
 def shown(world: World, vm: Vm) -> tuple[str, str, str]:
     """Provisioning, power, health, as an instance view tells them."""
-    now, source = world.now, world.config.health
+    now, source = world.env.now, world.config.health
     if vm.effect is not None:
-        world.settled(vm)
+        settled(world, vm)
     if vm.provisioning == "deleting":
         return "deleting", "stopping", "absent" if source == "none" else "unhealthy"
     if vm.busy_until > now:
@@ -39,7 +40,7 @@ def shown(world: World, vm: Vm) -> tuple[str, str, str]:
     return vm.provisioning, power, reported(world, vm, now)
 
 
-def reported(world: World, vm: Vm, now: int) -> str:
+def reported(world: World, vm: Vm, now: float) -> str:
     """The health state of a VM that no operation holds down (rules 1 to 3)."""
     config = world.config
     source = config.health

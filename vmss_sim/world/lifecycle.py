@@ -30,18 +30,20 @@ MAY_FAIL = frozenset({"upgrade", "reimage", "reimage-all", "create"})
 _NOTHING = Constant(0)
 
 
-def timing_of(world: World, row: Does) -> Timing:
-    """The row of the timings, else the one it borrows from."""
-    operations = world.config.timings.operations
-    found = operations.get(row.timing) or operations.get(row.instead)
-    return _NOTHING if found is None else found
+def row_of(world: World, does: str) -> tuple[Does, Timing]:
+    """What an operation does, and how long it takes here: its own row of the timings, else the one it borrows from."""
+    known = world.rows.get(does)
+    if known is None:
+        row, operations = VM_TABLE[does], world.config.timings.operations
+        known = world.rows[does] = (row, operations.get(row.timing) or operations.get(row.instead) or _NOTHING)
+    return known
 
 
 def start(world: World, vm: Vm, kind: str, args: dict[str, Any]) -> int:
     """Draw the timetable of one VM's operation; returns when it ends."""
     now, config = world.now, world.config
     failures = config.failures
-    world.settled(vm)
+    settled(world, vm)
     image, content, profile, disrupts, does = vm.image, vm.content, vm.profile, True, kind
     if kind == "upgrade":
         same = vm.provisioning == "succeeded" and world.boots_same(vm)
@@ -62,39 +64,37 @@ def start(world: World, vm: Vm, kind: str, args: dict[str, Any]) -> int:
         disrupts = config.patch_disrupts
     elif kind == "start" and vm.power == "running" and vm.provisioning == "succeeded":
         return now + world.set_level("start-running")
-    row = VM_TABLE[does]
+    row, timing = row_of(world, does)
     disrupts = disrupts and row.down
     vm.attempt += 1
-    end = now + duration(world, row.timing, timing_of(world, row), vm, "operation")
-    may_fail = kind in MAY_FAIL
-    fails = may_fail and failures.upgrade > 0 and luck(world, vm, "fails") < failures.upgrade
-    blocked = bool(world.blocked) and may_fail and world.allocation_fails(vm)
-    new_image = image != vm.first_image
-    bad = failures.bad_share > 0 and new_image and luck(world, vm, "bad", first=True) < failures.bad_share
-    wait = duration(world, "ready", config.timings.ready, vm, "ready")
-    if failures.slow != 1.0 and new_image:
+    takes, wait = durations(world, row.timing, timing, vm)
+    end = now + takes
+    if failures.slow != 1.0 and image != vm.first_image:
         wait = round(wait * failures.slow)
     ready = end + wait + config.timings.probe_ms if row.power == "running" else NEVER
-    new_disk = row.os_disk == "replaced" and kind != "create"
-    dead = False
-    if (fails or blocked) and failures.becomes == "old-image":
-        image, content, profile, new_disk = vm.image, vm.content, vm.profile, False
-    elif fails or blocked:
+    error, dead = _error(world, vm) if kind in MAY_FAIL and (failures.upgrade > 0 or world.blocked) else None, False
+    if error is not None and failures.becomes == "old-image":
+        image, content, profile = vm.image, vm.content, vm.profile
+    elif error is not None:
         content, ready, dead = vm.content, NEVER, True  # rule 2
-    bad = bad and not (fails or blocked)
+    bad = (
+        failures.bad_share > 0
+        and error is None
+        and image != vm.first_image
+        and luck(world, vm, "bad", first=True) < failures.bad_share
+    )
     if bad and failures.bad_after_ms == 0:
         ready = NEVER
     vm.generation += 1
     vm.busy_until = vm.touched_ms = end
     vm.doing, vm.hard = does, disrupts
-    error = "AllocationFailed" if blocked else "VMStartTimedOut" if fails else None
-    resets = row.data_disks == "reset" and error is None
-    name = args.get("run_name") if kind == "run-command" and not fails else None
-    vm.effect = Effect(image, content, profile, new_disk, error, dead, row.power, resets, row.temp_disk == "lost", name)
+    name = args.get("run_name") if kind == "run-command" else None
+    vm.effect = Effect(row, image, content, profile, error, dead, name)
     if disrupts or ready == NEVER:
         down(vm, now)
         world._up_at(vm, ready)
-        world.disturb(vm)
+        world.disturbed[vm.id] = None
+        world.woken = True
     vm.turns_bad_at = NEVER
     if bad and ready != NEVER:
         vm.turns_bad_at = ready + failures.bad_after_ms
@@ -108,6 +108,13 @@ def start(world: World, vm: Vm, kind: str, args: dict[str, Any]) -> int:
     return end
 
 
+def _error(world: World, vm: Vm) -> str | None:
+    """Why this attempt fails, if it does."""
+    if world.blocked and world.allocation_fails(vm):
+        return "AllocationFailed"
+    return "VMStartTimedOut" if luck(world, vm, "fails") < world.config.failures.upgrade else None
+
+
 def _reimaged(world: World, vm: Vm, args: dict[str, Any]) -> Any:
     """Rule 3."""
     exact = args.get("exact_version")
@@ -116,16 +123,20 @@ def _reimaged(world: World, vm: Vm, args: dict[str, Any]) -> Any:
     return world.model_image if world.config.platform.reimage_boots == "model" else vm.image
 
 
-def duration(world: World, stage: str, timing: Timing, vm: Vm, purpose: str) -> int:
-    """Rule 5. First attempts of all slots are computed at once: the whole column costs what a few calls would."""
-    draws = world.draws
-    if vm.attempt != 1 or vm.slot >= draws.slots:
-        return timing.ppf_ms_scalar(draws.uniform(purpose, vm.slot, vm.attempt))
-    try:
-        return world.columns[stage, purpose][vm.slot]
-    except KeyError:
-        column = world.columns[stage, purpose] = timing.ppf_ms(draws.first(purpose)).tolist()
-        return int(column[vm.slot])
+def durations(world: World, stage: str, timing: Timing, vm: Vm) -> tuple[int, int]:
+    """How long this attempt takes, and from its end until the application serves (rule 5).
+
+    First attempts of all slots are computed at once: the whole column costs what a few calls would.
+    """
+    draws, columns, slot = world.draws, world.columns, vm.slot
+    if vm.attempt != 1 or slot >= draws.slots:
+        ready = world.config.timings.ready.ppf_ms_scalar(draws.uniform("ready", slot, vm.attempt))
+        return timing.ppf_ms_scalar(draws.uniform("operation", slot, vm.attempt)), ready
+    if stage not in columns:
+        columns[stage] = timing.ppf_ms(draws.first("operation")).tolist()
+    if "ready" not in columns:
+        columns["ready"] = world.config.timings.ready.ppf_ms(draws.first("ready")).tolist()
+    return columns[stage][slot], columns["ready"][slot]
 
 
 def luck(world: World, vm: Vm, purpose: str, *, first: bool = False) -> float:
@@ -155,21 +166,30 @@ def renew(world: World, vm: Vm, from_ms: int) -> None:
     vm.prone_at = from_ms + round(-math.log1p(-draw) * mean)
 
 
-def settle(world: World, vm: Vm, effect: Effect) -> None:
-    """Apply what an operation has left behind, once its end has passed (not observable before)."""
+def settled(world: World, vm: Vm) -> Vm:
+    """The VM, with what its operation has left behind once its end has passed (not observable before)."""
+    effect = vm.effect
+    if effect is None or world.env.now < vm.busy_until:
+        return vm
     vm.effect = None
     if effect.image is not vm.image or vm.doing == "create":
         end_exposure(world, vm, vm.busy_until)
         bad = world.config.failures.bad_share > 0 and effect.image != vm.first_image
         vm.bad_since = vm.busy_until if bad else NEVER
     vm.image, vm.content, vm.profile, vm.error = effect.image, effect.content, effect.profile, effect.error
-    vm.disk += effect.new_disk
-    vm.data += effect.resets_data
-    vm.temp += effect.loses_temp
+    row = effect.row
+    done = effect.error is None or effect.dead  # what fails back to its old image kept its disk
+    if row.os_disk == "replaced" and done and vm.doing != "create":
+        vm.disk += 1
+    if row.data_disks == "reset" and done:
+        vm.data += 1
+    if row.temp_disk == "lost":
+        vm.temp += 1
     vm.provisioning = "failed" if effect.dead else "succeeded"
-    vm.power = effect.power
+    vm.power = row.power
     if effect.run_name:
         vm.commands = (*vm.commands, effect.run_name)
+    return vm
 
 
 def end_exposure(world: World, vm: Vm, when: int) -> None:

@@ -13,6 +13,7 @@ Rules:
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
+from weakref import proxy
 
 from vmss_sim.world import health, lifecycle
 from vmss_sim.world.vm import Vm
@@ -27,7 +28,7 @@ class RepairService:
     """The repair service of one set. log: (when, instance, action) of every repair, oldest first."""
 
     def __init__(self, world: World) -> None:
-        self.world = world
+        self.world: World = proxy(world)  # no cycle: a world of a study is gone as soon as nobody needs it
         self.log: list[tuple[int, str, str]] = []
         self._busy: dict[str, int] = {}
         self._replaced: set[str] = set()

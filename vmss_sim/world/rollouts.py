@@ -24,6 +24,7 @@ from __future__ import annotations
 
 from collections.abc import Generator
 from typing import TYPE_CHECKING, Any, NamedTuple
+from weakref import proxy
 
 import simpy
 
@@ -416,7 +417,7 @@ class Rollouts:
     """The rollouts of one set: at most one is open. version: grows with every change of a status."""
 
     def __init__(self, world: World) -> None:
-        self.world = world
+        self.world: World = proxy(world)  # no cycle: a world of a study is gone as soon as nobody needs it
         self.past: list[RollingUpgrade] = []
         self.version = 0
         self._approved = False

@@ -18,6 +18,7 @@ Azure's own rollouts `rollouts.py`, repairs `repairs.py`, what is shown `health.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from functools import cached_property
 from typing import Any
 
 import simpy
@@ -27,10 +28,11 @@ from vmss_sim.world.background import Background
 from vmss_sim.world.config import AutoOs, Image, Repairs, RollingPolicy, WorldConfig
 from vmss_sim.world.draws import Draws
 from vmss_sim.world.faults import TIMED_OUT_MS, Fault, judge
-from vmss_sim.world.operations import VM_TABLE
+from vmss_sim.world.operations import Does
 from vmss_sim.world.repairs import RepairService
 from vmss_sim.world.rollouts import HistoryEntry, RollingStatus, Rollouts
 from vmss_sim.world.throttle import Buckets
+from vmss_sim.world.timings import Timing
 from vmss_sim.world.vm import NEVER, Operation, Reply, Vm
 
 __all__ = ["IMAGE", "NEVER", "URI", "Operation", "Reply", "Vm", "World"]
@@ -71,7 +73,6 @@ class World:
         self.next_id = 0
         self.owners: list[Vm] = list(self.vms.values())
         self.heirs: dict[int, str] = {}
-        self.first_images: list[Image | None] = list({id(vm.image): vm.image for vm in self.owners}.values())
         self.gone: list[Vm] = []
         self.operations: dict[str, Operation] = {}
         self.running: dict[str, Operation] = {}
@@ -84,7 +85,8 @@ class World:
         self.exposed: list[tuple[int, int]] = []
         self.blocked: list[Any] = []
         self.woken = False
-        self.columns: dict[tuple[str, str], list[int]] = {}
+        self.rows: dict[str, tuple[Does, Timing]] = {}
+        self.columns: dict[str, list[int]] = {}
         self.buckets = Buckets() if config.throttle else None
         self.watches_health = config.health == "rich" or config.repairs.enabled
         self.rollouts = Rollouts(self)
@@ -130,6 +132,8 @@ class World:
         self.content = self._contents.setdefault(key, len(self._contents))
         profile = tuple(one for one in key if one[0].startswith(OS_PROFILE))
         self.profile = self._profiles.setdefault(profile, len(self._profiles))
+        # Does the model leave the version to the platform (DOC-autoos)?
+        self.on_latest = self.model.get(IMAGE + "version") == "latest"
         image = self.image_of_model()
         if image != self._image:  # the same object as long as it is the same image
             self._image = image
@@ -147,15 +151,15 @@ class World:
             exact = self.latest if version == "latest" else version
         return Image(exact=exact, **parts)
 
+    @cached_property
+    def first_images(self) -> list[Image | None]:
+        """What the VMs ran at the start."""
+        return list({id(one.image): one.image for one in self.config.machines}.values())
+
     @property
     def model_image(self) -> Image | None:
         """What a new VM would boot."""
         return self._image
-
-    @property
-    def on_latest(self) -> bool:
-        """Does the model leave the version to the platform (DOC-autoos: `latest`, or a gallery image without a version)?"""
-        return self.model.get(IMAGE + "version") == "latest"
 
     def boots_same(self, vm: Vm) -> bool:
         """Would an upgrade leave this VM's image as it is? On a set on `latest` the version booted does not matter."""
@@ -194,10 +198,10 @@ class World:
             return admission.refused(self, verdict.code or "Conflict", kind, retry_after_ms=verdict.retry_after_ms)
         if verdict.kind == "lose-request":
             return Reply("silence", code="RequestLost")
-        refusal = admission.judge(self, kind, ids, args)
-        if refusal is not None:
-            return refusal
-        operation = Operation(name, kind, admission.targets(self, kind, ids), args, self.now)
+        admitted = admission.judge(self, kind, ids, args)
+        if isinstance(admitted, Reply):
+            return admitted
+        operation = Operation(name, kind, admitted.ids, args, self.now)
         self.operations[name] = self.running[name] = operation
         if verdict.kind == "delay":
             operation.delay_ms = verdict.delay_ms
@@ -210,14 +214,13 @@ class World:
                 wait = verdict.delay_ms or TIMED_OUT_MS
             self.finish_at(operation, self.now + wait)
         else:
-            self._begin(operation)
+            self._begin(operation, admitted.busy)
         status = admission.accepted_status(kind)
         if verdict.kind == "lose-reply":
             return Reply("silence", operation, code="ReplyLost")
         return Reply("accepted", operation, status=status)
 
-    def _begin(self, operation: Operation) -> None:
-        busy = self._busy_with(operation)
+    def _begin(self, operation: Operation, busy: tuple[str, ...]) -> None:
         if busy and self.config.platform.overlap == "queue":
             self.at(max(self.vms[one].busy_until for one in busy), self._begin_later, operation)
             return
@@ -227,16 +230,10 @@ class World:
 
     def _begin_later(self, operation: Operation) -> None:
         operation.ids = tuple(one for one in operation.ids if one in self.vms)
-        self._begin(operation)
-
-    def _busy_with(self, operation: Operation) -> list[str]:
-        """The VMs of an operation on instances that another operation holds."""
-        if operation.kind not in VM_TABLE and operation.kind != "delete":
-            return []
         now = self.now
-        return [one for one in operation.ids if self.vms[one].busy_until > now]
+        self._begin(operation, tuple(one for one in operation.ids if self.vms[one].busy_until > now))
 
-    def _join(self, operation: Operation, busy: list[str], end: int) -> int:
+    def _join(self, operation: Operation, busy: tuple[str, ...], end: int) -> int:
         """Rule 6, coalesced: it ends with the operations that hold its VMs, and they with it (REC 2023)."""
         held = set(busy)
         partners = [one for one in self.running.values() if one is not operation and held & set(one.ids)]
@@ -257,11 +254,12 @@ class World:
         if operation.fails:
             operation.status = "failed"
         elif operation.status == "running":
-            error = next(
-                (vm.error for one in operation.ids if (vm := self._at_end(one)) is not None and vm.error), None
-            )
-            operation.status = "failed" if error else "succeeded"
-            operation.code = error or ""
+            operation.status = "succeeded"
+            for one in operation.ids:
+                vm = self.vms.get(one)
+                if vm is not None and (error := lifecycle.settled(self, vm).error):
+                    operation.status, operation.code = "failed", error
+                    break
         if operation.code and not operation.message:
             operation.message = admission.message(operation.code, operation)
         del self.running[operation.name]
@@ -269,11 +267,7 @@ class World:
         self.ended.append(operation)
         self.woken = True
 
-    def _at_end(self, name: str) -> Vm | None:
-        vm = self.vms.get(name)
-        return None if vm is None else self.settled(vm)
-
-    def _start(self, operation: Operation, busy: list[str]) -> int:
+    def _start(self, operation: Operation, busy: tuple[str, ...]) -> int:
         """What an accepted operation does, and when it ends; NEVER where something else will end it."""
         kind, args, now = operation.kind, operation.args, self.now
         match kind:
@@ -308,7 +302,7 @@ class World:
             case _:
                 held = set(busy)
                 free = [self.vms[one] for one in operation.ids if one not in held]
-                end = max((lifecycle.start(self, vm, kind, args) for vm in free), default=now)
+                end = max([lifecycle.start(self, vm, kind, args) for vm in free], default=now)
                 return self._join(operation, busy, end) if busy else end
         return now + self.set_level(kind)
 
@@ -393,12 +387,7 @@ class World:
         vm.serves_from = when
         vm.outages[-1][1] = when
 
-    def settled(self, vm: Vm) -> Vm:
-        """The VM with what its operation has left behind, once its end has passed."""
-        effect = vm.effect
-        if effect is not None and self.now >= vm.busy_until:
-            lifecycle.settle(self, vm, effect)
-        return vm
+    settled = lifecycle.settled
 
     def turn_bad(self, vm: Vm) -> None:
         """Its time is up, unless another operation came in between; a background failure meanwhile is no way out."""
@@ -439,9 +428,7 @@ class World:
         """Ground truth: does this VM serve now?"""
         return vm.serves_from <= self.now
 
-    def state(self, vm: Vm) -> tuple[str, str, str]:
-        """What the platform shows: provisioning, power, health. Derived, never stored."""
-        return health.shown(self, vm)
+    state = health.shown
 
     @property
     def rolling_upgrade(self) -> RollingStatus | None:

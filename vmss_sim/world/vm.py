@@ -5,22 +5,22 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 from vmss_sim.world.config import Image, Machine
+from vmss_sim.world.operations import Does
 
 NEVER = 1 << 62
 
 
 class Effect(NamedTuple):
-    """What an operation on one VM leaves behind once it has ended. content: whose model; profile: whose OS profile."""
+    """What an operation on one VM leaves behind once it has ended: its row of the table, what the VM boots then, whose model
+    and OS profile it has; error and dead (out of service until touched again) where it failed; the run-command's name.
+    """
 
+    row: Does
     image: Image | None
     content: int
     profile: int
-    new_disk: bool
     error: str | None
     dead: bool
-    power: str
-    resets_data: bool
-    loses_temp: bool
     run_name: str | None
 
 
