@@ -80,8 +80,9 @@ def world_config(
     ready: Timing = Constant(0),  # noqa: B008 - a frozen value
     failures: Failures = Failures(),  # noqa: B008 - a frozen value
     probe_ms: int = 0,
+    **operations: Timing,
 ) -> WorldConfig:
-    """The world of this set: operations, readiness, failures; set-level operations take no time."""
+    """The world of this set: upgrades, other operations by name, readiness, failures; set-level ones take no time."""
     image = Image(**OLD)
     machines = tuple(
         Machine(
@@ -99,7 +100,7 @@ def world_config(
         name="oracle",
         machines=machines,
         model={IMAGE + part: value for part, value in OLD.items()},
-        timings=Timings(operations={"upgrade": operation}, ready=ready, probe_ms=probe_ms),
+        timings=Timings(operations={"upgrade": operation, **operations}, ready=ready, probe_ms=probe_ms),
         failures=failures,
     )
 
@@ -127,6 +128,7 @@ class Trial:
     floor: int | None = None
     required: int = 0
     request: dict[str, Any] = field(default_factory=dict)  # what else the plan is asked for: gates, deadlines
+    operations: dict[str, Timing] = field(default_factory=dict)  # beside upgrades, by name
     seed: int = 0
 
     @cached_property
@@ -156,7 +158,7 @@ class Trial:
     @cached_property
     def config(self) -> WorldConfig:
         """The world's configuration."""
-        return world_config(self.snapshot, self.operation, self.ready, self.failures, self.probe_ms)
+        return world_config(self.snapshot, self.operation, self.ready, self.failures, self.probe_ms, **self.operations)
 
     def run(self, replication: int) -> Run:
         """One replication over the full stack."""
@@ -164,7 +166,7 @@ class Trial:
         journal = MemoryJournal()
         state = Driver(self.rollout, SimulatedBackend(world, self.snapshot), journal).run()
         measures = measure(
-            from_intervals(self.n, world.outages(), 0),
+            from_intervals(len(world.vms) + len(world.gone), world.outages(), 0),
             total=self.n,
             required=constant(self.required),
             started_ms=0,

@@ -8,9 +8,9 @@ VMs serve at the start; set-level operations, readiness and probes take no time.
 
 1. What is memoryless. Of a VM in upgrade only that it is in upgrade, of a failed one only that it is failed, of one that
    serves nothing. The world's background stream has the rate n lambda and hits each VM with 1/n; what hits a VM that is
-   failed or in an operation is dropped (`World._background_failure`), so by Poisson splitting each serving VM fails at
+   failed or in an operation is dropped (`world/background.py`), so by Poisson splitting each serving VM fails at
    lambda, independently. An upgrade draws a new timetable for its VM and with it forgets a repair that was pending: a
-   failed VM whose batch comes is as any other once it is in upgrade, and serves when its operation ends (`_start_vm`).
+   failed VM whose batch comes is as any other once it is in upgrade, and serves when its operation ends (`world/lifecycle.py`).
 2. What must be told apart is what the rollout machine tells apart. VMs of later batches are stale: failed ones count for
    nothing but the level. Those of the current batch are *held* (not sent yet), *moving*, or *fresh* (upgraded, but not
    yet seen to serve after the command); all others are *done*. A command ends with its last VM (recordings: they go in
@@ -48,6 +48,7 @@ from planner.metrics import Measures, constant, from_intervals, measure
 from planner.plan import Deadlines
 from tests.oracle_chains import Rollout, birth_death, sojourn
 from tests.oracle_worlds import DAY_MS, LIMIT, Run, Trial, check, estimate, instances, ratio, window, world_config
+from vmss_sim.world import lifecycle
 from vmss_sim.world.config import Failures
 from vmss_sim.world.draws import Draws
 from vmss_sim.world.scale_set import IMAGE, Vm, World
@@ -290,7 +291,7 @@ def test_o16_chain_of_a_single_vm():
 def test_o16_rollout_with_background_failures(name):
     """O16 over the whole stack: plan, machine, guard, driver, backend, world, measures; four figures against the chain."""
     chain, mistakes = CHAINS[name]
-    runs = list(trial_of(chain, 163 + list(CHAINS).index(name)).runs(2_000))
+    runs = list(trial_of(chain, 163 + list(CHAINS).index(name)).runs(1_600))
     assert {run.state.ending for run in runs} == {"finish"}
     bugs = {bug: chain.but(**changes) for bug, changes in mistakes.items()}
     check_all(f"O16 {name}", figures(chain, (run.measures for run in runs)), chain, bugs)
@@ -354,7 +355,7 @@ def test_a_failed_vm_that_costs_is_found(monkeypatch):
 
 
 def test_a_repair_that_an_upgrade_does_not_overtake_is_found(monkeypatch):
-    right = World._start_vm
+    right = lifecycle.start
 
     def start(world: World, vm: Vm, kind: str, args: dict[str, object]) -> int:
         repaired = vm.serves_from
@@ -362,6 +363,6 @@ def test_a_repair_that_an_upgrade_does_not_overtake_is_found(monkeypatch):
         world._up_at(vm, max(repaired, vm.serves_from))
         return end
 
-    monkeypatch.setattr(World, "_start_vm", start)
+    monkeypatch.setattr(lifecycle, "start", start)
     chain = CHAINS["the floor holds"][0]
     assert worst_z(chain, trial_of(chain, 160).runs(500)) > LIMIT
