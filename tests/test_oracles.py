@@ -257,8 +257,9 @@ STRATEGY_CASES = (
 
 
 def test_o7_every_strategy_stands_in_the_table():
-    assert {name for name, _, _ in STRATEGY_CASES} == set(STRATEGIES), (
-        "add the strategy to STRATEGY_CASES (a surge strategy: by its own formula, since it lifts healthy above n)"
+    other = {"surge"}  # lifts healthy above n: O12, test_oracles_renewal.py
+    assert {name for name, _, _ in STRATEGY_CASES} == set(STRATEGIES) - other, (
+        "add the strategy to STRATEGY_CASES, or a test by its own formula"
     )
 
 

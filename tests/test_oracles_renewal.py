@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 
 from planner.metrics import Measures, constant, from_intervals, measure
+from planner.strategies import STRATEGIES
 from tests.oracle_chains import steady
-from tests.oracle_worlds import DAY_MS, LIMIT, Law, check, estimate, instances, window, world_config
+from tests.oracle_worlds import DAY_MS, LIMIT, Law, Run, Trial, check, estimate, instances, window, world_config
 from vmss_sim.world import lifecycle
 from vmss_sim.world.config import Failures
 from vmss_sim.world.draws import Draws
@@ -282,3 +283,89 @@ def test_o12_surge_on_the_world(n, b):
         sum(largest[size] + gone for size in sizes(n, b)),
         {"deletions at the end": sum(largest[size] for size in sizes(n, b)) + gone},
     )
+
+
+@pytest.mark.skipif("surge" not in STRATEGIES, reason="the strategy `surge` is not there")
+@pytest.mark.parametrize(("n", "b"), [(12, 3), (10, 4)])
+def test_o12_surge_over_the_whole_stack(n, b):
+    """O12 with the strategy `surge`: without readiness what was added serves when its scale-out has ended, so the batch
+    goes at once: sum of b (E[max of b creations] + E[delete]), min up >= n, as on the world alone.
+    """
+    law = Law(CREATE)
+    largest = {size: law.largest_moment(size, 1) for size in {*sizes(n, b), b + 1, 1}}
+    gone, mean = DELETE.mean_s(), law.largest_moment(1, 1)
+    trial = Trial(
+        n,
+        Constant(1),
+        "surge",
+        {"size": b},
+        required=n,
+        operations={"scale-out": CREATE, "delete": DELETE},
+        seed=121,
+    )
+    runs = surges(trial, 400)
+    cost = sum(size * (largest[size] + gone) for size in sizes(n, b))
+    check(
+        f"O12 extra VM-seconds, stack, {n} by {b}",
+        [extra_vm_s(run.world) for run in runs],
+        cost,
+        {"free while deleted": cost - n * gone, "until its own readiness": n * (mean + gone)},
+    )
+    check(
+        f"O12 beyond n, stack, {n} by {b}",
+        [-run.measures.capacity_lost_vm_ms / 1000 for run in runs],
+        sum(size * (largest[size] - mean) for size in sizes(n, b)),
+        {"the old ones serve while deleted": cost - n * mean},
+    )
+    check(
+        f"O12 duration, stack, {n} by {b}",
+        [run.measures.duration_ms / 1000 for run in runs],
+        sum(largest[size] + gone for size in sizes(n, b)),
+        {"deletions at the end": sum(largest[size] for size in sizes(n, b)) + gone},
+    )
+
+
+@pytest.mark.skipif("surge" not in STRATEGIES, reason="the strategy `surge` is not there")
+def test_o12_surge_with_readiness_is_cheaper_over_the_whole_stack():
+    """Where what was added is not ready when its scale-out ends, O12 is an upper bound: the machine deletes as many old ones
+    as serve already when it looks. It looks when the scale-out has ended (M, the longest creation), and when all that it
+    awaits serve (W, the longest creation and readiness); not at each of them in between.
+
+    Batches of 2, deletions of no length, X + R the creation and readiness of the one that was created sooner: if X + R <= M
+    one goes at M and one at W, which then is M + R', R' the readiness of the other; else both at W. With F of a creation
+    and G of creation and readiness: 2 E[W] - E[R] P(X + R <= M), P = 2 ∫ G dF, E[W] = ∫ 1 - G² dx. T = m E[W] as ever.
+    Looking at each would cost 2 ∫ 1 - F G dx.
+    """
+    n, b = 12, 2
+    created, serves = Law(CREATE), Law(CREATE, READY)
+    whole = serves.largest_moment(b, 1)
+    sooner = 2 * float(np.dot(serves.cdf, np.diff(created.cdf, prepend=0.0)))
+    trial = Trial(n, Constant(1), "surge", {"size": b}, READY, required=n, operations={"scale-out": CREATE}, seed=122)
+    runs = surges(trial, 600)
+    check(
+        "O12 extra VM-seconds, with readiness",
+        [extra_vm_s(run.world) for run in runs],
+        n / b * (2 * whole - READY.mean_s() * sooner),
+        {
+            "all at once": n * whole,
+            "each as it serves": n * created.integral(1.0 - created.cdf * serves.cdf),
+            "before the scale-out has ended": n * serves.largest_moment(1, 1),
+        },
+    )
+    check(
+        "O12 duration, with readiness",
+        [run.measures.duration_ms / 1000 for run in runs],
+        n / b * whole,
+        {"one at a time": n / b * serves.largest_moment(1, 1)},
+    )
+
+
+def surges(trial: Trial, replications: int) -> list[Run]:
+    """Rollouts that replaced all, and never had fewer than n up."""
+    runs = list(trial.runs(replications))
+    for run in runs:
+        assert run.state.ending == "finish", run.state.reason
+        assert run.measures.min_healthy == trial.n
+        assert run.measures.downtime_ms == 0
+        assert not set(trial.snapshot.instances) & set(run.world.vms)
+    return runs
