@@ -135,7 +135,7 @@ def test_o3_worked_values():
 @pytest.mark.parametrize(
     ("n", "k", "mttf_s", "mttr_s", "span_s", "replications"),
     [
-        (10, 8, 2_000.0, 300.0, 1_000_000, 30),
+        (10, 8, 2_000.0, 300.0, 500_000, 60),
         (100, 99, LANL_MTTF_H * HOUR_S, LANL_MTTR_H * HOUR_S, 10_000 * HOUR_S, 60),
     ],
     ids=["8 of 10", "99 of 100, lanl05"],

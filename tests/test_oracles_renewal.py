@@ -121,7 +121,7 @@ def rejuvenated(
 def test_o14_application_a_on_the_world():
     """Rejuvenated every two weeks: 5.9661 h down per year."""
     a = Ageing(**{name: value and value * HOUR_S for name, value in vars(APP_A).items()})
-    found = [rejuvenated(a, 100, 6_000 * HOUR_S, 1_000 * HOUR_S, 140, replication) for replication in range(12)]
+    found = [rejuvenated(a, 100, 2_000 * HOUR_S, 500 * HOUR_S, 140, replication) for replication in range(50)]
     check(
         "O14 hours down per year",
         [YEAR_H * lost for lost, _, _ in found],
@@ -144,8 +144,8 @@ def test_o14_ageing_on_the_world(every, kind):
     """All is of one order here, so that each part of the formula counts: share down, failures at lambda p_p,
     rejuvenations at r4 p_p, whichever operation makes new.
     """
-    a, n, span = replace(BRISK, every=every), 20, 300_000
-    found = [rejuvenated(a, n, span, 20_000, 141, replication, kind) for replication in range(12)]
+    a, n, span = replace(BRISK, every=every), 20, 80_000
+    found = [rejuvenated(a, n, span, 10_000, 141, replication, kind) for replication in range(50)]
     wrong = {
         "no ageing": replace(a, ages=1e-3),
         "ageing takes half": replace(a, ages=a.ages / 2),
@@ -179,7 +179,7 @@ def test_a_restart_that_does_not_make_new_is_found(monkeypatch):
         return end
 
     monkeypatch.setattr(lifecycle, "start", start)
-    found = estimate(rejuvenated(BRISK, 20, 100_000, 20_000, 142, replication)[0] for replication in range(10))
+    found = estimate(rejuvenated(BRISK, 20, 40_000, 10_000, 142, replication)[0] for replication in range(40))
     assert abs(found.z(BRISK.down)) > LIMIT
     assert abs(found.z(down(steady(chain(BRISK, rejuvenated="prone"))))) < LIMIT
 
