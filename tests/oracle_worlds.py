@@ -1,4 +1,4 @@
-"""Small worlds for the oracle tests: a plan carried out by the whole stack, again and again, and a z value.
+"""Small worlds for the oracle tests: a plan carried out by the whole stack, again and again, and the check by z.
 
 Nothing here computes what a test expects. `Trial.run` is one replication over the real parts: plan, rollout machine,
 guard, journal, simulated backend told at once (`poll_ms` 0), world, measures.
@@ -7,9 +7,11 @@ guard, journal, simulated backend told at once (`poll_ms` 0), world, measures.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator
+from bisect import bisect_left, bisect_right
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -20,7 +22,7 @@ from backends.journal import MemoryJournal
 from backends.simulated import SimulatedBackend
 from planner.change import ImageChange
 from planner.commands import Kind
-from planner.metrics import Measures, constant, from_intervals, measure
+from planner.metrics import Measures, StepFunction, constant, from_intervals, measure
 from planner.model import (
     Health,
     HealthSource,
@@ -42,6 +44,7 @@ from vmss_sim.world.scale_set import IMAGE, World
 from vmss_sim.world.timings import Constant, Timing
 
 DAY_MS = 86_400_000
+LIMIT = 4.0
 OLD = {"publisher": "Canonical", "offer": "ubuntu", "sku": "22_04-lts", "version": "1.0.0"}
 UPDATE_DOMAINS, FAULT_DOMAINS, ZONES = 4, 2, 3
 
@@ -77,8 +80,9 @@ def world_config(
     ready: Timing = Constant(0),  # noqa: B008 - a frozen value
     failures: Failures = Failures(),  # noqa: B008 - a frozen value
     probe_ms: int = 0,
+    **operations: Timing,
 ) -> WorldConfig:
-    """The world of this set: operations, readiness, failures; set-level operations take no time."""
+    """The world of this set: upgrades, other operations by name, readiness, failures; set-level ones take no time."""
     image = Image(**OLD)
     machines = tuple(
         Machine(
@@ -96,7 +100,7 @@ def world_config(
         name="oracle",
         machines=machines,
         model={IMAGE + part: value for part, value in OLD.items()},
-        timings=Timings(operations={"upgrade": operation}, ready=ready, probe_ms=probe_ms),
+        timings=Timings(operations={"upgrade": operation, **operations}, ready=ready, probe_ms=probe_ms),
         failures=failures,
     )
 
@@ -123,6 +127,8 @@ class Trial:
     probe_ms: int = 0
     floor: int | None = None
     required: int = 0
+    request: dict[str, Any] = field(default_factory=dict)  # what else the plan is asked for: gates, deadlines
+    operations: dict[str, Timing] = field(default_factory=dict)  # beside upgrades, by name
     seed: int = 0
 
     @cached_property
@@ -140,6 +146,7 @@ class Trial:
                 strategy=self.strategy,
                 parameters=self.parameters,
                 floor=self.floor,
+                **self.request,
             )
         )
 
@@ -151,7 +158,7 @@ class Trial:
     @cached_property
     def config(self) -> WorldConfig:
         """The world's configuration."""
-        return world_config(self.snapshot, self.operation, self.ready, self.failures, self.probe_ms)
+        return world_config(self.snapshot, self.operation, self.ready, self.failures, self.probe_ms, **self.operations)
 
     def run(self, replication: int) -> Run:
         """One replication over the full stack."""
@@ -159,7 +166,7 @@ class Trial:
         journal = MemoryJournal()
         state = Driver(self.rollout, SimulatedBackend(world, self.snapshot), journal).run()
         measures = measure(
-            from_intervals(self.n, world.outages(), 0),
+            from_intervals(len(world.vms) + len(world.gone), world.outages(), 0),
             total=self.n,
             required=constant(self.required),
             started_ms=0,
@@ -208,6 +215,32 @@ def estimate(samples: Iterable[float]) -> Estimate:
     """Mean and standard error of independent samples."""
     values = np.asarray(list(samples), dtype=np.float64)
     return Estimate(float(values.mean()), float(values.std(ddof=1) / math.sqrt(len(values))), len(values))
+
+
+def ratio(numerators: Iterable[float], denominators: Iterable[float]) -> Estimate:
+    """The ratio of two means over the same replications; its error by the mean of numerator - ratio x denominator."""
+    above, below = (np.asarray(list(values), dtype=np.float64) for values in (numerators, denominators))
+    found = float(above.mean() / below.mean())
+    return Estimate(found, estimate(above - found * below).error / float(below.mean()), len(above))
+
+
+def check(
+    what: str, samples: Iterable[float] | Estimate, exact: float, bugs: Mapping[str, float] | None = None
+) -> None:
+    """The samples' mean is the exact value, and is not any of the values that mistakes would give."""
+    found = samples if isinstance(samples, Estimate) else estimate(samples)
+    report = found.report(what, exact)
+    print(report)
+    assert abs(found.z(exact)) < LIMIT, report
+    for bug, wrong in (bugs or {}).items():
+        assert abs(found.z(wrong)) > LIMIT, f"no power against {bug}: {found.report(what, wrong)}"
+
+
+def window(curve: StepFunction, start_ms: int, end_ms: int) -> tuple[list[int], list[int]]:
+    """The values within [start, end), and how long each holds; what is known of later (repairs under way) is cut off."""
+    first, last = bisect_right(curve.times_ms, start_ms), bisect_left(curve.times_ms, end_ms)
+    times = [start_ms, *curve.times_ms[first:last], end_ms]
+    return list(curve.values[first - 1 : last]), [end - start for start, end in pairwise(times)]
 
 
 class Law:
