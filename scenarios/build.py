@@ -40,6 +40,7 @@ from planner.errors import InputError
 from planner.explain import did_you_mean
 from planner.metrics import StepFunction, constant
 from planner.model import (
+    AutomaticOsUpgrade,
     AutomaticRepairs,
     Health,
     HealthSource,
@@ -58,14 +59,23 @@ from planner.model import (
 )
 from planner.plan import Deadlines, parameters_of
 from planner.strategies import STRATEGIES, Strategy, find
-from scenarios import load_curve
+from scenarios import load_curve, surroundings
 from scenarios.expect import claims
 from scenarios.files import load, read_snapshot
-from scenarios.schema import ChangeTable, FailuresTable, RollingTable, ScaleSetTable, Scenario
+from scenarios.schema import (
+    AutoOsTable,
+    ChangeTable,
+    FailuresTable,
+    RepairsTable,
+    RollingTable,
+    ScaleSetTable,
+    Scenario,
+)
 from scenarios.timing import parse_duration_ms, parse_timing
-from vmss_sim.world.config import AutoOs, Failures, Image, Machine, Repairs, Timings, WorldConfig
+from vmss_sim.world.config import AutoOs, Failures, Image, Machine, Platform, Repairs, Timings, WorldConfig
 from vmss_sim.world.config import RollingPolicy as WorldRollingPolicy
 from vmss_sim.world.draws import Draws
+from vmss_sim.world.faults import Fault
 from vmss_sim.world.recorded import READY_DEFAULT, RECORDED
 from vmss_sim.world.scale_set import IMAGE, URI, World
 from vmss_sim.world.timings import Constant, Timing
@@ -74,6 +84,9 @@ DEFAULT_IMAGE = "Canonical:0001-com-ubuntu-server-jammy:22_04-lts:22.04.20260416
 UPGRADE_FAILURE = 0.005
 SPAN_MS = 3 * 86_400_000
 RETRIES = 100
+GRACE_MS = (600_000, 5_400_000)
+REPAIR_ACTIONS = ("replace", "reimage", "restart")
+SLOW = (0.1, 100.0)
 DEPTH = 50
 TODAY = "today"
 UTC = "UTC"
@@ -113,6 +126,7 @@ class Setup(msgspec.Struct, frozen=True, kw_only=True):
     change: Change
     action: Action | None
     world: WorldConfig
+    faults: tuple[Fault, ...]
     poll_ms: int
     deadlines: Deadlines
     required: StepFunction
@@ -136,7 +150,7 @@ class Setup(msgspec.Struct, frozen=True, kw_only=True):
 
 def build_world(setup: Setup, seed: int, replication: int) -> World:
     """The world of one replication: the same luck for every strategy."""
-    return World(setup.world, Draws(seed, replication, setup.total))
+    return World(setup.world, Draws(seed, replication, setup.total), setup.faults)
 
 
 def read(path: Path) -> Setup:
@@ -218,7 +232,8 @@ def setup(scenario: Scenario, folder: Path, where: str) -> Setup:
         observed=observed,
         change=change,
         action=action,
-        world=_world(fleet, operations, ready, probe_ms, failures),
+        world=_surrounded(_world(fleet, operations, ready, probe_ms, failures), scenario, where, assumed),
+        faults=surroundings.faults(scenario.fault, f"{where}: fault"),
         poll_ms=poll_ms,
         deadlines=Deadlines(healthy_ms=give_up_ms),
         required=required,
@@ -309,6 +324,7 @@ SAID_BY_SNAPSHOT = (
     "unhealthy",
     "protected",
     "repairs",
+    "auto_os",
     "flexible",
 )
 
@@ -354,6 +370,34 @@ def _policy(table: RollingTable, where: str) -> RollingPolicy:
         pause_between_batches_ms=parse_duration_ms(table.pause, f"{where}.pause"),
         cross_zone=table.cross_zone,
         prioritize_unhealthy=table.prioritize_unhealthy,
+        rollback_failed=table.rollback_failed,
+        max_surge=table.max_surge,
+    )
+
+
+def _repairs_policy(table: bool | RepairsTable, where: str) -> AutomaticRepairs | None:
+    """`[scale_set] repairs`, in the ranges that Azure allows (DOC-repairs)."""
+    if table is False:
+        return None
+    said = RepairsTable() if table is True else table
+    grace_ms = parse_duration_ms(said.grace, f"{where}.grace")
+    if not GRACE_MS[0] <= grace_ms <= GRACE_MS[1]:
+        raise InputError("out of range", f"{where}.grace", repr(said.grace), "10m to 90m")
+    if said.action not in REPAIR_ACTIONS:
+        raise InputError("unknown choice", f"{where}.action", repr(said.action), ", ".join(REPAIR_ACTIONS))
+    return AutomaticRepairs(enabled=True, grace_ms=grace_ms, action=said.action)
+
+
+def _auto_os_policy(table: bool | AutoOsTable) -> AutomaticOsUpgrade | None:
+    """`[scale_set] auto_os`."""
+    if table is False:
+        return None
+    said = AutoOsTable() if table is True else table
+    return AutomaticOsUpgrade(
+        enabled=True,
+        disable_rollback=said.disable_rollback,
+        use_rolling_policy=said.use_rolling_policy,
+        deferral=said.deferral,
     )
 
 
@@ -409,7 +453,8 @@ def _invented(table: ScaleSetTable, where: str, watch: Sequence[str], assumed: l
         orchestration=Orchestration.FLEXIBLE if table.flexible else Orchestration.UNIFORM,
         mode=_enum(UpgradeMode, table.upgrade_mode, UpgradeMode.MANUAL, f"{at}.upgrade_mode"),
         rolling=policy,
-        repairs=AutomaticRepairs(enabled=True) if table.repairs else None,
+        repairs=_repairs_policy(table.repairs, f"{at}.repairs"),
+        auto_os=_auto_os_policy(table.auto_os),
         image=image,
         capacity=total,
         zones=tuple(str(one + 1) for one in range(zones)),
@@ -688,7 +733,15 @@ def _failures(table: FailuresTable, where: str, assumed: list[Assumption]) -> Fa
         background_hits=table.background_hits,
         bad_share=_probability(bad.share, f"{at}.bad_image.share") if bad else 0.0,
         bad_after_ms=parse_duration_ms(bad.after, f"{at}.bad_image.after") if bad else 0,
+        slow=_factor(table.slow_image, f"{at}.slow_image"),
+        ageing_ms=None if table.ageing is None else float(_span_ms(table.ageing, f"{at}.ageing")),
     )
+
+
+def _factor(value: float, where: str) -> float:
+    if not (math.isfinite(value) and SLOW[0] <= value <= SLOW[1]):
+        raise InputError("out of range", where, reprlib.repr(value), f"{SLOW[0]:g} to {SLOW[1]:g}")
+    return value
 
 
 def _required(
@@ -799,6 +852,29 @@ def _world(
         single_placement_group=bool(model.single_placement_group),
         latest=versions[-1] if versions else None,
         flexible=model.orchestration is Orchestration.FLEXIBLE,
+    )
+
+
+def _surrounded(config: WorldConfig, scenario: Scenario, where: str, assumed: list[Assumption]) -> WorldConfig:
+    """The world with what surrounds the set."""
+    table = scenario.scale_set
+    options = surroundings.platform(scenario.platform, f"{where}: platform")
+    if options != Platform():
+        said = ", ".join(f"{key} = {value}" for key, value in scenario.platform.items())
+        _tell(assumed, "Azure's open questions", said, "yours", "platform")
+    rich = table.rich_health and config.health == "extension"
+    if table.rich_health and not rich:
+        expected = 'health = "extension"'
+        raise InputError(
+            "rich health states come from the extension", f"{where}: scale_set.rich_health", config.health, expected
+        )
+    grace = table.health_grace
+    return msgspec.structs.replace(
+        config,
+        platform=options,
+        disturbances=surroundings.disturbances(scenario.disturbance, f"{where}: disturbance"),
+        health="rich" if rich else config.health,
+        health_grace_ms=None if grace is None else parse_duration_ms(grace, f"{where}: scale_set.health_grace"),
     )
 
 

@@ -41,6 +41,8 @@ class RollingTable(_Table, frozen=True, kw_only=True):
     pause: between two batches.
     cross_zone: batches may cross zones.
     prioritize_unhealthy: unhealthy instances are upgraded first.
+    rollback_failed: after a breach the failed instances go back to what they ran (Uniform only).
+    max_surge: each batch is replaced by new instances instead of being upgraded in place.
     """
 
     max_batch: int = 20
@@ -49,6 +51,32 @@ class RollingTable(_Table, frozen=True, kw_only=True):
     pause: Duration = 0
     cross_zone: bool = False
     prioritize_unhealthy: bool = False
+    rollback_failed: bool = False
+    max_surge: bool = False
+
+
+class RepairsTable(_Table, frozen=True, kw_only=True):
+    """Automatic instance repairs.
+
+    grace: how long an instance must be unhealthy, 10 to 90 minutes.
+    action: replace, reimage or restart.
+    """
+
+    grace: Duration = 600
+    action: str = "replace"
+
+
+class AutoOsTable(_Table, frozen=True, kw_only=True):
+    """Automatic OS upgrade. The set's image must be on `latest`, and a disturbance of kind publication sets it off.
+
+    use_rolling_policy: it follows the set's own rolling policy, not the default one.
+    disable_rollback: failed instances keep the new OS disk.
+    deferral: it waits for an approval.
+    """
+
+    use_rolling_policy: bool = False
+    disable_rollback: bool = False
+    deferral: bool = False
 
 
 class ScaleSetTable(_Table, frozen=True, kw_only=True):
@@ -70,7 +98,10 @@ class ScaleSetTable(_Table, frozen=True, kw_only=True):
     rolling: the rolling upgrade policy.
     unhealthy: instances out of service at the start: how many (spread evenly), or which ids.
     protected: instances protected from scale-set actions: how many (spread evenly), or which ids.
-    repairs: automatic repairs are enabled.
+    repairs: automatic repairs are enabled: true, or a table.
+    auto_os: automatic OS upgrade is enabled: true, or a table.
+    rich_health: the health extension reports rich health states (version 2.0).
+    health_grace: of rich health states: until then an instance may be Initializing. Without it what `timing.probe` says.
     flexible: orchestration mode Flexible.
     """
 
@@ -87,7 +118,10 @@ class ScaleSetTable(_Table, frozen=True, kw_only=True):
     rolling: RollingTable | None = None
     unhealthy: int | list[str] = 0
     protected: int | list[str] = 0
-    repairs: bool = False
+    repairs: bool | RepairsTable = False
+    auto_os: bool | AutoOsTable = False
+    rich_health: bool = False
+    health_grace: Duration | None = None
     flexible: bool = False
 
 
@@ -179,6 +213,8 @@ class FailuresTable(_Table, frozen=True, kw_only=True):
     background_becomes: what such a repair leaves: repaired, or old-image (relaunched from the image it had at the start).
     background_hits: which VMs fail so: all, or upgraded.
     bad_image: the new image is bad.
+    slow_image: how many times longer the application takes to serve on the new image, from 0.1 to 100.
+    ageing: mean time until a new or repaired VM becomes failure-prone; only then `mttf` counts. Without it at once.
     """
 
     upgrade: float | None = None
@@ -189,6 +225,8 @@ class FailuresTable(_Table, frozen=True, kw_only=True):
     background_becomes: str = "repaired"
     background_hits: str = "all"
     bad_image: BadImageTable | None = None
+    slow_image: float = 1.0
+    ageing: Duration | None = None
 
 
 class LoadTable(_Table, frozen=True, kw_only=True):
@@ -249,6 +287,9 @@ class Scenario(_Table, frozen=True, kw_only=True):
     change: what changes.
     timing: how long things take.
     failures: what goes wrong.
+    platform: what Azure's documentation leaves open.
+    disturbance: what happens meanwhile, a table each, with its `kind`.
+    fault: what the platform answers to some operations, a table each.
     load: what the service needs.
     objective: what is wanted.
     strategy: what is compared, a table each: `name`, the strategy's parameters, and a `label` where two have one name.
@@ -263,6 +304,9 @@ class Scenario(_Table, frozen=True, kw_only=True):
     starts_at: str | None = None
     timing: TimingTable = TimingTable()
     failures: FailuresTable = FailuresTable()
+    platform: dict[str, Any] = {}
+    disturbance: list[dict[str, Any]] = []
+    fault: list[dict[str, Any]] = []
     load: LoadTable = LoadTable()
     objective: ObjectiveTable = ObjectiveTable()
     strategy: list[dict[str, Any]] = []

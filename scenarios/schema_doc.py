@@ -16,9 +16,11 @@ from typing import Any
 import msgspec
 
 from planner.strategies import STRATEGIES, Parameters
+from scenarios import surroundings
 from scenarios.expect import METRICS, PROBABILITIES, STATS
 from scenarios.schema import (
     Amount,
+    AutoOsTable,
     BadImageTable,
     ChangeTable,
     Duration,
@@ -28,15 +30,20 @@ from scenarios.schema import (
     Law,
     LoadTable,
     ObjectiveTable,
+    RepairsTable,
     RollingTable,
     ScaleSetTable,
     Scenario,
     TimingTable,
 )
+from vmss_sim.world.config import Platform
+from vmss_sim.world.faults import Fault
 
 TABLES: tuple[tuple[str, type[msgspec.Struct]], ...] = (
     ("scale_set", ScaleSetTable),
     ("scale_set.rolling", RollingTable),
+    ("scale_set.repairs", RepairsTable),
+    ("scale_set.auto_os", AutoOsTable),
     ("change", ChangeTable),
     ("change.guest", GuestTable),
     ("timing", TimingTable),
@@ -97,12 +104,14 @@ def type_in_words(info: Any) -> str:
     return _WORDS[type(info)]
 
 
-def _default(field: Any) -> str:
+def _default(field: Any, *, in_ms: bool = False) -> str:
     if field.required:
         return "**required**"
     value = field.default_factory() if field.default_factory is not msgspec.NODEFAULT else field.default
     if value is None or value == "" or isinstance(value, msgspec.Struct):
         return ""
+    if in_ms:
+        value = value / 1000 if value % 1000 else value // 1000
     if isinstance(value, tuple):
         value = list(value)
     return f"`{json.dumps(value, ensure_ascii=False)}`"
@@ -123,7 +132,9 @@ def _table_of(kind: type[msgspec.Struct], *, own: Collection[str] = (), duration
     for field in fields:
         name = names[field.name]
         words = "[duration](#durations)" if name != field.encode_name else type_in_words(field.type)
-        lines.append(f"| `{name}` | {_cell(words)} | {_cell(_default(field))} | {_cell(told[name])} |")
+        lines.append(
+            f"| `{name}` | {_cell(words)} | {_cell(_default(field, in_ms=name != field.encode_name))} | {_cell(told[name])} |"
+        )
     return _paragraphs(intro), "\n".join(lines)
 
 
@@ -147,6 +158,17 @@ def _strategies() -> list[str]:
     return parts
 
 
+def _surroundings() -> list[str]:
+    """What stands for the world's own structs."""
+    intro, table = _table_of(Platform, durations=True)
+    parts = ["## `[platform]`", f"{intro}\n\n{PLATFORM.strip()}", table, "## `[[disturbance]]`", DISTURBANCE]
+    for name, kind in surroundings.DISTURBANCES.items():
+        intro, table = _table_of(kind, durations=True)
+        parts += [f"### kind = {name}", intro, table]
+    intro, table = _table_of(Fault, durations=True)
+    return [*parts, "## `[[fault]]`", intro, table]
+
+
 def render() -> str:
     """The whole page."""
     parts = [INTRODUCTION, "## A complete example", f"```toml\n{EXAMPLE.strip()}\n```", VALUES]
@@ -157,6 +179,8 @@ def render() -> str:
         parts += [f"## `[{name}]`", intro, table]
         if name == "load":
             parts.append(LOAD)
+        if name == "failures.bad_image":
+            parts += _surroundings()
     parts += ["## `[[strategy]]`", STRATEGY, *_strategies()]
     intro, table = _table_of(TABLES[-1][1])
     parts += [f"## `[{TABLES[-1][0]}]`", intro, table, EXPECT]
@@ -271,6 +295,14 @@ Times of day make a daily curve: a value holds until the next time, the last one
 daylight saving included. Dates and times (`2026-05-04T18:30`, `2026-05-04T18:30+02:00`) make a history, whose values hold as they
 are; it must reach `starts_at`. Values are VMs, or requests/s with `per_vm`: the need is the value divided by it, rounded up.
 A decimal point, no decimal comma; no time twice.
+"""
+
+PLATFORM = """
+DOC-x, REC and API are sources: azure-rules.md lists them.
+"""
+
+DISTURBANCE = """
+What happens to the set meanwhile, whatever the rollout does: a table for each, with its `kind`. Times count from the rollout's start.
 """
 
 STRATEGY = """

@@ -96,11 +96,8 @@ def run(setup: Setup, plan: Plan, seed: int, replication: int, rollout: Rollout 
     given_up = {name for name, memory in state.memory.items() if memory.quarantined}  # no more than the plan tolerates
     completed = state.ending in ("finish", "finish-with-exceptions") and all(
         name in given_up
-        or (
-            name in instances
-            and at_target(instances[name], target) is not False
-            and instances[name].provisioning.value == "succeeded"
-        )
+        or name not in instances  # somebody else removed it: there is nothing left to upgrade
+        or (at_target(instances[name], target) is not False and instances[name].provisioning.value == "succeeded")
         for name in members
     )
     if setup.horizon_ms > ended:

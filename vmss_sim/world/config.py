@@ -129,10 +129,10 @@ class Repairs(_Config, frozen=True, kw_only=True):
 class Platform(_Config, frozen=True, kw_only=True):
     """What the platform's documentation leaves open, or only recordings show; each with the answer chosen.
 
-    tick_ms: a batch of a rolling upgrade ends at a multiple of this (REC: 60 s). batch_ms: what a batch takes beside
-    (REC: 0.3 to 0.5 s). health_wait_ms: how long a batch waits for health (DOC-autoos: 5 min there; elsewhere undocumented).
-    first_check_ms: what an update in mode Rolling takes before its first batch, and where nothing is stale (REC: 60 s).
-    no_signal_wait_ms: how long an extension rollout waits where nothing reports health (REC: 600 s).
+    tick: a batch of a rolling upgrade ends at a multiple of this (REC: 60 s). batch: what a batch takes beside
+    (REC: 0.3 to 0.5 s). health_wait: how long a batch waits for health (DOC-autoos: 5 min there; elsewhere undocumented).
+    first_check: what an update in mode Rolling takes before its first batch, and where nothing is stale (REC: 60 s).
+    no_signal_wait: how long an extension rollout waits where nothing reports health (REC: 600 s).
     no_signal_counts: what an instance without a signal counts for after that: `healthy` (REC), or `unhealthy` (REC 2021-04).
     count_in_flight: VMs in flight count as unhealthy (REC: 20 % of 2 VMs completes, so no).
     shrink_by_unhealthy: unhealthy instances outside a batch make it smaller (API: "can cause the percentage to decrease";
@@ -151,12 +151,13 @@ class Platform(_Config, frozen=True, kw_only=True):
     reimage_boots: without exactVersion a reimage boots what the `model` says, or the VM's `own` version (DOC-reimage).
     latest_on_upgrade: manualupgrade of a current VM of a `latest` set moves it to the newest image (no: the flag decides).
     surge_failed: a new instance of maxSurge that fails is `deleted`, or `left` (its old one stays either way).
-    rollout_timeout_ms: all of a rolling upgrade (RollingUpgradeTimeoutError; the value is unpublished). None: none.
+    rollout_timeout: all of a rolling upgrade (RollingUpgradeTimeoutError; the value is unpublished). None: none.
     failed_within_limits: a rollout with failed instances, but within its thresholds, `succeeds` or `fails`.
-    auto_os_delay_ms: from publication to the start of an automatic OS upgrade, at most (DOC-autoos: 3 hours); drawn evenly.
+    auto_os_delay: from publication to the start of an automatic OS upgrade, at most (DOC-autoos: 3 hours); drawn evenly.
     repairs_give_up: after so many replaced instances in a row that stay unhealthy the service suspends itself.
     scale_in: which instance a scale-in takes: `default` (the fullest zone and domain, then the newest), `newest`, `oldest`.
     reuse_ids: a new instance takes the lowest free id (DOC-ids: may be reused), not the next one.
+    throttle: requests are throttled by the documented token buckets.
     """
 
     tick_ms: int = 60_000
@@ -184,6 +185,7 @@ class Platform(_Config, frozen=True, kw_only=True):
     repairs_give_up: int = 3
     scale_in: str = "default"
     reuse_ids: bool = False
+    throttle: bool = False
 
 
 class WorldConfig(_Config, frozen=True, kw_only=True):
@@ -195,7 +197,6 @@ class WorldConfig(_Config, frozen=True, kw_only=True):
     restart_on_delta: whether applying a model change without a new image takes a VM down (undocumented in general;
     yes is the careful answer). patch_disrupts: whether a guest patch does (a patched OS reboots).
     quota_cores: cores this set may use; cores_per_vm of its size; addresses: of its subnet. None: no limit.
-    throttle: requests are throttled by the documented token buckets.
     """
 
     name: str
@@ -217,6 +218,5 @@ class WorldConfig(_Config, frozen=True, kw_only=True):
     quota_cores: int | None = None
     cores_per_vm: int = 1
     addresses: int | None = None
-    throttle: bool = False
     platform: Platform = Platform()
     disturbances: tuple[Disturbance, ...] = ()

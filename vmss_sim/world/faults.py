@@ -29,8 +29,15 @@ TIMED_OUT_MS = 2_400_000
 
 
 class Fault(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The verdict given to operations number `first` to `last` (counted from 1, all operations), of kind `of` (empty: any),
-    that arrive from from_ms up to (not at) until_ms.
+    """The verdict on some operations, counted from 1 over all of them.
+
+    verdict: delay, fail, time-out, refuse, lose-reply, lose-request or hang.
+    first, last: which operations it is given to, by number.
+    of: of this kind only, such as upgrade; empty: of any.
+    code: the error's code.
+    delay: of a delayed one, or until one times out.
+    retry_after: what a refusal says.
+    from, until: only to operations that arrive from then on, and before then.
     """
 
     verdict: str
@@ -61,16 +68,22 @@ def judge(faults: tuple[Fault, ...], number: int, kind: str, now_ms: int = 0) ->
 
 
 class _Disturbance(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="kind"):
-    """Base: it comes at at_ms."""
+    """Base."""
 
     at_ms: int
 
 
 class Outage(_Disturbance, frozen=True, kw_only=True, tag="outage"):
-    """The VMs that are there and match stop serving for for_ms: a zone outage (zone), maintenance of an update domain
-    (update_domain; memory-preserving pauses last 30 s at most), a failed host or rack (fault_domain), or ids.
+    """The VMs that are there and match stop serving: a zone outage, maintenance of an update domain (memory-preserving pauses last
+    30 s at most), a failed host or rack. What is left out matches everything.
 
-    What is None matches everything. allocation: while it lasts no VM can be created, upgraded or reimaged there either.
+    at: when.
+    for: how long.
+    zone: in this availability zone.
+    update_domain: in this update domain.
+    fault_domain: in this fault domain.
+    ids: these instances.
+    allocation: while it lasts no VM can be created, upgraded or reimaged there either.
     """
 
     for_ms: int
@@ -82,19 +95,33 @@ class Outage(_Disturbance, frozen=True, kw_only=True, tag="outage"):
 
 
 class Publication(_Disturbance, frozen=True, kw_only=True, tag="publication"):
-    """A newer version of the image is published: what `latest` resolves to from then on."""
+    """A newer version of the image is published.
+
+    at: when.
+    version: what `latest` resolves to from then on.
+    """
 
     version: str
 
 
 class Autoscale(_Disturbance, frozen=True, kw_only=True, tag="autoscale"):
-    """Autoscale adds (by > 0) or removes instances."""
+    """Autoscale adds or removes instances.
+
+    at: when.
+    by: how many more; fewer where it is negative.
+    """
 
     by: int
 
 
 class Foreign(_Disturbance, frozen=True, kw_only=True, tag="foreign"):
-    """Somebody else's request, such as manualupgrade of everything."""
+    """Somebody else's request, such as manualupgrade of everything.
+
+    at: when.
+    request: its kind, such as upgrade, reimage, restart, delete or set-capacity.
+    ids: the instances it names; "*" alone: all.
+    args: what else it says, such as capacity.
+    """
 
     request: str
     ids: tuple[str, ...] = ()

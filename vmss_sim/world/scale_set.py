@@ -87,7 +87,7 @@ class World:
         self.woken = False
         self.rows: dict[str, tuple[Does, Timing]] = {}
         self.columns: dict[str, list[int]] = {}
-        self.buckets = Buckets() if config.throttle else None
+        self.buckets = Buckets() if config.platform.throttle else None
         self.watches_health = config.health == "rich" or config.repairs.enabled
         self.rollouts = Rollouts(self)
         self.repair_service = RepairService(self)
