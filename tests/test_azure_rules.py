@@ -65,7 +65,8 @@ def test_every_address_of_a_rule_exists(rule: Rule) -> None:
 def test_every_mutant_applies(rule: Rule) -> None:
     assert rule.mutant is not None
     text = (ROOT / rule.mutated).read_text()
-    assert text.count(rule.mutant.old) == 1
+    found = text.count(rule.mutant.old)
+    assert found == 1, f"the old text of {rule.id} occurs {found} times in {rule.mutated}"
     assert ast.dump(ast.parse(text.replace(rule.mutant.old, rule.mutant.new))) != ast.dump(ast.parse(text))
 
 
