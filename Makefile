@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 SCENARIO ?= seed-article
 
-.PHONY: demo test check bench soak clean
+.PHONY: demo test check mutants bench soak clean
 
 demo: $(VENV)/.demo
 	@$(BIN)/vmss-sim compare $(SCENARIO)
@@ -21,6 +21,10 @@ check: $(VENV)/.test
 	HYPOTHESIS_PROFILE=soak $(BIN)/python -m pytest tests/test_machine_stateful.py
 	$(BIN)/python -m bench.rollout --replications 5
 	$(BIN)/python -m bench.startup
+
+# Break each of Azure's rules in a copy of the tree; its test must notice (docs/azure-rules.md).
+mutants: $(VENV)/.test
+	$(BIN)/python -m tests.azure_rules --mutants -j 2
 
 bench: $(VENV)/.test
 	$(BIN)/python -m bench.startup

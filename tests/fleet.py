@@ -121,7 +121,7 @@ class _Spelled:
         ]
         return f"{type(self).__name__}({', '.join(shown)})"
 
-    def _repr_pretty_(self, printer: Any, cycle: bool) -> None:  # noqa: ARG002  # the protocol's signature
+    def _repr_pretty_(self, printer: Any, cycle: bool) -> None:  # the protocol's signature
         printer.text(repr(self))
 
 

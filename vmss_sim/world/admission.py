@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from vmss_sim.world import errors
 from vmss_sim.world.config import AutoOs, RollingPolicy
 from vmss_sim.world.errors import OPERATION, AzureError
+from vmss_sim.world.images import IMAGE, leaves_version_open
 from vmss_sim.world.operations import NEEDS_IDS, SCALE_SET_ACTIONS, SET_KINDS, VM_TABLE
 from vmss_sim.world.throttle import Throttled
 from vmss_sim.world.vm import Operation, Reply
@@ -29,6 +30,7 @@ MOST_ONE_GROUP = 100
 """DOC-limits, DOC-pg: of platform and gallery images, of other custom images, in a single placement group."""
 FIXED = ("platformFaultDomainCount", "priority", "orchestrationMode")
 """Properties that cannot change (REC, azure-docs #108952)."""
+_ORIGIN = (IMAGE + "publisher", IMAGE + "offer")
 RANGES = (("max_batch_percent", 5), ("max_unhealthy_percent", 5), ("max_unhealthy_upgraded_percent", 0))
 """Least values of the rolling policy's percentages (azure-mgmt-compute 34.1 model validation); 100 at most."""
 
@@ -140,7 +142,7 @@ def _kind(world: World, kind: str, ids: tuple[str, ...], args: dict[str, Any]) -
             return _refuse(errors.OS_ROLLING_NEEDS_LATEST)
     if kind == "cancel-rolling-upgrade" and not world.rollouts.running:
         return _refuse(errors.NO_ROLLOUT_TO_CANCEL)
-    if kind in ("update-model", "set-mode"):
+    if kind in _UPDATES:
         return _update(world, args)
     return None
 
@@ -149,9 +151,11 @@ def _update(world: World, args: dict[str, Any]) -> Reply | None:
     config = world.config
     for path in args.get("patch", {}):
         fixed = next((one for one in FIXED if path.rpartition(".")[2] == one), None)
+        if config.platform.publisher_fixed and path in _ORIGIN:
+            fixed = path.partition("storageProfile.")[2]
         if fixed is not None and world.model.get(path) != args["patch"][path]:
             return _refuse(errors.PROPERTY_FIXED, property=fixed)
-    if args.get("mode", world.mode) == "rolling" and "mode" in args and config.health == "none":
+    if args.get("mode", world.mode) == "rolling" and "mode" in args and not _reports_health(world):
         return _refuse(errors.ROLLING_NEEDS_HEALTH)
     policy: RollingPolicy = args.get("rolling", world.rolling_policy)
     for name, least in RANGES if "rolling" in args else ():
@@ -162,10 +166,14 @@ def _update(world: World, args: dict[str, Any]) -> Reply | None:
     auto: AutoOs = args.get("auto_os", world.auto_os)
     if not auto.enabled:
         return None
-    version = args.get("patch", {}).get(_VERSION, world.model.get(_VERSION))
-    if version != "latest":
+    model = {**world.model, **args.get("patch", {})}
+    if not leaves_version_open(model):
         return _refuse(errors.AUTO_OS_NEEDS_LATEST)
-    if "auto_os" in args and config.health == "none":
+    if model.get(_WINDOWS_UPDATES) is True:
+        return _refuse(errors.AUTO_OS_WINDOWS_UPDATES)
+    if any(model.get(path) == "AutomaticByPlatform" for path in _PATCH_MODES):
+        return _refuse(errors.AUTO_OS_PATCH_MODE)
+    if "auto_os" in args and not _reports_health(world):
         return _refuse(errors.ROLLING_NEEDS_HEALTH)
     if config.flexible and policy.max_surge:
         return _refuse(errors.SURGE_ON_FLEXIBLE, name=config.name)
@@ -174,7 +182,16 @@ def _update(world: World, args: dict[str, Any]) -> Reply | None:
     return None
 
 
-_VERSION = "properties.virtualMachineProfile.storageProfile.imageReference.version"
+def _reports_health(world: World) -> bool:
+    """Rule 4: a Flexible set needs the extension, a probe does not do there (DOC-rolling)."""
+    return world.config.health != "none" and not (world.config.flexible and world.config.health == "probe")
+
+
+_WINDOWS_UPDATES = "properties.virtualMachineProfile.osProfile.windowsConfiguration.enableAutomaticUpdates"
+_PATCH_MODES = tuple(
+    f"properties.virtualMachineProfile.osProfile.{one}Configuration.patchSettings.patchMode"
+    for one in ("windows", "linux")
+)
 
 
 def most_instances(world: World) -> int:
@@ -222,9 +239,10 @@ def _limits(world: World, kind: str, args: dict[str, Any]) -> Reply | None:
 
 def _rollout_conflict(world: World, kind: str) -> Reply | None:
     if not world.rollouts.running:
-        return None
+        conflicts = kind in _UPDATES and world.config.platform.concurrent_update == "conflict" and _being_updated(world)
+        return _refuse(errors.CONFLICT) if conflicts else None
     starts = kind in ("os-rolling-upgrade", "extension-rolling-upgrade")
-    updates = kind in ("update-model", "set-mode") and world.config.platform.put_during_rollout == "conflict"
+    updates = kind in _UPDATES and world.config.platform.put_during_rollout == "conflict"
     return _refuse(errors.ROLLOUT_RUNNING, name=world.config.name) if starts or updates else None
 
 
@@ -237,6 +255,13 @@ def _conflict(world: World, kind: str, busy: tuple[str, ...]) -> Reply | None:
         if vm.provisioning == "deleting" or overlap != "coalesce" or not _same_kind(vm.doing, kind):
             return _refuse(errors.CONFLICT)
     return None
+
+
+_UPDATES = ("update-model", "set-mode")
+
+
+def _being_updated(world: World) -> bool:
+    return any(one.kind in _UPDATES for one in world.running.values())
 
 
 def _same_kind(doing: str, kind: str) -> bool:

@@ -159,6 +159,14 @@ AUTO_OS_WINDOWS_UPDATES: Final = AzureError(
     wording="reported",
     source="aks-engine #1795 (text; the code is assumed)",
 )
+AUTO_OS_PATCH_MODE: Final = AzureError(
+    name="auto-os-patch-mode",
+    code="BadRequest",
+    status=400,
+    text="Automatic OS Upgrade cannot be enabled with patchMode AutomaticByPlatform.",
+    wording="ours",
+    source="DOC-autoos: the two cannot be combined; no recorded answer",
+)
 IMAGE_GENERATION: Final = AzureError(
     name="image-generation",
     code="BadRequest",

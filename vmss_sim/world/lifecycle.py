@@ -72,7 +72,7 @@ def start(world: World, vm: Vm, kind: str, args: dict[str, Any]) -> int:
     if failures.slow != 1.0 and image != vm.first_image:
         wait = round(wait * failures.slow)
     ready = end + wait + config.timings.probe_ms if row.power == "running" else NEVER
-    error, dead = _error(world, vm) if kind in MAY_FAIL and (failures.upgrade > 0 or world.blocked) else None, False
+    error, dead = _error(world, vm, kind) if failures.upgrade > 0 or world.blocked else None, False
     if error is not None and failures.becomes == "old-image":
         image, content, profile = vm.image, vm.content, vm.profile
     elif error is not None:
@@ -108,11 +108,12 @@ def start(world: World, vm: Vm, kind: str, args: dict[str, Any]) -> int:
     return end
 
 
-def _error(world: World, vm: Vm) -> str | None:
-    """Why this attempt fails, if it does."""
-    if world.blocked and world.allocation_fails(vm):
+def _error(world: World, vm: Vm, kind: str) -> str | None:
+    """Why this attempt fails, if it does. A restore wants a place too, but is not asked whether it fails by itself."""
+    may_fail = kind in MAY_FAIL
+    if world.blocked and (may_fail or kind == "restore") and world.allocation_fails(vm):
         return "AllocationFailed"
-    return "VMStartTimedOut" if luck(world, vm, "fails") < world.config.failures.upgrade else None
+    return "VMStartTimedOut" if may_fail and luck(world, vm, "fails") < world.config.failures.upgrade else None
 
 
 def _reimaged(world: World, vm: Vm, args: dict[str, Any]) -> Any:

@@ -78,7 +78,6 @@ SET_KINDS = (
     "os-rolling-upgrade",
     "extension-rolling-upgrade",
     "cancel-rolling-upgrade",
-    "approve-rolling-upgrade",
 )
 """Requests on the set."""
 
@@ -94,6 +93,7 @@ ID_KINDS = (
     "delete",
     "run-command",
     "protect",
+    "approve-rolling-upgrade",
 )
 """Requests on instances: named, or all (`*`, or none named where the API allows it)."""
 

@@ -11,37 +11,36 @@ Rules (DOC-rolling, DOC-autoos, DOC-maxsurge, API, REC; sources in docs/azure-ru
 4. Cancel: no further batch; the operations in flight end, nobody waits for their health, and then both the cancelling and
    what it cancelled succeed (REC 2020-21). There is no resume: any update of the model starts a new rollout over what is
    stale, after a first check that takes a tick even where nothing is (REC).
-5. `rollbackFailedInstancesOnPolicyBreach` (Uniform): after a breach the failed instances go back to what they ran.
-   Automatic OS upgrade restores each failed instance's OS disk at once, unless that is disabled.
+5. `rollbackFailedInstancesOnPolicyBreach` (Uniform): after a breach of either threshold the failed instances go back to what
+   they ran. Automatic OS upgrade restores each failed instance's OS disk at once, unless that is disabled.
 6. `maxSurge`: a batch is replaced by as many new instances, and deleted when they are healthy. Quota is checked before
-   each batch; where it does not suffice that batch is upgraded in place.
+   each batch; where it does not suffice that batch is upgraded in place. Who cancels a rollout meanwhile keeps the new
+   instances that were created; who preempts it loses them (undocumented): never more instances than were asked for.
 7. Automatic OS upgrade begins some time after a version was published, waits for approval if deferred, starts batches
-   only inside its maintenance window, and follows the default policy unless told to follow the set's.
-8. An OS rollout passes over instances that boot the newest version already; they count as successful (REC).
+   only inside its maintenance window, and follows the default policy unless told to follow the set's. An approval that
+   names instances lets these go, and is used up (undocumented).
+8. An OS rollout brings instances to the version that was newest when it began, and passes over those that boot it already;
+   they count as successful (REC).
+9. Who is gone, going or protected when its batch comes is not part of it any more; a batch of which nobody is left is
+   left out (undocumented).
 """
 
 from __future__ import annotations
 
 from collections.abc import Generator
 from typing import TYPE_CHECKING, Any, NamedTuple
-from weakref import proxy
 
 import simpy
 
 from vmss_sim.world import admission, errors, health, lifecycle
 from vmss_sim.world.config import Image, RollingPolicy
 from vmss_sim.world.errors import AzureError
-from vmss_sim.world.rolling_policy import Member, azure_batches, exceeds
+from vmss_sim.world.rolling_policy import Member, azure_batches, batch_size, exceeds
 from vmss_sim.world.vm import NEVER, Operation, Vm
 
 if TYPE_CHECKING:
     from vmss_sim.world.scale_set import World
 
-KEPT = 5
-KEPT_MS = 60 * 86_400_000
-"""`osUpgradeHistory`: the last five attempts within two months (DOC-autoos)."""
-RETRY_MS = 600_000
-"""An automatic OS upgrade that finds another rollout running looks again (undocumented)."""
 OPERATION_OF = {"model": "upgrade", "os": "reimage", "extension": "upgrade-extensions"}
 
 Process = Generator[simpy.Event, Any, None]
@@ -79,9 +78,17 @@ class RollingUpgrade:
     """One rollout, from its start to its end."""
 
     def __init__(
-        self, world: World, kind: str, policy: RollingPolicy, operation: Operation | None, started_by: str = "User"
+        self,
+        world: World,
+        kind: str,
+        policy: RollingPolicy,
+        operation: Operation | None,
+        started_by: str = "User",
+        only: frozenset[str] | None = None,
     ) -> None:
         self.world, self.kind, self.policy, self.operation, self.started_by = world, kind, policy, operation, started_by
+        self.only = only
+        """The instances approved; None: all."""
         self.code, self.last_action = "RollingForward", "Start"
         self.started_ms = self.last_action_ms = world.now
         self.ended_ms: int | None = None
@@ -92,6 +99,8 @@ class RollingUpgrade:
         self.successful: dict[str, None] = {}
         self.failed: dict[str, None] = {}
         self.in_progress: tuple[str, ...] = ()
+        self.pairs: dict[str, Vm] = {}
+        """While a batch surges: new instance to the old one."""
         self.before: dict[str, dict[str, Any]] = {}
         self.target = world.model_image
         self.rolled_back = self.rollback_failed = 0
@@ -115,7 +124,7 @@ class RollingUpgrade:
             successful=len(self.successful),
             failed=len(self.failed),
             in_progress=len(self.in_progress),
-            pending=sum(len(one) for one in self.batches),
+            pending=sum(name in self.world.vms for one in self.batches for name in one),
             error_code=code,
             error_message=message,
             policy=self.policy,
@@ -141,7 +150,7 @@ class RollingUpgrade:
             return
         while self.batches:
             yield from self._wait_for_window()
-            if self.done and self._too_many_unhealthy():
+            if self.done and (yield from self._too_many_unhealthy()):
                 return
             yield from self._batch(self._next())
             self._change()
@@ -165,30 +174,40 @@ class RollingUpgrade:
             machine, healthy = vm.machine, health.verdict(world, vm) == "healthy"
             if vm.provisioning == "deleting" or machine.skip_upgrade or (with_metrics and not healthy):
                 continue
+            if self.only is not None and vm.id not in self.only:
+                continue
             members.append(Member(vm.id, machine.zone, machine.update_domain, healthy, machine.phase))
         return members
 
     def _next(self) -> tuple[str, ...]:
-        """The next batch; smaller where unhealthy instances outside it make it so (an option)."""
-        batch = self.batches.pop(0)
+        """The next batch (rule 9), empty where nobody is left; smaller where unhealthy instances outside it make it so."""
+        batch: tuple[str, ...] = ()
+        while self.batches and not batch:
+            batch = tuple(one for one in self.batches.pop(0) if self._takes_part(self.world.vms.get(one)))
         if self.world.config.platform.shrink_by_unhealthy:
             outside = [vm for vm in self.world.vms.values() if vm.id not in batch]
             sick = sum(health.verdict(self.world, vm) == "unhealthy" for vm in outside)
-            size = max(1, len(batch) - sick)
+            size = max(1, batch_size(self.policy.max_batch_percent, len(self.world.vms)) - sick)
             if size < len(batch):
                 self.batches.insert(0, batch[size:])
                 batch = batch[:size]
         return batch
 
+    def _takes_part(self, vm: Vm | None) -> bool:
+        """Rule 9."""
+        return vm is not None and vm.provisioning != "deleting" and not vm.protected
+
     def _batch(self, batch: tuple[str, ...]) -> Process:
         world = self.world
+        if not batch:
+            return
         began = world.now
         self.done.append(batch)
         self.in_progress = batch
         self._change()
         surge = self.policy.max_surge and admission.free_for(world, len(batch))
         if surge:
-            yield from self._surge([world.vms[one] for one in batch if one in world.vms], began)
+            yield from self._surge([world.vms[one] for one in batch], began)
         else:
             yield from self._decide(dict.fromkeys(batch), began)
         if self.kind == "os" and self.started_by == "Platform" and not world.auto_os.disable_rollback:
@@ -217,13 +236,17 @@ class RollingUpgrade:
 
     def _start(self, vm: Vm) -> None:
         world = self.world
-        world.settled(vm)
-        if self.kind == "os" and vm.image == world.model_image:
-            return  # rule 8: it takes a batch and a tick all the same
-        if self.kind == "model" and vm.content == world.content and vm.provisioning == "succeeded":
-            return  # somebody else brought it up meanwhile
+        if self._is_up(world.settled(vm)):
+            return  # it takes a batch and a tick all the same (REC)
         self.before[vm.id] = {"image": vm.image, "content": vm.content, "profile": vm.profile}
-        lifecycle.start(world, vm, OPERATION_OF[self.kind], {})
+        args = {"exact_version": self.target.exact} if self.kind == "os" and self.target else {}
+        lifecycle.start(world, vm, OPERATION_OF[self.kind], args)
+
+    def _is_up(self, vm: Vm) -> bool:
+        """Is there nothing to do: rule 8, or somebody else brought it up meanwhile?"""
+        if self.kind == "os":
+            return vm.image in (self.target, self.world.model_image)
+        return self.kind == "model" and vm.content == self.world.content and vm.provisioning == "succeeded"
 
     def _judge(self, vm: Vm, started: bool, waiting: dict[str, None], began: int) -> None:
         """Decide an instance, if it can be decided now."""
@@ -234,12 +257,13 @@ class RollingUpgrade:
         silent = self.kind == "extension" and world.config.health == "none"
         if silent and world.now < began + options.no_signal_wait_ms:
             return
+        name = self.pairs[vm.id].id if vm.id in self.pairs else vm.id  # progress counts who was to be upgraded
         if vm.error is not None or (silent and options.no_signal_counts == "unhealthy"):
-            self.failed[vm.id] = None
+            self.failed[name] = None
         elif (seen := health.verdict(world, vm)) == "healthy":
-            self.successful[vm.id] = None
+            self.successful[name] = None
         elif seen == "unhealthy" and world.now >= max(vm.busy_until, began) + options.health_wait_ms:
-            self.failed[vm.id] = None
+            self.failed[name] = None
         else:
             return
         del waiting[vm.id]
@@ -262,9 +286,11 @@ class RollingUpgrade:
 
     def _surge(self, old: list[Vm], began: int) -> Process:
         """Rule 6: as many new ones, then the old ones go."""
-        world = self.world
-        pairs = {}
+        world, pairs = self.world, self.pairs
         for vm in old:
+            if self._is_up(world.settled(vm)):
+                self.successful[vm.id] = None
+                continue
             new, _ = lifecycle.add(world, instead_of=vm)
             pairs[new.id] = vm
         waiting, options = dict.fromkeys(pairs), world.config.platform
@@ -281,52 +307,68 @@ class RollingUpgrade:
             yield world.env.timeout(max(1, when - world.now))
         end = world.now
         for name, vm in pairs.items():
-            leaves = vm if name in self.successful else world.vms.get(name)
-            for names in (self.successful, self.failed):
-                if name in names:  # progress counts the instance that was to be upgraded
-                    del names[name]
-                    names[vm.id] = None
+            leaves = vm if vm.id in self.successful else world.vms.get(name)
             if leaves is None or world.vms.get(leaves.id) is not leaves:
                 continue
             if leaves is not vm and options.surge_failed == "left":
                 continue
-            end = world.now + world.set_level("delete")
-            lifecycle.down(leaves, world.now)
-            world.remove_at(leaves, end)
+            end = self._delete(leaves)
+        self.pairs = {}
         yield world.env.timeout(end - world.now)
 
+    def _delete(self, vm: Vm) -> int:
+        """An instance goes; returns when it is gone."""
+        world = self.world
+        end = world.now + world.set_level("delete")
+        lifecycle.down(vm, world.now)
+        world.remove_at(vm, end)
+        return end
+
+    def _end_surge(self, keep: bool) -> None:
+        """A surge that is stopped half-way (rule 6): who is created takes over where `keep`, the others go."""
+        world, pairs, self.pairs = self.world, self.pairs, {}
+        for name, old in pairs.items():
+            new = world.vms.get(name)
+            there = world.vms.get(old.id) is old and old.provisioning != "deleting"
+            if new is None or new.provisioning == "deleting" or not there:
+                continue
+            keeps = keep and world.settled(new).error is None and new.busy_until <= world.now
+            if keep:
+                (self.successful if keeps else self.failed)[old.id] = None
+            self._delete(old if keeps else new)
+
     def _restore(self, names: list[str]) -> Process:
-        """Rule 5: put back what failed instances ran."""
+        """Rule 5: put back what failed instances ran, and wait until they serve, as long as for a batch."""
         world = self.world
         end = world.now
         chosen = [vm for one in names if one in self.before and (vm := world.vms.get(one)) is not None]
         for vm in chosen:
             end = max(end, vm.busy_until)
         yield world.env.timeout(end - world.now)
-        chosen = [vm for vm in chosen if vm.busy_until <= world.now]
+        self.rollback_failed += sum(vm.busy_until > world.now for vm in chosen)  # somebody else has taken it up
+        chosen = [vm for vm in chosen if vm.busy_until <= world.now and vm.provisioning != "deleting"]
         ends = [lifecycle.start(world, vm, "restore", self.before[vm.id]) for vm in chosen]
-        yield world.env.timeout(max([world.now, *ends]) - world.now)
+        end = max([world.now, *ends])
+        serving = max((health.serving_from(world, vm) for vm in chosen), default=end)
+        yield world.env.timeout(min(max(end, serving), end + world.config.platform.health_wait_ms) - world.now)
         for vm in chosen:
-            world.settled(vm)
-            self.rolled_back += vm.error is None
-            self.rollback_failed += vm.error is not None
+            back = world.settled(vm).error is None and health.verdict(world, vm) == "healthy"
+            self.rolled_back += back
+            self.rollback_failed += not back
 
     def _wait_for_window(self) -> Process:
         """Rule 7: only inside the maintenance window."""
-        world = self.world
-        window = world.auto_os.window_ms if self.started_by == "Platform" else None
-        if window is not None:
-            start, length, every = window
-            inside = (world.now - start) % every
-            if inside >= length:
-                yield world.env.timeout(every - inside)
+        wait = until_window(self.world) if self.started_by == "Platform" else 0
+        if wait:
+            yield self.world.env.timeout(wait)
 
-    def _too_many_unhealthy(self) -> bool:
-        """Rule 1, before a later batch."""
+    def _too_many_unhealthy(self) -> Generator[simpy.Event, Any, bool]:
+        """Rule 1, before a later batch; and rule 5."""
         world, percent = self.world, self.policy.max_unhealthy_percent
         bad, total = health.unhealthy(world), len(world.vms)
         if not exceeds(bad, total, percent):
             return False
+        yield from self._roll_back()
         self._fault(errors.UNHEALTHY_DURING, percent=_share(bad, total), threshold=percent)
         return True
 
@@ -347,13 +389,17 @@ class RollingUpgrade:
                 first = next(iter(self.failed))
                 self.error = (row.code, row.sentence(failed=len(self.failed), threshold=percent, id=first))
             return False
-        if policy.rollback_failed and self.kind == "model" and not world.config.flexible:
-            self.code = "RollingBack"
-            self._change()
-            yield from self._restore(list(self.failed))
+        yield from self._roll_back()
         share = _share(len(sick), len(upgraded))
         self._fault(errors.UNHEALTHY_UPGRADED, percent=share, threshold=percent, id=sick[0])
         return True
+
+    def _roll_back(self) -> Process:
+        """Rule 5, after a breach."""
+        if self.policy.rollback_failed and self.failed and self.kind == "model" and not self.world.config.flexible:
+            self.code = "RollingBack"
+            self._change()
+            yield from self._restore(list(self.failed))
 
     # -- its end -------------------------------------------------------------------------------------------------
 
@@ -383,15 +429,21 @@ class RollingUpgrade:
         self.code, self.last_action, self.last_action_ms = "Cancelled", "Cancel", world.now
         self._stop()
         flying = [vm for one in self.in_progress if (vm := world.vms.get(one)) is not None and one in self.before]
+        flying += [vm for one in self.pairs if (vm := world.vms.get(one)) is not None]
         if world.config.platform.cancel_batch == "abandoned":
             flying = []
+            self._end_surge(keep=False)
         end = max([least_ms, *(vm.busy_until for vm in flying)])
         self._change()
         world.at(end, self._cancelled, flying)
         return end
 
     def _cancelled(self, flying: list[Vm]) -> None:
+        surge = tuple(self.pairs)
+        self._end_surge(keep=True)
         for vm in flying:
+            if vm.id in surge:
+                continue
             self.world.settled(vm)
             if vm.id not in self.successful and vm.id not in self.failed:
                 (self.successful if vm.error is None else self.failed)[vm.id] = None
@@ -401,6 +453,7 @@ class RollingUpgrade:
         """A newer update takes over: this one ends."""
         row = errors.PREEMPTED
         self._stop()
+        self._end_surge(keep=False)
         self._close("Cancelled", row.code, row.sentence())
 
     def _stop(self) -> None:
@@ -413,91 +466,13 @@ class RollingUpgrade:
         self.world.woken = True
 
 
-class Rollouts:
-    """The rollouts of one set: at most one is open. version: grows with every change of a status."""
-
-    def __init__(self, world: World) -> None:
-        self.world: World = proxy(world)  # no cycle: a world of a study is gone as soon as nobody needs it
-        self.past: list[RollingUpgrade] = []
-        self.version = 0
-        self._approved = False
-        self._triggered = 0
-        if world.auto_os.enabled:
-            self.published()
-
-    @property
-    def running(self) -> bool:
-        """Is one open?"""
-        return bool(self.past) and self.past[-1].open
-
-    def latest(self) -> RollingStatus | None:
-        """The status of the last one."""
-        return self.past[-1].status() if self.past else None
-
-    def history(self) -> tuple[HistoryEntry, ...]:
-        """The OS upgrades among the last ones, newest first."""
-        oldest = self.world.now - KEPT_MS
-        found = [one for one in self.past if one.kind != "extension" and one.started_ms >= oldest]
-        return tuple(
-            HistoryEntry(one.status(), one.target, one.rolled_back, one.rollback_failed)
-            for one in reversed(found[-KEPT:])
-        )
-
-    def begin(self, kind: str, operation: Operation) -> int:
-        """A rollout that somebody asked for."""
-        self._start(RollingUpgrade(self.world, kind, self.world.rolling_policy, operation))
-        return NEVER
-
-    def after_update(self, operation: Operation, end: int) -> int:
-        """The set was updated (rule 4): when that ends, or NEVER where a rollout will end it."""
-        world = self.world
-        if self.running:
-            self.past[-1].preempt()
-        if world.mode != "rolling":
-            return end
-        end += world.config.platform.first_check_ms
-        if not world.stale():
-            return end
-        rollout = RollingUpgrade(world, "model", world.rolling_policy, operation)
-        self._start(rollout, delay_ms=end - world.now)
-        return NEVER
-
-    def cancel(self, operation: Operation) -> int:
-        """Cancel what is open; returns when the cancelling itself ends."""
-        return self.past[-1].cancel(self.world.now + self.world.set_level(operation.kind))
-
-    def approve(self) -> None:
-        """A deferred automatic OS upgrade may start."""
-        self._approved = True
-
-    def published(self) -> None:
-        """A version was published, or automatic OS upgrade enabled: it begins some time later (rule 7)."""
-        world, options = self.world, self.world.config.platform
-        if not world.auto_os.enabled or (world.mode == "manual" and not options.manual_auto_os):
-            return
-        self._triggered += 1
-        self._approved = False
-        delay = world.draws.later("auto-os", 0, self._triggered) * options.auto_os_delay_ms
-        world.at(world.now + round(delay), self._begin_automatic, self._triggered)
-
-    def _begin_automatic(self, trigger: int) -> None:
-        world = self.world
-        auto = world.auto_os
-        behind = any(vm.image != world.model_image for vm in world.vms.values() if not vm.protected)
-        if trigger != self._triggered or not auto.enabled or not behind:
-            return
-        if self.running or (auto.deferral and not self._approved):
-            world.at(world.now + RETRY_MS, self._begin_automatic, trigger)
-            return
-        policy = world.rolling_policy if auto.use_rolling_policy else RollingPolicy()
-        self._start(RollingUpgrade(world, "os", policy, None, "Platform"))
-
-    def _start(self, rollout: RollingUpgrade, delay_ms: int = 0) -> None:
-        world = self.world
-        self.past.append(rollout)
-        self.version += 1
-
-        rollout.process = world.env.process(rollout.run(delay_ms))
+def until_window(world: World) -> int:
+    """How long until automatic OS upgrade may start a batch (rule 7): 0 inside the window, or where there is none."""
+    if world.auto_os.window_ms is None:
+        return 0
+    start, length, every = world.auto_os.window_ms
+    inside = (world.now - start) % every
+    return 0 if inside < length else every - inside
 
 
 def _share(count: int, total: int) -> int:

@@ -28,19 +28,20 @@ from vmss_sim.world.background import Background
 from vmss_sim.world.config import AutoOs, Image, Repairs, RollingPolicy, WorldConfig
 from vmss_sim.world.draws import Draws
 from vmss_sim.world.faults import TIMED_OUT_MS, Fault, judge
+from vmss_sim.world.images import IMAGE, URI, image_of, leaves_version_open
 from vmss_sim.world.operations import Does
+from vmss_sim.world.orchestrator import Rollouts
 from vmss_sim.world.repairs import RepairService
-from vmss_sim.world.rollouts import HistoryEntry, RollingStatus, Rollouts
+from vmss_sim.world.rollouts import HistoryEntry, RollingStatus
 from vmss_sim.world.throttle import Buckets
 from vmss_sim.world.timings import Timing
 from vmss_sim.world.vm import NEVER, Operation, Reply, Vm
 
 __all__ = ["IMAGE", "NEVER", "URI", "Operation", "Reply", "Vm", "World"]
 
-IMAGE = "properties.virtualMachineProfile.storageProfile.imageReference."
-URI = "properties.virtualMachineProfile.storageProfile.osDisk.image.uri"
 OS_PROFILE = "properties.virtualMachineProfile.osProfile."
-_PARTS = ("publisher", "offer", "sku", "version", "id")
+ASKS_NOTHING_OF_VMS = ("protect", "approve-rolling-upgrade")
+"""They name instances, but what became of an instance before is not their failure."""
 
 
 class World:
@@ -65,6 +66,8 @@ class World:
         self._profiles: dict[tuple[Any, ...], int] = {}
         self._image: Image | None = None
         self.content = self.profile = -1
+        self.on_latest = False
+        """Does the model leave the version to the platform?"""
         self._read_model()
         self.vms: dict[str, Vm] = {}
         for slot, machine in enumerate(config.machines):
@@ -132,24 +135,14 @@ class World:
         self.content = self._contents.setdefault(key, len(self._contents))
         profile = tuple(one for one in key if one[0].startswith(OS_PROFILE))
         self.profile = self._profiles.setdefault(profile, len(self._profiles))
-        # Does the model leave the version to the platform (DOC-autoos)?
-        self.on_latest = self.model.get(IMAGE + "version") == "latest"
+        self.on_latest = leaves_version_open(self.model)
         image = self.image_of_model()
         if image != self._image:  # the same object as long as it is the same image
             self._image = image
 
     def image_of_model(self, exact: str | None = None) -> Image | None:
         """The model's image; exact: in this version."""
-        model = self.model
-        if URI in model:
-            return Image(uri=model[URI])
-        parts = {name: model.get(IMAGE + name) for name in _PARTS}
-        if not any(parts.values()):
-            return None
-        version = parts["version"]
-        if exact is None:
-            exact = self.latest if version == "latest" else version
-        return Image(exact=exact, **parts)
+        return image_of(self.model, self.latest, exact)
 
     @cached_property
     def first_images(self) -> list[Image | None]:
@@ -255,7 +248,7 @@ class World:
             operation.status = "failed"
         elif operation.status == "running":
             operation.status = "succeeded"
-            for one in operation.ids:
+            for one in () if operation.kind in ASKS_NOTHING_OF_VMS else operation.ids:
                 vm = self.vms.get(one)
                 if vm is not None and (error := lifecycle.settled(self, vm).error):
                     operation.status, operation.code = "failed", error
@@ -298,7 +291,7 @@ class World:
             case "cancel-rolling-upgrade":
                 return self.rollouts.cancel(operation)
             case "approve-rolling-upgrade":
-                self.rollouts.approve()
+                self.rollouts.approve(operation.ids)
             case _:
                 held = set(busy)
                 free = [self.vms[one] for one in operation.ids if one not in held]
@@ -318,7 +311,7 @@ class World:
         self.model.update(args.get("patch", {}))
         self.mode = args.get("mode", self.mode)
         self.rolling_policy = args.get("rolling", self.rolling_policy)
-        self.auto_os = args.get("auto_os", self.auto_os)
+        self._set_auto_os(args.get("auto_os", self.auto_os))
         self._set_repairs(args.get("repairs", self.repairs))
         before = (self.content, self.profile)
         self._read_model()
@@ -328,6 +321,12 @@ class World:
             end = max(end, self.set_capacity(int(args["capacity"]), operation))
         return self.reconcile(operation, end)
 
+    def _set_auto_os(self, auto_os: AutoOs) -> None:
+        begins = auto_os.enabled and not self.auto_os.enabled
+        self.auto_os = auto_os
+        if begins:
+            self.rollouts.published()
+
     def _set_repairs(self, repairs: Repairs) -> None:
         if repairs is not self.repairs:
             self.repairs = repairs
@@ -336,13 +335,27 @@ class World:
 
     def reconcile(self, operation: Operation, end: int) -> int:
         """Rule 3: what the mode makes of an update. Returns when that ends, `end` at least."""
-        if self.mode == "rolling" or self.rollouts.running:
+        self.rollouts.give_way()
+        if self.mode == "rolling":
             return self.rollouts.after_update(operation, end)
-        if self.mode != "automatic":
-            return end
-        stale = [vm for vm in self.stale() if vm.busy_until <= self.now]
-        operation.ids = (*operation.ids, *(vm.id for vm in stale))
-        return max([end, *(lifecycle.start(self, vm, "upgrade", {}) for vm in stale)])
+        return end if self.mode != "automatic" else self._upgrade_all(operation, end)
+
+    def _upgrade_all(self, operation: Operation, end: int) -> int:
+        """Mode Automatic: every stale VM at once; one that another operation holds, when that has ended (undocumented)."""
+        stale = self.stale()
+        free = [vm for vm in stale if vm.busy_until <= self.now]
+        held = [vm.busy_until for vm in stale if vm.busy_until > self.now]
+        operation.ids = (*operation.ids, *(vm.id for vm in free))
+        end = max([end, *(lifecycle.start(self, vm, "upgrade", {}) for vm in free)])
+        if held:
+            self.at(min(held), self._upgrade_rest, operation, end)
+        return NEVER if held else end
+
+    def _upgrade_rest(self, operation: Operation, end: int) -> None:
+        if self.mode == "automatic":
+            end = self._upgrade_all(operation, end)
+        if end != NEVER and not operation.hangs:
+            self.finish_at(operation, max(end, self.now) + operation.delay_ms)
 
     def set_capacity(self, capacity: int, operation: Operation) -> int:
         """Scale out or in."""
