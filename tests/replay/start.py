@@ -45,7 +45,7 @@ class Scripted(Draws):
         super().__init__(0, 0, 0)
         self.seconds = 0.0
 
-    def later(self, purpose: str, slot: int, attempt: int) -> float:  # noqa: ARG002 - the script knows no places
+    def later(self, purpose: str, slot: int, attempt: int) -> float:
         return self.seconds / LONG_S if purpose == "operation" or purpose.startswith("set/") else 0.5
 
 

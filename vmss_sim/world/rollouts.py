@@ -212,7 +212,7 @@ class RollingUpgrade:
             yield from self._decide(dict.fromkeys(batch), began)
         if self.kind == "os" and self.started_by == "Platform" and not world.auto_os.disable_rollback:
             yield from self._restore([one for one in batch if one in self.failed])
-        yield world.env.timeout(world.config.platform.batch_ms)
+        yield world.env.timeout(world.rollouts.overhead_ms())
         self.in_progress = ()
 
     def _decide(self, waiting: dict[str, None], began: int) -> Process:
