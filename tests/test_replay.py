@@ -14,9 +14,10 @@ import msgspec
 import pytest
 
 from tests.replay import start as starting
-from tests.replay.__main__ import Judged, judge, main, replay
+from tests.replay.__main__ import main
 from tests.replay.accepted import ACCEPTED, LEFT_OUT, Accepted
 from tests.replay.documents import worded
+from tests.replay.judging import Judged, judge, replay
 from tests.replay.session import Finding, Replay
 from tests.replay.start import era
 from tests.replay.traffic import SHARED, header, parsed, read, seconds, sessions

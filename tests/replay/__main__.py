@@ -1,67 +1,31 @@
-"""Replay against reality: `python -m tests.replay [FILE]`. Rules: `session.py`; exceptions: `accepted.py`."""
+"""Replay against reality: `python -m tests.replay [--doc | FILE]`. Rules: `session.py`; exceptions: `accepted.py`."""
 
 from __future__ import annotations
 
 import sys
-from collections import Counter
-from collections.abc import Iterable
 from pathlib import Path
-from typing import NamedTuple
 
-from tests.replay.accepted import ACCEPTED, LEFT_OUT, Accepted
-from tests.replay.session import Finding, Replay, in_scope
-from tests.replay.traffic import SHARED, read, sessions
-
-
-def replay(path: Path = SHARED) -> list[Replay]:
-    """Every session in scope of a file of recordings."""
-    found = (session for recording in read(path) for session in sessions(recording))
-    return [Replay(session).run() for session in found if in_scope(session)]
-
-
-class Judged(NamedTuple):
-    """What a run of replays says. differing: what no exception accepts; covered: how many each accepts, in their order."""
-
-    total: Counter[tuple[str, str]]
-    agreeing: Counter[tuple[str, str]]
-    covered: tuple[int, ...]
-    differing: list[Finding]
-    skipped: Counter[str]
-
-
-def judge(runs: Iterable[Replay], accepted: tuple[Accepted, ...] = ACCEPTED) -> Judged:
-    """Put every difference under the first exception that accepts it."""
-    total: Counter[tuple[str, str]] = Counter()
-    agreeing: Counter[tuple[str, str]] = Counter()
-    skipped: Counter[str] = Counter()
-    covered, differing = [0] * len(accepted), []
-    for run in runs:
-        skipped += run.skipped
-        for one in run.findings:
-            total[one.kind, one.what] += 1
-            agreeing[one.kind, one.what] += not one.differs
-            if one.differs:
-                told = (one.recording, one.kind, one.what, one.recorded, one.world)
-                row = next((at for at, exception in enumerate(accepted) if exception.covers(*told)), None)
-                if row is None:
-                    differing.append(one)
-                else:
-                    covered[row] += 1
-    return Judged(total, agreeing, tuple(covered), differing, skipped)
+from tests.replay.accepted import ACCEPTED, LEFT_OUT
+from tests.replay.judging import judge, replay
+from tests.replay.traffic import SHARED
 
 
 def main(argv: list[str]) -> int:
     """Print the share of comparisons that agree per operation, the exceptions, and what neither agrees nor is excepted."""
-    path = Path(argv[0]) if argv else SHARED
+    path = Path(argv[0]) if argv and argv[0] != "--doc" else SHARED
     if not path.exists():
         print(f"no recordings at {path}")
         return 2
     runs = replay(path)
     judged = judge(runs)
+    if argv == ["--doc"]:
+        from tests.replay.page import page
+
+        print(page(runs, judged), end="")
+        return 0
     print(f"{len(runs)} sessions, {judged.total.total()} comparisons")
     for kind in sorted({kind for kind, _ in judged.total}):
-        total = sum(count for key, count in judged.total.items() if key[0] == kind)
-        agreeing = sum(count for key, count in judged.agreeing.items() if key[0] == kind)
+        total, agreeing = judged.of(kind)
         parts = ", ".join(f"{what} {count}" for (of, what), count in sorted(judged.total.items()) if of == kind)
         print(f"{kind:26} {agreeing:5} of {total:5} ({agreeing / total:6.1%})  {parts}")
     print(
