@@ -8,7 +8,7 @@ Rules:
    a second or two, so the order of the file counts, and time does not go back. Recorders that grouped exchanges by request
    (time goes back by more than `GROUPED_S`) are put back in order of time.
 3. A *session* is what concerns one scale set, polls of its operations included. A poll belongs to the request whose
-   answer named the operation. Exchanges after the set's deletion are left out.
+   answer named the operation. It ends with the set's deletion; a creation after that begins another.
 """
 
 from __future__ import annotations
@@ -24,12 +24,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
-SHARED = Path(__file__).resolve().parents[2] / "shared" / "recordings" / "arm-traffic.jsonl.gz"
+SHARED = Path(__file__).resolve().parents[3] / "shared" / "recordings" / "arm-traffic.jsonl.gz"
 """Where the recordings lie beside a checkout; they are no part of the project."""
 
 GROUPED_S = 20.0
 
-_SET = re.compile(r"/resourcegroups/([^/]+)/providers/microsoft\.compute/virtualmachinescalesets/([^/?]+)(/[^?]*)?", re.I)
+_SET = re.compile(
+    r"/resourcegroups/([^/]+)/providers/microsoft\.compute/virtualmachinescalesets/([^/?]+)(/[^?]*)?", re.I
+)
 _OPERATION = re.compile(r"/(?:operations|capsoperations)/([0-9a-z-]+)", re.I)
 _TIME = re.compile(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(\.\d+)?(Z|[+-]\d\d:\d\d)?$")
 
@@ -79,10 +81,9 @@ class Session(NamedTuple):
 
 def read(path: Path = SHARED) -> Iterator[dict[str, Any]]:
     """Every recording of a file, compressed or not."""
-    opened = gzip.open(path, "rt", encoding="utf-8") if path.suffix == ".gz" else path.open(encoding="utf-8")
-    with opened as lines:
-        for line in lines:
-            yield json.loads(line)
+    raw = path.read_bytes()
+    for line in (gzip.decompress(raw) if path.suffix == ".gz" else raw).splitlines():
+        yield json.loads(line)
 
 
 def parsed(body: Any) -> Any:
@@ -137,7 +138,8 @@ def sessions(recording: dict[str, Any]) -> list[Session]:
     times = dict(zip(order, itertools.accumulate((dates[index] for index in order), max), strict=True))
     began = times[order[0]] if order else 0.0
     owner: dict[str, tuple[str, str]] = {}
-    found: dict[tuple[str, str], list[Exchange]] = {}
+    found: dict[tuple[str, str, int], list[Exchange]] = {}
+    life: dict[tuple[str, str], int] = {}
     gone: set[tuple[str, str]] = set()
     # Started operations first: a recorder that groups requests may show a poll before its request within one second.
     for index in order:
@@ -158,10 +160,14 @@ def sessions(recording: dict[str, Any]) -> list[Session]:
             key, rest = owner[operation], "operation" if "monitor" not in query.lower() else "monitor"
         else:
             continue
+        if one["method"] == "PUT" and not rest and key in gone:
+            gone.remove(key)
+            life[key] = life.get(key, 0) + 1
         if key in gone:
             continue
         if one["method"] == "DELETE" and not rest:
-            gone.add(key)
+            if int(one["status"]) == 202:  # 204: there was none
+                gone.add(key)
             continue
         at_ms = round((times[index] - began) * 1000)
         exchange = Exchange(
@@ -175,10 +181,11 @@ def sessions(recording: dict[str, Any]) -> list[Session]:
             parsed(one["response_body"]),
             operation,
         )
-        found.setdefault(key, []).append(exchange)
+        found.setdefault((*key, life.get(key, 0)), []).append(exchange)
     name = f"{recording['source']} {recording['path'].rsplit('/', 1)[-1]} {recording['recorded_on']}"
     return [
-        Session(name, recording["recorded_on"], key[1], tuple(items), _operations(items)) for key, items in found.items()
+        Session(name, recording["recorded_on"], key[1], tuple(items), _operations(items))
+        for key, items in found.items()
     ]
 
 
