@@ -89,6 +89,25 @@ def mode(document: dict[str, Any]) -> str:
     return str(policy(document).get("mode") or "Manual").lower()
 
 
+def system(document: dict[str, Any]) -> str:
+    """linux, windows, or unknown where the model does not say."""
+    inner = (document.get("properties") or {}).get("virtualMachineProfile") or {}
+    profile_ = inner.get("osProfile") or {}
+    if "windowsConfiguration" in profile_:
+        return "windows"
+    if "linuxConfiguration" in profile_:
+        return "linux"
+    storage = inner.get("storageProfile") or {}
+    text = f"{(storage.get('imageReference') or {}).get('publisher', '')} {(storage.get('osDisk') or {}).get('osType', '')}".lower()
+    return (
+        "windows"
+        if "windows" in text
+        else "linux"
+        if re.search("canonical|linux|debian|centos|openlogic|suse|redhat", text)
+        else "unknown"
+    )
+
+
 def is_model(one: Exchange) -> bool:
     return (
         not one.rest

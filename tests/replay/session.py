@@ -33,6 +33,7 @@ from tests.replay.documents import (
     repairs,
     rolling,
     set_state,
+    system,
     worded,
 )
 from tests.replay.start import TIMINGS, Scripted, start
@@ -40,6 +41,7 @@ from tests.replay.traffic import Exchange, Session, seconds
 from vmss_sim.world import errors, lifecycle
 from vmss_sim.world.config import Machine, Platform, WorldConfig
 from vmss_sim.world.faults import Fault
+from vmss_sim.world.operations import ID_KINDS, SET_KINDS
 from vmss_sim.world.scale_set import World
 from vmss_sim.world.vm import Operation, Reply, Vm
 
@@ -106,8 +108,30 @@ def in_scope(session: Session) -> bool:
     ) or any(seen.status == "Failed" for seen in session.operations.values())
 
 
+class Took(NamedTuple):
+    """An accepted operation, how long it took by its own account, and what the world was like when it came.
+
+    current, power: of each instance it names, whether it had the latest model, and its power state. changed: an update
+    changed the instances' model. settling: instances were last seen to be updating, before anything was asked of them.
+    """
+
+    recording: str
+    recorded_on: str
+    system: str
+    kind: str
+    seconds: float
+    instances: int
+    current: tuple[bool, ...]
+    power: tuple[str, ...]
+    mode: str
+    health: str
+    changed: bool
+    capacity: int | None
+    settling: bool
+
+
 class Replay:
-    """One session; `findings` holds every comparison, equal or not."""
+    """One session; `findings` holds every comparison, equal or not, `took` the operations whose duration is known."""
 
     def __init__(self, session: Session) -> None:
         self.session = session
@@ -117,6 +141,8 @@ class Replay:
         self.names: dict[str, str] = {}
         self.rollouts: set[str] = set()
         self.told: set[str] = set()
+        self.took: list[Took] = []
+        self.settling: set[str] = set()
         self.written: dict[str, Any] = {}
         self.sent = 0
         self.etags: tuple[int, int] | None = None
@@ -209,9 +235,14 @@ class Replay:
         name = f"operation-{self.sent}"
         self.draws.seconds = self._seconds(one, kind, args)
         held = self._scale_in(one, args["capacity"]) if "capacity" in args else []
+        took = self._took(one, kind, ids, args)
         reply = self.world.submit(name, kind, ids, **args)
         for vm in held:
             vm.scale_in_protected = False
+        if took is not None and reply.operation is not None:
+            self.took.append(took)
+        if kind in ID_KINDS:
+            self.settling.clear()  # its end waits for what they were still doing
         if one.status >= 400:
             self._refusal(one, reply)
         elif not one.rest.startswith(
@@ -227,6 +258,32 @@ class Replay:
             self._note(one, "set", set_state(one.response), "updating" if running else "succeeded")
             self._etag(one)
             self.document = one.response
+
+    def _took(self, one: Exchange, kind: str, ids: tuple[str, ...], args: dict[str, Any]) -> Took | None:
+        seen, world = self.session.operations.get(one.operation), self.world
+        if seen is None or seen.seconds is None or seen.status != "Succeeded":
+            return None
+        if kind == "os-rolling-upgrade" and any(
+            other.rest == "/rollingupgrades/cancel" and other.status == 202 for other in self.session.exchanges
+        ):
+            return None
+        names = () if kind in SET_KINDS else tuple(world.vms) if ids in ((), ("*",)) else ids
+        vms = [world.vms[name] for name in names if name in world.vms]
+        return Took(
+            recording=self.session.recording.split(" ")[-2],
+            recorded_on=self.session.recorded_on,
+            system=system(self.document),
+            kind=kind,
+            seconds=seen.seconds,
+            instances=len(world.vms),
+            current=tuple(world.is_latest(world.settled(vm)) for vm in vms),
+            power=tuple(vm.power for vm in vms),
+            mode=args.get("mode", world.mode),
+            health=world.config.health,
+            changed=bool(args.get("patch")),
+            capacity=args.get("capacity"),
+            settling=bool(self.settling),
+        )
 
     def _scale_in(self, one: Exchange, capacity: int) -> list[Vm]:
         """Which instances a scale-in takes, compared; then made to be the recorded ones, since all that follows names ids."""
@@ -434,6 +491,10 @@ class Replay:
                 self._note(one, f"vm {name}", "there", "gone")
                 continue
             self.world.settled(vm)
+            if str(body["provisioningState"]).lower() != "updating":
+                self.settling.discard(name)
+            elif self.kind == "(start)":
+                self.settling.add(name)
             self._note(one, "latestModelApplied", body.get("latestModelApplied"), self.world.is_latest(vm))
             self._note(one, "vm", str(body["provisioningState"]).lower(), self.world.state(vm)[0])
             view = body.get("instanceView")

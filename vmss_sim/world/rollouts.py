@@ -193,7 +193,7 @@ class RollingUpgrade:
             yield from self._decide(dict.fromkeys(batch), began)
         if self.kind == "os" and self.started_by == "Platform" and not world.auto_os.disable_rollback:
             yield from self._restore([one for one in batch if one in self.failed])
-        yield world.env.timeout(world.config.platform.batch_ms)
+        yield world.env.timeout(world.rollouts.overhead_ms())
         self.in_progress = ()
 
     def _decide(self, waiting: dict[str, None], began: int) -> Process:
@@ -427,6 +427,7 @@ class Rollouts:
         self.version = 0
         self._approved = False
         self._triggered = 0
+        self._batches = 0
         if world.auto_os.enabled:
             self.published()
 
@@ -461,11 +462,20 @@ class Rollouts:
         if world.mode != "rolling":
             return end
         end += world.config.platform.first_check_ms
+        end += self.overhead_ms() if world.config.platform.first_check_ms else 0
         if not world.stale():
             return end
         rollout = RollingUpgrade(world, "model", world.rolling_policy, operation)
         self._start(rollout, delay_ms=end - world.now)
         return NEVER
+
+    def overhead_ms(self) -> int:
+        """What a batch, or the first look at an update, takes beside its ticks: drawn where its timing is known."""
+        timing = self.world.config.timings.operations.get("rolling-batch-overhead")
+        if timing is None:
+            return self.world.config.platform.batch_ms
+        self._batches += 1
+        return timing.ppf_ms_scalar(self.world.draws.later("rolling-batch-overhead", 0, self._batches))
 
     def cancel(self, operation: Operation) -> int:
         """Cancel what is open; returns when the cancelling itself ends."""
