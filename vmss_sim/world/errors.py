@@ -300,7 +300,23 @@ SET_NOT_FOUND: Final = AzureError(
     text="The Resource 'Microsoft.Compute/virtualMachineScaleSets/{name}' under resource group '{group}' was not found. For "
     "more details please go to https://aka.ms/ARMResourceNotFoundFix",
     wording="recorded",
-    source="recordings: 4 GET (the second sentence since 2021)",
+    source="recordings: 2 GET (the second sentence since 2021)",
+)
+SET_NOT_FOUND_SHORT: Final = AzureError(
+    name="set-not-found-short",
+    code="ResourceNotFound",
+    status=404,
+    text="The Resource 'Microsoft.Compute/virtualMachineScaleSets/{name}' under resource group '{group}' was not found.",
+    wording="recorded",
+    source="recordings: 2 GET, until 2020",
+)
+GROUP_NOT_FOUND: Final = AzureError(
+    name="group-not-found",
+    code="ResourceGroupNotFound",
+    status=404,
+    text="Resource group '{group}' could not be found.",
+    wording="recorded",
+    source="recordings: 4 GET",
 )
 PRECONDITION_FAILED: Final = AzureError(
     name="precondition-failed",
@@ -325,6 +341,14 @@ GATEWAY_TIMEOUT: Final = AzureError(
     text="The gateway did not receive a response from 'Microsoft.Compute' within the specified time period.",
     wording="recorded",
     source="recordings: 3 GET",
+)
+SERVER_TIMEOUT: Final = AzureError(
+    name="server-timeout",
+    code="ServerTimeout",
+    status=503,
+    text="The request timed out. Diagnostic information: {detail}.",
+    wording="recorded",
+    source="recordings: 1 look at an operation, 2020-07",
 )
 
 # -- Accepted, ended Failed: rolling upgrades -----------------------------------------------------------------------------
@@ -394,6 +418,14 @@ INTERNAL: Final = AzureError(
     wording="recorded",
     source="recordings: osRollingUpgrade of a set in mode Automatic, failed after 0.5 s (2018-01); DOC-autoos",
 )
+IDENTITY: Final = AzureError(
+    name="identity",
+    code="ManagedServiceIdentityInternalError",
+    status="operation",
+    text="Internal error encountered when retrieving identity details for '{url}'.",
+    wording="recorded",
+    source="recordings: 1 PUT of 2018-01",
+)
 PREEMPTED: Final = AzureError(
     name="preempted",
     code="OperationPreempted",
@@ -438,7 +470,7 @@ EXTENSION_ERROR: Final = AzureError(
     name="extension-error",
     code="VMExtensionProvisioningError",
     status="operation",
-    text="VM has reported a failure when processing extension '{extension}'. Error message: \"{detail}\"",
+    text="VM has reported a failure when processing extension '{extension}'. Error message: \"{detail}\".",
     wording="recorded",
     source="recordings: 9, one a manualupgrade of 2018-04",
 )

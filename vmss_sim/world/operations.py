@@ -44,8 +44,8 @@ VM_TABLE: dict[str, Does] = {
         flag="set",
         flexible="option",
     ),
-    # manualupgrade without an image change: the delta is applied.
-    "upgrade-delta": Does("restart", "restart", True, flag="set", flexible="option"),
+    # manualupgrade without an image change: the delta is applied (REC: of extensions).
+    "upgrade-delta": Does("upgrade-extensions", "restart", True, flag="set", flexible="option"),
     # extensionRollingUpgrade: extensions are re-run, no reboot (DOC-extup).
     "upgrade-extensions": Does("upgrade-extensions", "upgrade-current", False, while_busy="running"),
     # DOC-reimage; the flag stays as it was (azure-cli #28008).

@@ -38,7 +38,7 @@ class Rollouts:
         self.version = 0
         self._approved: dict[str, None] = {}
         self._deferred = False
-        self._triggered = 0
+        self._triggered = self._batches = 0
         if world.auto_os.enabled:
             self.published()
 
@@ -69,11 +69,20 @@ class Rollouts:
         """A set in mode Rolling was updated (rule 1): when that ends, or NEVER where a rollout will end it."""
         world = self.world
         end += world.config.platform.first_check_ms
+        end += self.overhead_ms() if world.config.platform.first_check_ms else 0
         if not world.stale():
             return end
         rollout = RollingUpgrade(world, "model", world.rolling_policy, operation)
         self._start(rollout, delay_ms=end - world.now)
         return NEVER
+
+    def overhead_ms(self) -> int:
+        """What a batch, or the first look at an update, takes beside its ticks: drawn where its timing is known."""
+        timing = self.world.config.timings.operations.get("rolling-batch-overhead")
+        if timing is None:
+            return self.world.config.platform.batch_ms
+        self._batches += 1
+        return timing.ppf_ms_scalar(self.world.draws.later("rolling-batch-overhead", 0, self._batches))
 
     def give_way(self) -> None:
         """The set is updated: what is open ends, whatever the mode is now."""

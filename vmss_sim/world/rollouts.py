@@ -7,7 +7,7 @@ Rules (DOC-rolling, DOC-autoos, DOC-maxsurge, API, REC; sources in docs/azure-ru
    of the upgraded ones unhealthy or failed, and it stops. What is in flight ends; what is upgraded stays upgraded.
 2. A batch ends when each instance is decided: healthy, or failed (its operation failed, or it is not healthy
    `health_wait_ms` after it). Initializing is waited for. The platform looks at multiples of a tick (REC: 60 s).
-3. An extension rollout without any health signal waits `no_signal_wait_ms` a batch (REC: 600 s).
+3. An extension rollout without any health signal waits `no_signal_wait_ms` after a batch's work (REC: 600 s); no ticks.
 4. Cancel: no further batch; the operations in flight end, nobody waits for their health, and then both the cancelling and
    what it cancelled succeed (REC 2020-21). There is no resume: any update of the model starts a new rollout over what is
    stale, after a first check that takes a tick even where nothing is (REC).
@@ -212,7 +212,7 @@ class RollingUpgrade:
             yield from self._decide(dict.fromkeys(batch), began)
         if self.kind == "os" and self.started_by == "Platform" and not world.auto_os.disable_rollback:
             yield from self._restore([one for one in batch if one in self.failed])
-        yield world.env.timeout(world.config.platform.batch_ms)
+        yield world.env.timeout(world.rollouts.overhead_ms())
         self.in_progress = ()
 
     def _decide(self, waiting: dict[str, None], began: int) -> Process:
@@ -254,8 +254,8 @@ class RollingUpgrade:
         if not started or vm.busy_until > world.now:
             return
         world.settled(vm)
-        silent = self.kind == "extension" and world.config.health == "none"
-        if silent and world.now < began + options.no_signal_wait_ms:
+        silent = self._silent()
+        if silent and world.now < max(vm.busy_until, began) + options.no_signal_wait_ms:
             return
         name = self.pairs[vm.id].id if vm.id in self.pairs else vm.id  # progress counts who was to be upgraded
         if vm.error is not None or (silent and options.no_signal_counts == "unhealthy"):
@@ -268,19 +268,24 @@ class RollingUpgrade:
             return
         del waiting[vm.id]
 
+    def _silent(self) -> bool:
+        """Rule 3: does nothing report health to an extension rollout?"""
+        return self.kind == "extension" and self.world.config.health == "none"
+
     def _next_look(self, waiting: dict[str, None], began: int) -> int | None:
-        """When the platform looks again; None: it need not. With a tick, a batch takes one at least."""
+        """When the platform looks again; None: it need not. With a tick, a batch takes one at least; without any health
+        signal there is none (REC 2020 to 2021: 600.2 s, 644.5 s, 701.9 s, 728.4 s).
+        """
         world, options = self.world, self.world.config.platform
-        now, tick = world.now, options.tick_ms
-        if tick:
+        now, tick, silent = world.now, options.tick_ms, self._silent()
+        if tick and not silent:
             at_tick = (now - began) % tick == 0 and now > began
             return None if at_tick and not waiting else began + ((now - began) // tick + 1) * tick
         times = []
         for name in waiting:
             vm = world.vms[name]
-            ready, limit = health.serving_from(world, vm), max(vm.busy_until, began) + options.health_wait_ms
-            if self.kind == "extension" and world.config.health == "none":
-                limit = began + options.no_signal_wait_ms
+            wait = options.no_signal_wait_ms if silent else options.health_wait_ms
+            ready, limit = health.serving_from(world, vm), max(vm.busy_until, began) + wait
             times += [when for when in (vm.busy_until, ready, limit) if now < when < NEVER]
         return min(times, default=now + 1_000) if waiting else None
 

@@ -42,6 +42,10 @@ __all__ = ["IMAGE", "NEVER", "URI", "Operation", "Reply", "Vm", "World"]
 OS_PROFILE = "properties.virtualMachineProfile.osProfile."
 ASKS_NOTHING_OF_VMS = ("protect", "approve-rolling-upgrade")
 """They name instances, but what became of an instance before is not their failure."""
+MOVES_ETAG = frozenset(
+    {"update-model", "set-mode", "set-capacity", "upgrade", "os-rolling-upgrade", "extension-rolling-upgrade"}
+)
+"""After these the set has another etag: every update, even without a difference, and what gives instances the model (REC 2024)."""
 
 
 class World:
@@ -263,6 +267,7 @@ class World:
     def _start(self, operation: Operation, busy: tuple[str, ...]) -> int:
         """What an accepted operation does, and when it ends; NEVER where something else will end it."""
         kind, args, now = operation.kind, operation.args, self.now
+        self.etag += kind in MOVES_ETAG
         match kind:
             case "update-model":
                 return self._update_model(operation)
@@ -313,9 +318,7 @@ class World:
         self.rolling_policy = args.get("rolling", self.rolling_policy)
         self._set_auto_os(args.get("auto_os", self.auto_os))
         self._set_repairs(args.get("repairs", self.repairs))
-        before = (self.content, self.profile)
         self._read_model()
-        self.etag += 1 if before != (self.content, self.profile) or len(args) > 1 else 0
         end = self.now + self.set_level("update-model")
         if "capacity" in args:
             end = max(end, self.set_capacity(int(args["capacity"]), operation))
