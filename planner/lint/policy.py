@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from planner.amount import batch_size
 from planner.lint.codes import Finding, finding
-from planner.lint.facts import Own, auto_os, follows_latest, in_gallery, own_rollouts, unhealthy_to_platform
+from planner.lint.facts import Own, auto_os, follows_latest, in_gallery, own_rollouts
 from planner.lint.wording import instances, names, percent, share
-from planner.model import HealthSource, Model, Orchestration, RollingPolicy, ScaleSet, UpgradeMode
+from planner.model import Model, Orchestration, RollingPolicy, ScaleSet, UpgradeMode
+from planner.platform import allowed, batch_limit, exceeds, lacks_health, unhealthy
 
 RANGES = {
     "max_batch_percent": ("maxBatchInstancePercent", 5),
@@ -49,7 +49,7 @@ def _mode(scale_set: ScaleSet) -> Iterator[Finding]:
             "set mode Manual (or Rolling) before the model is touched",
         )
     if model.mode is UpgradeMode.ROLLING:
-        largest = batch_size(f"{max(0, min(100, _policy(model).max_batch_percent))}%", total)
+        largest = batch_limit(_policy(model).max_batch_percent, total)
         yield finding(
             "VS102",
             "mode Rolling: any update of the model starts a rollout of everything that is stale, in batches of at most"
@@ -93,9 +93,8 @@ def _batch_over_unhealthy(scale_set: ScaleSet, rolling: RollingPolicy) -> Findin
 def _own(scale_set: ScaleSet, own: Own) -> Iterator[Finding]:
     """A rollout that the platform itself would do: can it start, can it finish?"""
     model, total = scale_set.model, len(scale_set.instances)
-    source = model.health_source
-    if source is HealthSource.NONE or (source is HealthSource.PROBE and model.orchestration is Orchestration.FLEXIBLE):
-        met = "no health source" if source is HealthSource.NONE else "only a probe, on a Flexible set"
+    met = lacks_health(model)
+    if met:
         yield finding(
             "VS109",
             f"{own.who} needs a health source; found {met}",
@@ -106,8 +105,8 @@ def _own(scale_set: ScaleSet, own: Own) -> Iterator[Finding]:
     if not total:
         return
     limit = own.policy.max_unhealthy_percent
-    sick = [name for name, one in scale_set.instances.items() if unhealthy_to_platform(one, source)]
-    if len(sick) * 100 > limit * total:
+    sick = unhealthy(scale_set)
+    if exceeds(len(sick), total, limit):
         yield finding(
             "VS106",
             f"{own.who} would fail before it starts: {share(len(sick), total)} are unhealthy ({names(sick)}), and"
@@ -124,7 +123,7 @@ def _own(scale_set: ScaleSet, own: Own) -> Iterator[Finding]:
             model.name,
             "expect as many batches as there are instances",
         )
-    if limit * total < 100:
+    if not allowed(limit, total):
         yield finding(
             "VS107",
             f"{own.who} tolerates {percent(limit, total)}: one VM not healthy in time stops it",
@@ -136,12 +135,10 @@ def _own(scale_set: ScaleSet, own: Own) -> Iterator[Finding]:
 
 def _upgraded(scale_set: ScaleSet, own: Own) -> Iterator[Finding]:
     total, limit = len(scale_set.instances), own.policy.max_unhealthy_upgraded_percent
-    first = min(total, batch_size(f"{max(0, min(100, own.policy.max_batch_percent))}%", total))
-    if limit * first >= 100:
+    first = min(total, batch_limit(own.policy.max_batch_percent, total))
+    if allowed(limit, first):
         return
-    until = (
-        f"until {share(-(-100 // limit), total)} are upgraded" if limit > 0 and limit * total >= 100 else "to the end"
-    )
+    until = f"until {share(-(-100 // limit), total)} are upgraded" if allowed(limit, total) else "to the end"
     yield finding(
         "VS108",
         f"after its first batch of {instances(first)}, {own.who} tolerates {percent(limit, first)} that were upgraded:"
