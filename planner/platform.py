@@ -361,6 +361,16 @@ def _gate(rule: str, batch: int, percent: int, of: int, known: int, code: str) -
     return Gate(rule=rule, batch=batch, percent=percent, of=of, allowed=may, known=known, verdict=verdict, code=code)
 
 
+def after_failure(found: Sequence[Gate]) -> tuple[Gate | None, ...]:
+    """For each batch: the gate that stops the rollout if one VM of that batch is not healthy in time; None: it goes on."""
+    made: list[Gate | None] = []
+    for index, gate in enumerate(found):
+        if gate.rule == "after-batch":
+            later = found[index:]
+            made.append(next((one for one in later if exceeds(one.known + 1, one.of, one.percent)), None))
+    return tuple(made)
+
+
 def stopped_by(found: Iterable[Gate]) -> Gate | None:
     """The first gate that stops the rollout by what is known now, or None."""
     return next((one for one in found if one.verdict in (Verdict.BREACHED, Verdict.CANNOT_BE_MET)), None)
