@@ -56,6 +56,9 @@ _SPEC = "azure-rest-api-specs, RollingUpgradePolicy"
 RULES: dict[str, Rule] = {
     "only-behind": Rule("instances on the latest model are skipped", _DOCS + "rolling upgrades"),
     "protected": Rule("protectFromScaleSetActions keeps an instance out", _DOCS + "instance protection"),
+    "metrics-healthy": Rule(
+        "with custom metrics only instances that report Healthy take part", _DOCS + "custom metrics for rollouts"
+    ),
     "skip": Rule("SkipUpgrade in an instance's custom metrics keeps it out", _DOCS + "custom metrics for rollouts"),
     "phases": Rule(
         "PhaseOrderingNumber: phases ascend, one ends before the next starts; without a number: the last phase",
@@ -123,23 +126,38 @@ _NONE = Metrics()
 # -- who takes part ----------------------------------------------------------------------------------------------------
 
 
-def unhealthy_to_platform(instance: Instance, source: HealthSource) -> bool:
-    """What the platform's rollouts count as unhealthy: Unhealthy and Unknown; Initializing is waited for.
+class Counts(str, Enum):
+    """What an instance counts for in the platform's rollouts; `waiting` is neither, and is waited for."""
 
-    An instance that is not running counts too; one that reports nothing is given the benefit of the doubt.
-    Without a health source, power and provisioning state count (azure-compute-docs, automatic upgrade).
+    HEALTHY = "healthy"
+    UNHEALTHY = "unhealthy"
+    WAITING = "waiting"
+
+
+def counts_as(instance: Instance, source: HealthSource) -> Counts:
+    """Unhealthy and Unknown count as unhealthy, Initializing is waited for (azure-compute-docs, application health).
+
+    An instance that is not running counts as unhealthy too, unless an operation is at work on it (rule `in-flight`) or
+    it is going away. Where no health is reported, power and provisioning state count (automatic OS upgrade).
     """
-    if instance.power not in (Power.RUNNING, Power.UNKNOWN, Power.STARTING):
-        return True
-    if source is HealthSource.NONE:
-        return instance.provisioning is Provisioning.FAILED
-    return instance.health in (Health.UNHEALTHY, Health.UNKNOWN)
+    provisioning, power = instance.provisioning, instance.power
+    if provisioning is Provisioning.DELETING:
+        return Counts.WAITING
+    if power is not Power.RUNNING and provisioning in (Provisioning.UPDATING, Provisioning.CREATING):
+        return Counts.WAITING
+    if power not in (Power.RUNNING, Power.UNKNOWN, Power.STARTING):
+        return Counts.UNHEALTHY
+    if source is HealthSource.NONE or instance.health is Health.ABSENT:
+        return Counts.UNHEALTHY if provisioning is Provisioning.FAILED else Counts.HEALTHY
+    if instance.health is Health.INITIALIZING:
+        return Counts.WAITING
+    return Counts.HEALTHY if instance.health is Health.HEALTHY else Counts.UNHEALTHY
 
 
 def unhealthy(scale_set: ScaleSet) -> tuple[str, ...]:
     """The instances that the platform counts as unhealthy now."""
     source = scale_set.model.health_source
-    return tuple(name for name, one in scale_set.instances.items() if unhealthy_to_platform(one, source))
+    return tuple(name for name, one in scale_set.instances.items() if counts_as(one, source) is Counts.UNHEALTHY)
 
 
 def says(model: Model, patch: Mapping[str, Any], target: Target) -> bool:
@@ -162,25 +180,24 @@ def behind(instance: Instance, model: Model, change: Resolved) -> bool:
     return not instance.latest_model
 
 
-def behind_image(instance: Instance, target: Target) -> bool:
-    """Is its OS image behind? What automatic and started OS upgrades ask, whatever latestModelApplied says."""
-    return target.image is None or runs(instance.image, target.image) is not True
-
-
 def members(
-    scale_set: ScaleSet,
-    change: Resolved | None,
-    metrics: Mapping[str, Metrics] = NO_METRICS,
-    *,
-    by_image: bool = False,
+    scale_set: ScaleSet, change: Resolved | None, metrics: Mapping[str, Metrics] = NO_METRICS
 ) -> tuple[Instance, ...]:
-    """Rule 1. change: None takes every instance as behind. by_image: an OS upgrade, which compares images."""
+    """Rule 1. change: None takes every instance as behind (a new image, an OS upgrade)."""
+    model = scale_set.model
+    open_to_it = [
+        one
+        for one in scale_set.instances.values()
+        if not one.protected
+        and one.provisioning is not Provisioning.DELETING
+        and (change is None or behind(one, model, change))
+    ]
+    if not any(one.id in metrics and metrics[one.id] != _NONE for one in open_to_it):
+        return tuple(open_to_it)
     return tuple(
         one
-        for name, one in scale_set.instances.items()
-        if not one.protected
-        and not metrics.get(name, _NONE).skip
-        and (change is None or (behind_image(one, change.target) if by_image else behind(one, scale_set.model, change)))
+        for one in open_to_it
+        if not metrics.get(one.id, _NONE).skip and counts_as(one, model.health_source) is Counts.HEALTHY
     )
 
 
@@ -199,7 +216,6 @@ def forecast(
     *,
     total: int | None = None,
     metrics: Mapping[str, Metrics] = NO_METRICS,
-    by_image: bool = False,
 ) -> tuple[ForecastBatch, ...]:
     """The batches of the platform's own rollout, in order (rule 2).
 
@@ -215,14 +231,12 @@ def forecast(
         domain = one.update_domain
         return (
             (phase is None, phase or 0),
-            not (chosen.prioritize_unhealthy and unhealthy_to_platform(one, source)),
+            not (chosen.prioritize_unhealthy and counts_as(one, source) is not Counts.HEALTHY),
             (False, ()) if chosen.cross_zone else (one.zone is None, id_key(one.zone or "")),
             (domain is None, domain or 0),
         )
 
-    ordered = sorted(
-        members(scale_set, change, metrics, by_image=by_image), key=lambda one: (*group(one), id_key(one.id))
-    )
+    ordered = sorted(members(scale_set, change, metrics), key=lambda one: (*group(one), id_key(one.id)))
     runs_of = [(key, list(run)) for key, run in groupby(ordered, key=group)]
     made: list[ForecastBatch] = []
     for index, (key, run) in enumerate(runs_of):

@@ -19,7 +19,7 @@ from planner.change import Resolved, describe, resolve
 from planner.lint import OF_THE_PLATFORM, Finding, Grade, lint_set
 from planner.lint.facts import auto_os, follows_latest
 from planner.lint.wording import instances, names, share
-from planner.model import Orchestration, RollingPolicy, ScaleSet, Service, UpgradeMode, service
+from planner.model import Orchestration, RollingPolicy, ScaleSet, Service, UpgradeMode, runs, service
 from planner.platform import (
     NO_HEALTH,
     NO_METRICS,
@@ -31,6 +31,7 @@ from planner.platform import (
     forecast,
     gates,
     lacks_health,
+    members,
     stopped_by,
     unhealthy,
 )
@@ -200,8 +201,24 @@ def _auto_os(case: _Case) -> Foreseen:
     policy = (model.rolling or RollingPolicy()) if setting.use_rolling_policy else RollingPolicy()
     if policy.max_surge and model.orchestration is Orchestration.FLEXIBLE:
         return _refused(made, "maxSurge with automatic OS upgrade is not supported on a Flexible set")
-    batches = forecast(case.fleet, case.change, policy, metrics=case.metrics, by_image=True)
-    return _in_batches(case, made, policy, batches, (("What holds it back", _holds_back(setting.deferral)),))
+    there, touchable = _there_already(case), members(case.fleet, None, case.metrics)
+    # Azure begins nothing where all boot the newest image; else those that do stay in their batches, and are passed over.
+    nothing = all(one.id in there for one in touchable)
+    batches = () if nothing else forecast(case.fleet, None, policy, metrics=case.metrics)
+    passed = f"{share(len(there), len(case.fleet.instances))} boot it already: they are passed over within their batch."
+    more = (
+        ("What holds it back", _holds_back(setting.deferral)),
+        *((("Already there", (passed,)),) if there else ()),
+    )
+    return _in_batches(case, made, policy, batches, more)
+
+
+def _there_already(case: _Case) -> tuple[str, ...]:
+    """Which instances boot the image that is to come, as far as it was said."""
+    image = None if case.change is None else case.change.target.image
+    if image is None:
+        return ()
+    return tuple(name for name, one in case.fleet.instances.items() if runs(one.image, image))
 
 
 def _holds_back(deferral: bool) -> tuple[str, ...]:
@@ -286,7 +303,7 @@ def _in_batches(
     limit = batch_limit(policy.max_batch_percent, total)
     if stop is None:
         outcome = Outcome.CAN_COMPLETE
-        says = "can complete: " + sentences.size_in_words(policy, batches, total, limit)
+        says = f"can complete: {sentences.size_in_words(policy, batches, total, limit)}"
     elif stop.rule == "before-start":
         outcome, says = Outcome.FAILS_BEFORE_START, sentences.fails_before_start(sick, policy, total)
     else:
@@ -364,9 +381,9 @@ def _surge(case: _Case, policy: RollingPolicy, batches: Sequence[ForecastBatch])
     if not policy.max_surge:
         return None
     extra = max(len(batch.ids) for batch in batches)
-    each = getattr(case.setup.world, "cores_per_vm", None)
     quota = getattr(case.setup.world, "quota_cores", None)
-    return Surge(extra=extra, cores=None if each is None else extra * each, quota=quota)
+    each = getattr(case.setup.world, "cores_per_vm", 1)
+    return Surge(extra=extra, cores=None if quota is None else extra * each, quota=quota)
 
 
 def _surge_in_words(surge: Surge) -> tuple[str, ...]:

@@ -136,9 +136,11 @@ def fails_before_start(sick: Sequence[str], policy: RollingPolicy, total: int) -
 
 
 def size_in_words(policy: RollingPolicy, batches: Sequence[ForecastBatch], total: int, limit: int) -> str:
-    """How many batches of at most how many, and the pause between."""
-    count = len(batches)
-    pause = policy.pause_between_batches_ms
-    return f"{count} {'batch' if count == 1 else 'batches'} of at most {share(limit, total)}" + (
-        f", {span(pause)} between them" if pause else ""
+    """How many batches of at most how many, what makes them smaller, and the pause between."""
+    count, largest = len(batches), max(len(batch.ids) for batch in batches)
+    borders = "update domains" if policy.cross_zone else "zones and update domains"
+    return (
+        f"{count} {'batch' if count == 1 else 'batches'} of at most {share(limit, total)}"
+        + (f", the largest of {largest}, since {borders} cut them" if largest < limit else "")
+        + (f", {span(policy.pause_between_batches_ms)} between them" if policy.pause_between_batches_ms else "")
     )
