@@ -95,13 +95,6 @@ RULES: dict[str, Rule] = {
 }
 
 
-class Metrics(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What an instance's custom metrics ask of a rollout: `PhaseOrderingNumber` and `SkipUpgrade`, read at its start."""
-
-    phase: int | None = None
-    skip: bool = False
-
-
 class ForecastBatch(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):
     """One batch that the platform would take.
 
@@ -117,10 +110,6 @@ class ForecastBatch(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tru
     phase: int | None = None
     unhealthy_first: bool = False
     cut: str = ""
-
-
-NO_METRICS: Mapping[str, Metrics] = {}
-_NONE = Metrics()
 
 
 # -- who takes part ----------------------------------------------------------------------------------------------------
@@ -180,10 +169,11 @@ def behind(instance: Instance, model: Model, change: Resolved) -> bool:
     return not instance.latest_model
 
 
-def members(
-    scale_set: ScaleSet, change: Resolved | None, metrics: Mapping[str, Metrics] = NO_METRICS
-) -> tuple[Instance, ...]:
-    """Rule 1. change: None takes every instance as behind (a new image, an OS upgrade)."""
+def members(scale_set: ScaleSet, change: Resolved | None) -> tuple[Instance, ...]:
+    """Rule 1. change: None takes every instance as behind (a new image, an OS upgrade).
+
+    Where an instance has custom metrics, only instances that report Healthy take part (`metrics-healthy`).
+    """
     model = scale_set.model
     open_to_it = [
         one
@@ -192,13 +182,10 @@ def members(
         and one.provisioning is not Provisioning.DELETING
         and (change is None or behind(one, model, change))
     ]
-    if not any(one.id in metrics and metrics[one.id] != _NONE for one in open_to_it):
+    if not any(one.skip_upgrade or one.upgrade_phase is not None for one in open_to_it):
         return tuple(open_to_it)
-    return tuple(
-        one
-        for one in open_to_it
-        if not metrics.get(one.id, _NONE).skip and counts_as(one, model.health_source) is Counts.HEALTHY
-    )
+    source = model.health_source
+    return tuple(one for one in open_to_it if not one.skip_upgrade and counts_as(one, source) is Counts.HEALTHY)
 
 
 # -- batches -----------------------------------------------------------------------------------------------------------
@@ -215,7 +202,6 @@ def forecast(
     policy: RollingPolicy | None = None,
     *,
     total: int | None = None,
-    metrics: Mapping[str, Metrics] = NO_METRICS,
 ) -> tuple[ForecastBatch, ...]:
     """The batches of the platform's own rollout, in order (rule 2).
 
@@ -227,8 +213,7 @@ def forecast(
     source = scale_set.model.health_source
 
     def group(one: Instance) -> tuple[tuple[bool, int], bool, tuple[bool, Any], tuple[bool, int]]:
-        phase = metrics.get(one.id, _NONE).phase
-        domain = one.update_domain
+        phase, domain = one.upgrade_phase, one.update_domain
         return (
             (phase is None, phase or 0),
             not (chosen.prioritize_unhealthy and counts_as(one, source) is not Counts.HEALTHY),
@@ -236,7 +221,7 @@ def forecast(
             (domain is None, domain or 0),
         )
 
-    ordered = sorted(members(scale_set, change, metrics), key=lambda one: (*group(one), id_key(one.id)))
+    ordered = sorted(members(scale_set, change), key=lambda one: (*group(one), id_key(one.id)))
     runs_of = [(key, list(run)) for key, run in groupby(ordered, key=group)]
     made: list[ForecastBatch] = []
     for index, (key, run) in enumerate(runs_of):
@@ -244,7 +229,7 @@ def forecast(
         for start in range(0, len(run), size):
             taken = run[start : start + size]
             last = start + size >= len(run)
-            made.append(_batch(taken, chosen, metrics, first=not key[1], cut=_cut(key, after) if last else "size"))
+            made.append(_batch(taken, chosen, first=not key[1], cut=_cut(key, after) if last else "size"))
     return tuple(made)
 
 
@@ -256,13 +241,10 @@ def _cut(key: tuple[Any, ...], after: tuple[Any, ...] | None) -> str:
     return next(name for name, left, right in zip(names, key, after, strict=True) if left != right)
 
 
-def _batch(
-    taken: Sequence[Instance], policy: RollingPolicy, metrics: Mapping[str, Metrics], *, first: bool, cut: str
-) -> ForecastBatch:
+def _batch(taken: Sequence[Instance], policy: RollingPolicy, *, first: bool, cut: str) -> ForecastBatch:
     one = taken[0]
-    phase = metrics.get(one.id, _NONE).phase
     zone = None if policy.cross_zone else one.zone
-    parts = [f"phase {phase}"] if phase is not None else ["no phase given"] if metrics else []
+    parts = [] if one.upgrade_phase is None else [f"phase {one.upgrade_phase}"]
     parts += ["unhealthy ones first"] if first else []
     parts += [f"zone {zone}"] if zone is not None else ["across zones"] if policy.cross_zone and one.zone else []
     parts.append("no update domain known" if one.update_domain is None else f"update domain {one.update_domain}")
@@ -271,7 +253,7 @@ def _batch(
         why=", ".join(parts),
         zone=zone,
         update_domain=one.update_domain,
-        phase=phase,
+        phase=one.upgrade_phase,
         unhealthy_first=first,
         cut=cut,
     )
@@ -361,7 +343,9 @@ def _gates(
         rule, code = ("before-batch", BEFORE_BATCH) if index else ("before-start", BEFORE_START)
         yield _gate(rule, index, limit, total, len(sick), code)
         sick -= set(batch.ids)
-        if count_in_flight:
+        if (
+            count_in_flight and not policy.max_surge
+        ):  # with maxSurge the old instances serve while the new ones are made
             yield _gate("in-flight", index, limit, total, len(sick) + len(batch.ids), BEFORE_BATCH)
         upgraded += len(batch.ids)
         yield _gate("after-batch", index, policy.max_unhealthy_upgraded_percent, upgraded, 0, AFTER_BATCH)
@@ -375,14 +359,19 @@ def _gate(rule: str, batch: int, percent: int, of: int, known: int, code: str) -
     return Gate(rule=rule, batch=batch, percent=percent, of=of, allowed=may, known=known, verdict=verdict, code=code)
 
 
-def after_failure(found: Sequence[Gate]) -> tuple[Gate | None, ...]:
-    """For each batch: the gate that stops the rollout if one VM of that batch is not healthy in time; None: it goes on."""
-    made: list[Gate | None] = []
-    for index, gate in enumerate(found):
-        if gate.rule == "after-batch":
-            later = found[index:]
-            made.append(next((one for one in later if exceeds(one.known + 1, one.of, one.percent)), None))
-    return tuple(made)
+def after_failure(found: Sequence[Gate], *, stays: bool = True) -> tuple[Gate | None, ...]:
+    """For each batch: the gate that stops the rollout if one VM of that batch is not healthy in time; None: it goes on.
+
+    stays: that VM stays out of service, so that it counts before later batches too (not where its old disk is restored, or
+    with maxSurge, where the old instance still serves).
+    """
+
+    def stops(gate: Gate) -> bool:
+        more = 1 if stays or gate.rule == "after-batch" else 0
+        return exceeds(gate.known + more, gate.of, gate.percent)
+
+    batches = [index for index, gate in enumerate(found) if gate.rule == "after-batch"]
+    return tuple(next((gate for gate in found[index:] if stops(gate)), None) for index in batches)
 
 
 def stopped_by(found: Iterable[Gate]) -> Gate | None:

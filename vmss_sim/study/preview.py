@@ -10,22 +10,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from enum import Enum
 
 import msgspec
 
 from planner.change import Resolved, describe, resolve
+from planner.errors import InputError
 from planner.lint import OF_THE_PLATFORM, Finding, Grade, lint_set
 from planner.lint.facts import auto_os, follows_latest
-from planner.lint.wording import instances, names, share
+from planner.lint.wording import instances, names, share, span
 from planner.model import Orchestration, RollingPolicy, ScaleSet, Service, UpgradeMode, runs, service
 from planner.platform import (
     NO_HEALTH,
-    NO_METRICS,
     ForecastBatch,
     Gate,
-    Metrics,
     at_once,
     batch_limit,
     forecast,
@@ -35,8 +34,9 @@ from planner.platform import (
     stopped_by,
     unhealthy,
 )
-from scenarios.build import Setup
+from scenarios.build import Assumption, Setup
 from vmss_sim.study import sentences
+from vmss_sim.world.config import Platform
 
 PINNED = (
     "virtualMachineScaleSets with Automatic OS Upgrade enabled must use Platform or Gallery Image with version set to"
@@ -60,6 +60,8 @@ class Outcome(str, Enum):
 
 
 ERRORS = frozenset({Outcome.REFUSED, Outcome.FAILS_BEFORE_START, Outcome.CANNOT_FINISH})
+NEXT = "next"  # the version of an image that nobody named
+PLATFORM = Platform()
 MODEL_UPDATE, AUTO_OS = "model-update", "automatic-os-upgrade"
 
 
@@ -101,6 +103,7 @@ class Preview(msgspec.Struct, frozen=True, kw_only=True):
     count_in_flight: bool
     rollouts: tuple[Foreseen, ...]
     findings: tuple[Finding, ...]
+    assumptions: tuple[Assumption, ...]
 
     @property
     def failing(self) -> bool:
@@ -115,12 +118,11 @@ def foresee(
     *,
     change_assumed: bool = False,
     count_in_flight: bool = False,
-    metrics: Mapping[str, Metrics] = NO_METRICS,
 ) -> Preview:
     """What the platform would do with the change of this scenario."""
     fleet = setup.scale_set
     change = None if change_assumed else resolve(setup.change, fleet, setup.action)
-    case = _Case(setup=setup, change=change, metrics=metrics, count_in_flight=count_in_flight)
+    case = _Case(setup=setup, change=change, count_in_flight=count_in_flight)
     rollouts = [_model_update(case)]
     if auto_os(fleet.model):
         rollouts.append(_auto_os(case))
@@ -133,6 +135,69 @@ def foresee(
         count_in_flight=count_in_flight,
         rollouts=tuple(rollouts),
         findings=tuple(one for one in lint_set(setup.observed, setup.gaps) if one.code in CODES),
+        assumptions=_assumptions(setup, rollouts, count_in_flight=count_in_flight),
+    )
+
+
+def _assumptions(setup: Setup, rollouts: Sequence[Foreseen], *, count_in_flight: bool) -> tuple[Assumption, ...]:
+    """What the scenario assumes, without what concerns our own executor only, and what Azure leaves open."""
+    made = [one for one in setup.assumptions if one.key not in ("timing.poll", "timing.give_up")]
+    if any(one.gates for one in rollouts):
+        for name, value, origin, key in (
+            ("order of zones, domains and instances", "by number, what is not known last", "guessed", ""),
+            ("a batch that is not a whole number", "rounded down, at least 1", "guessed", ""),
+            (
+                "a VM in flight counts as unhealthy",
+                "yes" if count_in_flight else "no: 20 % of two VMs completes in recordings",
+                "yours" if count_in_flight else "measured",
+                "--count-in-flight",
+            ),
+            (
+                "a batch waits for health",
+                f"{span(PLATFORM.health_wait_ms)} after a VM's operation (documented for automatic OS upgrade)",
+                "documented" if all(one.kind == AUTO_OS for one in rollouts if one.gates) else "guessed",
+                "",
+            ),
+            ("a batch ends", f"at a multiple of {span(PLATFORM.tick_ms)}", "measured", ""),
+        ):
+            made.append(Assumption(name=name, value=value, origin=origin, key=key))
+    return tuple(made)
+
+
+def assumed_target(fleet: ScaleSet) -> str | None:
+    """What stands for the next image where nobody said one (rule 4); None where the model names no image.
+
+    Instances that are behind the model already are the change then, and nothing is assumed.
+    """
+    image = fleet.model.image
+    if image is None or any(one.latest_model is False for one in fleet.instances.values()):
+        return None
+    if image.uri:
+        return f"{image.uri}-{NEXT}"
+    if image.id:
+        return f"{image.id.rstrip('/').rpartition('/versions/')[0] or image.id}/versions/{NEXT}"
+    return NEXT
+
+
+def as_if_in(setup: Setup, word: str) -> Setup:
+    """The same set in another upgrade mode. Raises InputError."""
+    put = msgspec.structs.replace
+    try:
+        mode = UpgradeMode(word.lower())
+    except ValueError as error:
+        known = ", ".join(one.value for one in UpgradeMode)
+        raise InputError("no such upgrade mode", "--mode", repr(word), known) from error
+
+    def moved(fleet: ScaleSet) -> ScaleSet:
+        return put(fleet, model=put(fleet.model, mode=mode))
+
+    told = Assumption(name="upgrade mode", value=f"as if it were {mode.value.capitalize()}", origin="yours")
+    return put(
+        setup,
+        scale_set=moved(setup.scale_set),
+        observed=moved(setup.observed),
+        world=put(setup.world, mode=mode.value),
+        assumptions=(*setup.assumptions, told),
     )
 
 
@@ -141,7 +206,6 @@ class _Case(msgspec.Struct, frozen=True, kw_only=True):
 
     setup: Setup
     change: Resolved | None
-    metrics: Mapping[str, Metrics]
     count_in_flight: bool
 
     @property
@@ -176,7 +240,7 @@ def _model_update(case: _Case) -> Foreseen:
     if lacks:
         return _refused(made, f"{lacks}: 400 BadRequest, `{NO_HEALTH}`")
     policy = fleet.model.rolling or RollingPolicy()
-    batches = forecast(fleet, case.change, policy, metrics=case.metrics)
+    batches = forecast(fleet, case.change, policy)
     more = (("Any other update of the model", sentences.any_other_update()),)
     return _in_batches(case, made, policy, batches, more)
 
@@ -201,10 +265,10 @@ def _auto_os(case: _Case) -> Foreseen:
     policy = (model.rolling or RollingPolicy()) if setting.use_rolling_policy else RollingPolicy()
     if policy.max_surge and model.orchestration is Orchestration.FLEXIBLE:
         return _refused(made, "maxSurge with automatic OS upgrade is not supported on a Flexible set")
-    there, touchable = _there_already(case), members(case.fleet, None, case.metrics)
+    there, touchable = _there_already(case), members(case.fleet, None)
     # Azure begins nothing where all boot the newest image; else those that do stay in their batches, and are passed over.
     nothing = all(one.id in there for one in touchable)
-    batches = () if nothing else forecast(case.fleet, None, policy, metrics=case.metrics)
+    batches = () if nothing else forecast(case.fleet, None, policy)
     passed = f"{share(len(there), len(case.fleet.instances))} boot it already: they are passed over within their batch."
     more = (
         ("What holds it back", _holds_back(setting.deferral)),
@@ -327,7 +391,7 @@ def _in_batches(
                 "If one VM does not come back healthy",
                 sentences.if_one_fails(fleet, batches, found, policy, restored=restored),
             ),
-            ("If you cancel it", sentences.if_cancelled()),
+            ("If you cancel it", sentences.if_cancelled(automatic=made.kind == AUTO_OS)),
             *more,
             *((("maxSurge", _surge_in_words(surge)),) if surge else ()),
             *_left_alone(case, batches),
@@ -352,7 +416,7 @@ def _left_alone(case: _Case, batches: Sequence[ForecastBatch]) -> Tells:
     taken = {name for batch in batches for name in batch.ids}
     left = [one for one in fleet.instances.values() if one.id not in taken]
     protected = [one.id for one in left if one.protected]
-    skipped = [one.id for one in left if not one.protected and case.metrics.get(one.id, Metrics()).skip]
+    skipped = [one.id for one in left if not one.protected and one.skip_upgrade]
     others = [one.id for one in left if one.id not in {*protected, *skipped}]
     lines = tuple(
         f"{share(len(ids), len(fleet.instances))}, {why}: {names(ids)}."

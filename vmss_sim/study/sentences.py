@@ -48,9 +48,10 @@ def what_stops_it(found: Sequence[Gate], policy: RollingPolicy, total: int, sick
             )
         else:
             most = gates[-1].allowed
-            told = f"{gates[0].allowed}" if most == gates[0].allowed else f"{gates[0].allowed}, later up to {most},"
+            later = f", later {most}" if most != gates[0].allowed else ""
             lines.append(
-                f"After {where}: {told} of the upgraded may be unhealthy ({of_upgraded} %), one more stops it."
+                f"After {where}: {gates[0].allowed} of the upgraded may be unhealthy{later} ({of_upgraded} %); one more"
+                " stops it."
             )
     return tuple(lines)
 
@@ -69,9 +70,11 @@ def if_one_fails(
     *,
     restored: bool,
 ) -> tuple[str, ...]:
-    """Where one VM that is not healthy in time stops the rollout, what that leaves behind. restored: by its old disk."""
+    """Where one VM that is not healthy in time stops the rollout, and what is left. restored: it gets its old disk back."""
     lines = []
-    for key, run in groupby(enumerate(after_failure(found)), key=lambda item: _kind(*item)):
+    for key, run in groupby(
+        enumerate(after_failure(found, stays=not (restored or policy.max_surge))), key=lambda item: _kind(*item)
+    ):
         group = list(run)
         where = batches_in_words([index for index, _ in group])
         if key == "":
@@ -96,6 +99,8 @@ def _kind(index: int, gate: Gate | None) -> str:
 
 
 def _remains(scale_set: ScaleSet, policy: RollingPolicy, *, restored: bool) -> str:
+    if policy.max_surge:
+        return "The old instance stays and serves on; the new ones that came up healthy before stay, the old ones are gone."
     if restored:
         return "The VM that failed gets its old OS disk back; those upgraded before stay on the new image."
     uniform = scale_set.model.orchestration is Orchestration.UNIFORM
@@ -108,12 +113,15 @@ def _remains(scale_set: ScaleSet, policy: RollingPolicy, *, restored: bool) -> s
     return f"Nothing is rolled back ({why}): the failed VM stays out of service, those upgraded before stay on the new model."
 
 
-def if_cancelled() -> tuple[str, ...]:
-    """What `rollingUpgrades/cancel` does, and that there is no way back in."""
+def if_cancelled(*, automatic: bool) -> tuple[str, ...]:
+    """What `rollingUpgrades/cancel` does, and that there is no way back in. automatic: an automatic OS upgrade."""
     return (
         "No further batch starts. The batch in flight is assumed to finish (not documented).",
         "Nothing is rolled back: what is upgraded stays upgraded, the set is mixed.",
-        "There is no resume: the next update of the model, also one that changes nothing, starts a new rollout over the"
+        "There is no resume. When Azure tries again is not documented; `az vmss rolling-upgrade start` starts one by hand,"
+        " which restores no OS disk."
+        if automatic
+        else "There is no resume: the next update of the model, also one that changes nothing, starts a new rollout over the"
         " instances still behind.",
     )
 
