@@ -54,6 +54,7 @@ class Rule(NamedTuple):
 _DOCS = "azure-compute-docs, "
 _SPEC = "azure-rest-api-specs, RollingUpgradePolicy"
 RULES: dict[str, Rule] = {
+    "deleting": Rule("an instance that is being deleted takes no part", _DOCS + "instance states"),
     "only-behind": Rule("instances on the latest model are skipped", _DOCS + "rolling upgrades"),
     "protected": Rule("protectFromScaleSetActions keeps an instance out", _DOCS + "instance protection"),
     "metrics-healthy": Rule(
@@ -169,23 +170,35 @@ def behind(instance: Instance, model: Model, change: Resolved) -> bool:
     return not instance.latest_model
 
 
-def members(scale_set: ScaleSet, change: Resolved | None) -> tuple[Instance, ...]:
-    """Rule 1. change: None takes every instance as behind (a new image, an OS upgrade).
+def left_out(scale_set: ScaleSet, change: Resolved | None, *, metrics: bool = True) -> dict[str, str]:
+    """Rule 1: which rule of `RULES` keeps an instance out, by its id; the others take part.
 
-    Where an instance has custom metrics, only instances that report Healthy take part (`metrics-healthy`).
+    change: None takes every instance as behind (a new image, an OS upgrade). metrics: custom metrics are asked; mode
+    Automatic does not.
     """
     model = scale_set.model
-    open_to_it = [
-        one
-        for one in scale_set.instances.values()
-        if not one.protected
-        and one.provisioning is not Provisioning.DELETING
-        and (change is None or behind(one, model, change))
-    ]
-    if not any(one.skip_upgrade or one.upgrade_phase is not None for one in open_to_it):
-        return tuple(open_to_it)
-    source = model.health_source
-    return tuple(one for one in open_to_it if not one.skip_upgrade and counts_as(one, source) is Counts.HEALTHY)
+    found: dict[str, str] = {}
+    for name, one in scale_set.instances.items():
+        if one.protected:
+            found[name] = "protected"
+        elif one.provisioning is Provisioning.DELETING:
+            found[name] = "deleting"
+        elif change is not None and not behind(one, model, change):
+            found[name] = "only-behind"
+    taking_part = [one for name, one in scale_set.instances.items() if name not in found]
+    if metrics and any(one.skip_upgrade or one.upgrade_phase is not None for one in taking_part):
+        for one in taking_part:
+            if one.skip_upgrade:
+                found[one.id] = "skip"
+            elif counts_as(one, model.health_source) is not Counts.HEALTHY:
+                found[one.id] = "metrics-healthy"
+    return found
+
+
+def members(scale_set: ScaleSet, change: Resolved | None, *, metrics: bool = True) -> tuple[Instance, ...]:
+    """The instances that no rule leaves out, in placement order."""
+    without = left_out(scale_set, change, metrics=metrics)
+    return tuple(one for name, one in scale_set.instances.items() if name not in without)
 
 
 # -- batches -----------------------------------------------------------------------------------------------------------
@@ -261,7 +274,7 @@ def _batch(taken: Sequence[Instance], policy: RollingPolicy, *, first: bool, cut
 
 def at_once(scale_set: ScaleSet, change: Resolved | None = None) -> tuple[ForecastBatch, ...]:
     """Mode Automatic: everything that is behind, as one batch (`all-at-once`)."""
-    ids = tuple(sorted((one.id for one in members(scale_set, change)), key=id_key))
+    ids = tuple(sorted((one.id for one in members(scale_set, change, metrics=False)), key=id_key))
     return (ForecastBatch(ids=ids, why="everything at the same time, in no order"),) if ids else ()
 
 

@@ -275,9 +275,11 @@ def sets(draw: st.DrawFn, most: int = 30) -> ScaleSet:
                 str(name),
                 zone=draw(st.sampled_from(zones)),
                 update_domain=draw(st.sampled_from(domains)),
-                health=draw(st.sampled_from([Health.HEALTHY, Health.HEALTHY, Health.UNHEALTHY, Health.UNKNOWN])),
+                health=draw(
+                    st.sampled_from([Health.HEALTHY] * 9 + [Health.UNHEALTHY, Health.UNKNOWN, Health.INITIALIZING])
+                ),
                 protected=draw(st.integers(0, 5)) == 0,
-                latest_model=draw(st.sampled_from([True, False])),
+                latest_model=draw(st.integers(0, 3)) == 0,
                 upgrade_phase=draw(phases),
                 skip_upgrade=draw(st.integers(0, 5)) == 0 if with_metrics else False,
             )

@@ -20,7 +20,7 @@ from planner.errors import InputError
 from planner.lint import OF_THE_PLATFORM, Finding, Grade, lint_set
 from planner.lint.facts import auto_os, follows_latest
 from planner.lint.wording import instances, names, share, span
-from planner.model import Orchestration, RollingPolicy, ScaleSet, Service, UpgradeMode, runs, service
+from planner.model import Orchestration, RollingPolicy, ScaleSet, Service, UpgradeMode, id_key, runs, service
 from planner.platform import (
     NO_HEALTH,
     ForecastBatch,
@@ -30,6 +30,7 @@ from planner.platform import (
     forecast,
     gates,
     lacks_health,
+    left_out,
     members,
     stopped_by,
     unhealthy,
@@ -349,7 +350,7 @@ def _automatic(case: _Case, made: Foreseen) -> Foreseen:
                 "Any other update of the model",
                 ("Takes everything that is behind then, at the same time.",),
             ),
-            *_left_alone(case, batches),
+            *_left_alone(case, made),
         ),
     )
 
@@ -394,7 +395,7 @@ def _in_batches(
             ("If you cancel it", sentences.if_cancelled(automatic=made.kind == AUTO_OS)),
             *more,
             *((("maxSurge", _surge_in_words(surge)),) if surge else ()),
-            *_left_alone(case, batches),
+            *_left_alone(case, made),
         ),
     )
 
@@ -404,30 +405,33 @@ def _nothing(case: _Case, made: Foreseen) -> Foreseen:
         made,
         outcome=Outcome.NOTHING_TO_DO,
         says="has nothing to do: no instance that it may touch is behind",
-        tells=_left_alone(case, ()),
+        tells=_left_alone(case, made),
     )
 
 
 # -- what is told of them ----------------------------------------------------------------------------------------------
 
 
-def _left_alone(case: _Case, batches: Sequence[ForecastBatch]) -> Tells:
+LEFT_ALONE = {
+    "protected": "protected from scale-set actions",
+    "deleting": "going away",
+    "skip": "skipped by their custom metrics",
+    "metrics-healthy": "does not report Healthy, as custom metrics require",
+    "only-behind": "not behind",
+}
+"""The rules of `planner.platform` that leave instances out, for people."""
+
+
+def _left_alone(case: _Case, made: Foreseen) -> Tells:
     fleet = case.fleet
-    taken = {name for batch in batches for name in batch.ids}
-    left = [one for one in fleet.instances.values() if one.id not in taken]
-    protected = [one.id for one in left if one.protected]
-    skipped = [one.id for one in left if not one.protected and one.skip_upgrade]
-    others = [one.id for one in left if one.id not in {*protected, *skipped}]
-    lines = tuple(
-        f"{share(len(ids), len(fleet.instances))}, {why}: {names(ids)}."
-        for ids, why in (
-            (protected, "protected from scale-set actions"),
-            (skipped, "skipped by their custom metrics"),
-            (others, "not behind"),
-        )
-        if ids
-    )
-    return (("Left alone", lines),) if lines else ()
+    change = None if made.kind == AUTO_OS else case.change
+    rules = left_out(fleet, change, metrics=made.kind == AUTO_OS or fleet.model.mode is UpgradeMode.ROLLING)
+    lines = []
+    for rule, why in LEFT_ALONE.items():
+        ids = sorted((name for name, by in rules.items() if by == rule), key=id_key)
+        if ids:
+            lines.append(f"{share(len(ids), len(fleet.instances))}, {why}: {names(ids)}.")
+    return (("Left alone", tuple(lines)),) if lines else ()
 
 
 def _serving(fleet: ScaleSet, batches: Sequence[ForecastBatch], *, surge: bool = False) -> tuple[int, ...]:

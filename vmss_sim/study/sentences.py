@@ -13,6 +13,13 @@ from planner.lint.wording import instances, names, percent, share, span
 from planner.model import Orchestration, RollingPolicy, ScaleSet
 from planner.platform import AFTER_BATCH, BEFORE_BATCH, BEFORE_START, ForecastBatch, Gate, after_failure, allowed
 
+BORDERS = {
+    "zone": "zones",
+    "update-domain": "update domains",
+    "unhealthy-first": "unhealthy ones first",
+    "phases": "phases",
+}
+"""What cuts batches, by the rules of `planner.platform`."""
 ANYBODY = "any update of the model, by whomever (`az vmss update`, Terraform, the portal)"
 
 
@@ -116,7 +123,7 @@ def _remains(scale_set: ScaleSet, policy: RollingPolicy, *, restored: bool) -> s
 def if_cancelled(*, automatic: bool) -> tuple[str, ...]:
     """What `rollingUpgrades/cancel` does, and that there is no way back in. automatic: an automatic OS upgrade."""
     return (
-        "No further batch starts. The batch in flight is assumed to finish (not documented).",
+        "No further batch starts. The VMs in flight finish (recorded), and nobody waits for their health.",
         "Nothing is rolled back: what is upgraded stays upgraded, the set is mixed.",
         "There is no resume. When Azure tries again is not documented; `az vmss rolling-upgrade start` starts one by hand,"
         " which restores no OS disk."
@@ -146,9 +153,11 @@ def fails_before_start(sick: Sequence[str], policy: RollingPolicy, total: int) -
 def size_in_words(policy: RollingPolicy, batches: Sequence[ForecastBatch], total: int, limit: int) -> str:
     """How many batches of at most how many, what makes them smaller, and the pause between."""
     count, largest = len(batches), max(len(batch.ids) for batch in batches)
-    borders = "update domains" if policy.cross_zone else "zones and update domains"
+    cuts = {batch.cut for batch in batches}
+    borders = " and ".join(word for rule, word in BORDERS.items() if rule in cuts)
     return (
         f"{count} {'batch' if count == 1 else 'batches'} of at most {share(limit, total)}"
-        + (f", the largest of {largest}, since {borders} cut them" if largest < limit else "")
+        + (f", the largest of {largest}" if largest < limit else "")
+        + (f", since {borders} cut them" if largest < limit and borders else "")
         + (f", {span(policy.pause_between_batches_ms)} between them" if policy.pause_between_batches_ms else "")
     )
