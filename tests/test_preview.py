@@ -16,6 +16,7 @@ from planner.change import CurrentModel
 from planner.lint import Grade, lint_set
 from planner.model import (
     AutomaticOsUpgrade,
+    Health,
     HealthSource,
     ImageReference,
     Orchestration,
@@ -189,16 +190,32 @@ def test_surge_never_takes_anybody_out() -> None:
     one = first(preview)
     assert one.serving == (4, 4)
     assert one.surge is not None
-    assert (one.surge.extra, one.surge.cores, one.surge.quota) == (2, 8, 24)
+    assert (one.surge.extra, one.surge.cores, one.surge.free_cores, one.surge.in_place) == (2, 8, 8, ())
     (expected,) = simulate(preview, replications=2)
     assert expected is not None
     assert expected.metrics["min_healthy"].mean == 4
-    in_place = foresee(setup_of(place, quota_cores=20, cores_per_vm=4))
-    (expected,) = simulate(in_place, replications=2)
-    assert expected is not None
-    assert expected.metrics["min_healthy"].mean == 2, "the quota leaves 4 of the 8 cores: upgraded in place"
-    assert any(
-        "in place" in line for heading, lines in first(in_place).tells if heading == "maxSurge" for line in lines
+
+
+@given(sets(12), policies, st.integers(0, 8), st.none() | st.integers(0, 8))
+def test_surge_falls_back_where_foreseen(
+    place: ScaleSet, policy: RollingPolicy, cores: int, addresses: int | None
+) -> None:
+    """Batch by batch: out of service in the world exactly where the preview says in place (nobody sick, so all serve)."""
+    healthy = {name: replace(one, health=Health.HEALTHY) for name, one in place.instances.items()}
+    whole = rolling(replace(place, instances=healthy), replace(policy, max_surge=True))
+    total = len(whole.instances)
+    limits = {"quota_cores": 2 * total + cores, "cores_per_vm": 2}
+    preview = foresee(setup_of(whole, **limits, addresses=None if addresses is None else total + addresses))
+    one = first(preview)
+    if not one.batches:
+        return
+    _, world = run(preview, one, 1, 0)
+    assert one.surge is not None
+    kept = {vm.id for vm in world.vms.values()}
+    for index, batch in enumerate(one.batches):
+        assert (set(batch.ids) <= kept) == (index in one.surge.in_place)
+    assert one.serving == tuple(
+        total - (len(batch.ids) if index in one.surge.in_place else 0) for index, batch in enumerate(one.batches)
     )
 
 

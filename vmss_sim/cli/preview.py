@@ -78,8 +78,9 @@ def register(app: typer.Typer) -> None:
         from vmss_sim.report import console  # noqa: PLC0415
         from vmss_sim.report.preview import render  # noqa: PLC0415
         from vmss_sim.study.own import simulate  # noqa: PLC0415
-        from vmss_sim.study.preview import as_if_in, foresee  # noqa: PLC0415
+        from vmss_sim.study.preview import foresee  # noqa: PLC0415
         from vmss_sim.study.preview_document import document  # noqa: PLC0415
+        from vmss_sim.study.what_if import as_if_in  # noqa: PLC0415
 
         setup, assumed = _setup(scenario, model, beside)
         if mode is not None:
@@ -99,7 +100,7 @@ def _setup(scenario: str | None, model: Path | None, beside: options.Beside) -> 
     from dataclasses import replace  # noqa: PLC0415  # heavy imports wait until a command runs
 
     from scenarios import files  # noqa: PLC0415
-    from vmss_sim.study.preview import assumed_target  # noqa: PLC0415
+    from vmss_sim.study.what_if import assumed_target  # noqa: PLC0415
 
     path = model if scenario is None else files.find_scenario(scenario)
     snapshot = path is not None and (scenario is None or files.is_snapshot(path))

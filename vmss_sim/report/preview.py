@@ -27,9 +27,7 @@ def render(console: Console, preview: Preview, simulated: Sequence[Simulated | N
     console.print(Text(f"{setup.total} instances, mode {model.mode.value.capitalize()}. The change: {preview.change}."))
     for one, expected in zip(preview.rollouts, simulated, strict=True):
         console.print()
-        _rollout(console, one, preview, details=details)
-        if expected is not None:
-            _expected(console, expected)
+        _rollout(console, one, expected, preview, details=details)
     console.print()
     if preview.findings:
         console.print(Text("Findings", style="bold"))
@@ -41,7 +39,7 @@ def render(console: Console, preview: Preview, simulated: Sequence[Simulated | N
         console.print(Text(f"the files did not say: {gap.says}{supply}", style="yellow"))
 
 
-def _rollout(console: Console, one: Foreseen, preview: Preview, *, details: bool) -> None:
+def _rollout(console: Console, one: Foreseen, expected: Simulated | None, preview: Preview, *, details: bool) -> None:
     style = "bold red" if one.outcome in ERRORS else "bold green" if one.outcome is Outcome.CAN_COMPLETE else "bold"
     console.print(Text(f"{one.title}: {one.says}.", style=style))
     _line(console, one.starts)
@@ -50,6 +48,8 @@ def _rollout(console: Console, one: Foreseen, preview: Preview, *, details: bool
     elif one.batches:
         _line(console, f"Instances: {names(one.batches[0].ids, 40)}.")
         _line(console, f"Serving meanwhile: {share(one.serving[0], preview.setup.total)}.")
+    if expected is not None:
+        _expected(console, expected)
     for heading, lines in one.tells:
         console.print(Text(heading, style="bold"))
         for line in lines:

@@ -21,8 +21,9 @@ from planner.errors import PlannerBug
 from planner.metrics import Measures, from_intervals, measure
 from planner.model import RollingPolicy
 from planner.planfile import Proportion, Summary
-from vmss_sim.study.preview import AUTO_OS, ERRORS, MODEL_UPDATE, NEXT, Foreseen, Outcome, Preview
+from vmss_sim.study.preview import AUTO_OS, ERRORS, MODEL_UPDATE, Foreseen, Outcome, Preview
 from vmss_sim.study.statistics import proportion, summary
+from vmss_sim.study.what_if import NEXT
 from vmss_sim.world import config as world_config
 from vmss_sim.world.config import AutoOs, WorldConfig
 from vmss_sim.world.draws import Draws

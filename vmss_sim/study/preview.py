@@ -16,10 +16,9 @@ from enum import Enum
 import msgspec
 
 from planner.change import Resolved, describe, resolve
-from planner.errors import InputError
 from planner.lint import OF_THE_PLATFORM, Finding, Grade, lint_set
 from planner.lint.facts import auto_os, follows_latest
-from planner.lint.wording import instances, names, share, span
+from planner.lint.wording import names, share, span
 from planner.model import Orchestration, RollingPolicy, ScaleSet, Service, UpgradeMode, id_key, runs, service
 from planner.platform import (
     NO_HEALTH,
@@ -37,6 +36,7 @@ from planner.platform import (
 )
 from scenarios.build import Assumption, Setup
 from vmss_sim.study import sentences
+from vmss_sim.study.preview_surge import Surge, in_words, surge_of
 from vmss_sim.world.config import Platform
 
 PINNED = (
@@ -61,17 +61,8 @@ class Outcome(str, Enum):
 
 
 ERRORS = frozenset({Outcome.REFUSED, Outcome.FAILS_BEFORE_START, Outcome.CANNOT_FINISH})
-NEXT = "next"  # the version of an image that nobody named
 PLATFORM = Platform()
 MODEL_UPDATE, AUTO_OS = "model-update", "automatic-os-upgrade"
-
-
-class Surge(msgspec.Struct, frozen=True, kw_only=True):
-    """maxSurge in numbers: VMs and cores that the largest batch needs beside what runs; None where not known."""
-
-    extra: int
-    cores: int | None
-    quota: int | None
 
 
 class Foreseen(msgspec.Struct, frozen=True, kw_only=True):
@@ -163,43 +154,6 @@ def _assumptions(setup: Setup, rollouts: Sequence[Foreseen], *, count_in_flight:
         ):
             made.append(Assumption(name=name, value=value, origin=origin, key=key))
     return tuple(made)
-
-
-def assumed_target(fleet: ScaleSet) -> str | None:
-    """What stands for the next image where nobody said one (rule 4); None where the model names no image.
-
-    Instances that are behind the model already are the change then, and nothing is assumed.
-    """
-    image = fleet.model.image
-    if image is None or any(one.latest_model is False for one in fleet.instances.values()):
-        return None
-    if image.uri:
-        return f"{image.uri}-{NEXT}"
-    if image.id:
-        return f"{image.id.rstrip('/').rpartition('/versions/')[0] or image.id}/versions/{NEXT}"
-    return NEXT
-
-
-def as_if_in(setup: Setup, word: str) -> Setup:
-    """The same set in another upgrade mode. Raises InputError."""
-    put = msgspec.structs.replace
-    try:
-        mode = UpgradeMode(word.lower())
-    except ValueError as error:
-        known = ", ".join(one.value for one in UpgradeMode)
-        raise InputError("no such upgrade mode", "--mode", repr(word), known) from error
-
-    def moved(fleet: ScaleSet) -> ScaleSet:
-        return put(fleet, model=put(fleet.model, mode=mode))
-
-    told = Assumption(name="upgrade mode", value=f"as if it were {mode.value.capitalize()}", origin="yours")
-    return put(
-        setup,
-        scale_set=moved(setup.scale_set),
-        observed=moved(setup.observed),
-        world=put(setup.world, mode=mode.value),
-        assumptions=(*setup.assumptions, told),
-    )
 
 
 class _Case(msgspec.Struct, frozen=True, kw_only=True):
@@ -375,7 +329,7 @@ def _in_batches(
         outcome = Outcome.CANNOT_FINISH
         says = f"cannot finish: it stops itself while batch {stop.batch + 1} is out ({stop.code})"
     restored = made.kind == AUTO_OS and not (fleet.model.auto_os and fleet.model.auto_os.disable_rollback)
-    surge = _surge(case, policy, batches)
+    surge = surge_of(case.setup.world, batches) if policy.max_surge else None
     return msgspec.structs.replace(
         made,
         outcome=outcome,
@@ -383,7 +337,7 @@ def _in_batches(
         code=stop.code if stop else "",
         policy=policy,
         batches=tuple(batches),
-        serving=_serving(fleet, batches, surge=policy.max_surge),
+        serving=_serving(fleet, batches, surge.replaced(len(batches)) if surge else None),
         gates=found,
         surge=surge,
         tells=(
@@ -394,7 +348,7 @@ def _in_batches(
             ),
             ("If you cancel it", sentences.if_cancelled(automatic=made.kind == AUTO_OS)),
             *more,
-            *((("maxSurge", _surge_in_words(surge)),) if surge else ()),
+            *((("maxSurge", in_words(surge, batches)),) if surge else ()),
             *_left_alone(case, made),
         ),
     )
@@ -434,36 +388,14 @@ def _left_alone(case: _Case, made: Foreseen) -> Tells:
     return (("Left alone", tuple(lines)),) if lines else ()
 
 
-def _serving(fleet: ScaleSet, batches: Sequence[ForecastBatch], *, surge: bool = False) -> tuple[int, ...]:
-    """How many serve while each batch is out, where those before it came back."""
+def _serving(
+    fleet: ScaleSet, batches: Sequence[ForecastBatch], replaced: Sequence[bool] | None = None
+) -> tuple[int, ...]:
+    """How many serve while each batch is out, where those before it came back. replaced: by maxSurge, so none is out."""
     source = fleet.model.health_source
     up = {name for name, one in fleet.instances.items() if service(one, source) is Service.IN}
     made = []
-    for batch in batches:
-        made.append(len(up if surge else up - set(batch.ids)))
+    for index, batch in enumerate(batches):
+        made.append(len(up if replaced is not None and replaced[index] else up - set(batch.ids)))
         up |= set(batch.ids)
     return tuple(made)
-
-
-def _surge(case: _Case, policy: RollingPolicy, batches: Sequence[ForecastBatch]) -> Surge | None:
-    if not policy.max_surge:
-        return None
-    extra = max(len(batch.ids) for batch in batches)
-    quota = getattr(case.setup.world, "quota_cores", None)
-    each = getattr(case.setup.world, "cores_per_vm", 1)
-    return Surge(extra=extra, cores=None if quota is None else extra * each, quota=quota)
-
-
-def _surge_in_words(surge: Surge) -> tuple[str, ...]:
-    needs = f"The largest batch adds {instances(surge.extra)} before it removes as many"
-    if surge.cores is None:
-        needs += ": cores for them must be free (how many a VM has is not told here), and as many addresses"
-    else:
-        needs += f": {surge.cores} cores must be free, and as many addresses"
-        if surge.quota is not None:
-            needs += f"; the quota leaves {surge.quota}"
-    return (
-        f"{needs}.",
-        "Azure checks the quota before each batch; where it does not suffice, that batch is upgraded in place.",
-        "Each new instance has a new id, a new address, and perhaps another update domain; local disks are not carried over.",
-    )

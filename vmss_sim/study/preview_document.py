@@ -11,6 +11,7 @@ from planner.model import RollingPolicy
 from planner.platform import ForecastBatch, Gate
 from vmss_sim.study.own import Simulated
 from vmss_sim.study.preview import Foreseen, Preview
+from vmss_sim.study.preview_surge import Surge
 
 SCHEMA = "vmss-sim/preview/1"
 
@@ -52,10 +53,15 @@ def _rollout(one: Foreseen, expected: Simulated | None) -> dict[str, Any]:
         "policy": None if one.policy is None else _policy(one.policy),
         "batches": [_batch(batch, up) for batch, up in zip(one.batches, one.serving, strict=True)],
         "gates": [_gate(gate) for gate in one.gates],
-        "surge": None if one.surge is None else msgspec.to_builtins(one.surge),
+        "surge": None if one.surge is None else _surge(one.surge),
         "tells": [{"about": heading, "sentences": list(lines)} for heading, lines in one.tells],
         "expected": None if expected is None else _expected(expected),
     }
+
+
+def _surge(surge: Surge) -> dict[str, Any]:
+    told: dict[str, Any] = msgspec.to_builtins(surge)
+    return {**told, "in_place": [index + 1 for index in surge.in_place]}
 
 
 def _policy(policy: RollingPolicy) -> dict[str, Any]:
