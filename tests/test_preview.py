@@ -29,14 +29,17 @@ from scenarios import build
 from scenarios.build import Setup, read
 from scenarios.files import BUNDLED
 from tests.commands import vmss_sim
+from tests.test_arm_json import scale_sets
 from tests.test_platform import fleet, plain, policies, sets, vm
 from vmss_sim.study import own
 from vmss_sim.study.own import run, simulate
 from vmss_sim.study.preview import AUTO_OS, ERRORS, PINNED, Foreseen, Outcome, Preview, foresee
+from vmss_sim.study.preview_document import document
 from vmss_sim.world.config import Failures
 from vmss_sim.world.timings import Constant
 
 ROOT = Path(__file__).parent.parent
+SCHEMA = json.loads((ROOT / "docs" / "preview.schema.json").read_text())
 SNAPSHOT = ROOT / "scenarios" / "snapshots" / "zonal-rolling.json"
 replace = msgspec.structs.replace
 EXAMPLE = read(BUNDLED / "zonal-rolling.toml")
@@ -292,6 +295,16 @@ def test_planted_gate_that_stops_at_the_limit_is_not_the_worlds(monkeypatch: pyt
         as_foreseen(wrong, first(wrong))
 
 
+@settings(max_examples=40)
+@given(scale_sets(), st.booleans(), st.booleans())
+def test_any_set_is_previewed_without_an_exception(place: ScaleSet, in_flight: bool, assumed: bool) -> None:
+    """Whatever the reader may give, also policies out of range."""
+    if place.instances:
+        preview = foresee(setup_of(place), count_in_flight=in_flight, change_assumed=assumed)
+        published = msgspec.json.encode(document(preview, simulate(preview, replications=1)))
+        jsonschema.validate(json.loads(published), SCHEMA)
+
+
 # -- sentences ----------------------------------------------------------------------------------------------------------
 
 
@@ -355,10 +368,10 @@ def test_an_unhealthy_instance_that_metrics_leave_out_is_told_so() -> None:
 
 
 def snapshot(tmp_path: Path, **policy: Any) -> str:
-    document = json.loads(SNAPSHOT.read_text())
-    document["model"]["properties"]["upgradePolicy"].update(policy)
+    given_set = json.loads(SNAPSHOT.read_text())
+    given_set["model"]["properties"]["upgradePolicy"].update(policy)
     path = tmp_path / "set.json"
-    path.write_text(json.dumps(document))
+    path.write_text(json.dumps(given_set))
     return str(path)
 
 
@@ -378,9 +391,9 @@ def test_json_is_as_published(arguments: tuple[str, ...]) -> None:
     ran = vmss_sim("preview", *arguments, "--json")
     assert ran.status in (0, 1), ran
     assert not ran.err
-    document = json.loads(ran.out)
-    jsonschema.validate(document, json.loads((ROOT / "docs" / "preview.schema.json").read_text()))
-    assert ran.status == int(document["fails"])
+    told_document = json.loads(ran.out)
+    jsonschema.validate(told_document, SCHEMA)
+    assert ran.status == int(told_document["fails"])
 
 
 def test_the_same_seed_says_the_same_in_any_number_of_processes() -> None:
@@ -397,6 +410,9 @@ def test_exit_status(tmp_path: Path) -> None:
     )
     assert refused.status == 1
     assert PINNED in " ".join(refused.out.split())
+    bad = vmss_sim("preview", "bad-image", "--mode", "rolling", "-n", "5")
+    assert bad.status == 1, "it can complete by arithmetic, and does in no run"
+    assert f"5 of 5 runs: Faulted ({AFTER_BATCH})." in bad.out
     for arguments, says in (
         ((), "nothing to work on"),
         (("nowhere.json",), "no such file or bundled scenario"),
@@ -425,6 +441,6 @@ def test_lines_fit(width: int, arguments: tuple[str, ...], monkeypatch: pytest.M
 def test_nothing_said_is_told_as_assumed() -> None:
     ran = vmss_sim("preview", str(SNAPSHOT), "-n", "0")
     assert "the next image, since none was said" in " ".join(ran.out.split())
-    document = json.loads(vmss_sim("preview", str(SNAPSHOT), "-n", "0", "--json").out)
-    assert document["change"]["assumed"] is True
-    assert sum(len(batch["instances"]) for batch in document["rollouts"][0]["batches"]) == 12
+    published = json.loads(vmss_sim("preview", str(SNAPSHOT), "-n", "0", "--json").out)
+    assert published["change"]["assumed"] is True
+    assert sum(len(batch["instances"]) for batch in published["rollouts"][0]["batches"]) == 12

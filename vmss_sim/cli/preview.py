@@ -26,7 +26,8 @@ Examples:
   vmss-sim preview zonal-rolling --json | jq '.rollouts[].batches'
 
 \b
-Exit status: 0 it can complete, 1 it would be refused, fail or not finish, or a finding of grade error, 2 bad input.
+Exit status: 0 it can complete, 1 it would be refused, fail or not finish (also: in every simulated run), or a finding of
+grade error, 2 bad input.
 """
 
 
@@ -77,7 +78,7 @@ def register(app: typer.Typer) -> None:
 
         from vmss_sim.report import console  # noqa: PLC0415
         from vmss_sim.report.preview import render  # noqa: PLC0415
-        from vmss_sim.study.own import simulate  # noqa: PLC0415
+        from vmss_sim.study.own import fails, simulate  # noqa: PLC0415
         from vmss_sim.study.preview import foresee  # noqa: PLC0415
         from vmss_sim.study.preview_document import document  # noqa: PLC0415
         from vmss_sim.study.what_if import as_if_in  # noqa: PLC0415
@@ -92,7 +93,7 @@ def register(app: typer.Typer) -> None:
             typer.echo(msgspec.json.encode(document(made, simulated)).decode())
         else:
             render(console.out(), made, simulated, details=details)
-        raise typer.Exit(1 if made.failing else 0)
+        raise typer.Exit(1 if fails(made, simulated) else 0)
 
 
 def _setup(scenario: str | None, model: Path | None, beside: options.Beside) -> tuple[Setup, bool]:

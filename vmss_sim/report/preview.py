@@ -58,8 +58,8 @@ def _rollout(console: Console, one: Foreseen, expected: Simulated | None, previe
         _line(console, "What Azure would do in another mode: --mode rolling, or --mode automatic.")
 
 
-def _line(console: Console, text: str) -> None:
-    console.print(Padding(Text(text), (0, 0, 0, 2), expand=False))
+def _line(console: Console, text: str, style: str = "") -> None:
+    console.print(Padding(Text(text, style=style), (0, 0, 0, 2), expand=False))
 
 
 def _batches(one: Foreseen, preview: Preview, *, details: bool) -> object:
@@ -109,7 +109,8 @@ def _expected(console: Console, expected: Simulated) -> None:
     console.print(made)
     share_of = expected.completed
     interval = f" (95 % interval {share_of.ci95[0]:.1%} to {share_of.ci95[1]:.1%})" if share_of.ci95 else ""
-    _line(console, f"In {share_of.estimate or 0:.1%} of the runs everything is upgraded and serves{interval}.")
+    says = f"In {share_of.estimate or 0:.1%} of the runs everything is upgraded and serves{interval}."
+    _line(console, says, "bold red" if expected.never_ends_well else "")
     for ending, count in expected.endings.items():
         _line(console, f"{count} of {expected.replications} runs: {ending}.")
 

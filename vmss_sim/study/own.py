@@ -62,6 +62,16 @@ class Simulated(msgspec.Struct, frozen=True, kw_only=True):
     completed: Proportion
     endings: dict[str, int]
 
+    @property
+    def never_ends_well(self) -> bool:
+        """Did no run end as completed, not even with failed VMs within the limits?"""
+        return not any(ending.startswith(COMPLETED) for ending in self.endings)
+
+
+def fails(preview: Preview, simulated: Sequence[Simulated | None]) -> bool:
+    """Would it fail for certain, or did it in every run?"""
+    return preview.failing or any(one is not None and one.never_ends_well for one in simulated)
+
 
 def simulate(
     preview: Preview, *, seed: int = 1, replications: int = 200, jobs: int = 1, progress: Progress | None = None
@@ -133,7 +143,7 @@ def run(preview: Preview, one: Foreseen, seed: int, replication: int) -> tuple[O
 def config_of(preview: Preview, one: Foreseen) -> WorldConfig:
     """The world of one rollout: nothing but this rollout goes on (rule 1)."""
     given, model = preview.setup.world, preview.setup.scale_set.model
-    auto, policy = AutoOs(), model.rolling
+    auto = AutoOs()
     changes: dict[str, Any] = {"mode": model.mode.value}
     if one.kind == AUTO_OS and model.auto_os is not None:
         auto = AutoOs(
@@ -142,6 +152,13 @@ def config_of(preview: Preview, one: Foreseen) -> WorldConfig:
             use_rolling_policy=model.auto_os.use_rolling_policy,
         )
         changes = {"mode": "manual", "latest": _newest(preview)}
+    else:
+        # Where Azure does not tell latestModelApplied (Flexible), what the preview takes as behind is behind.
+        taken = {name for batch in one.batches for name in batch.ids}
+        changes["machines"] = tuple(
+            msgspec.structs.replace(machine, latest=machine.latest and machine.id not in taken)
+            for machine in given.machines
+        )
     policy = one.policy
     return msgspec.structs.replace(
         given,

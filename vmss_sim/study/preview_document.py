@@ -9,7 +9,7 @@ import msgspec
 
 from planner.model import RollingPolicy
 from planner.platform import ForecastBatch, Gate
-from vmss_sim.study.own import Simulated
+from vmss_sim.study.own import Simulated, fails
 from vmss_sim.study.preview import Foreseen, Preview
 from vmss_sim.study.preview_surge import Surge
 
@@ -30,7 +30,7 @@ def document(preview: Preview, simulated: Sequence[Simulated | None]) -> dict[st
         },
         "change": {"says": preview.change, "assumed": preview.change_assumed},
         "count_in_flight": preview.count_in_flight,
-        "fails": preview.failing,
+        "fails": fails(preview, simulated),
         "rollouts": [_rollout(one, expected) for one, expected in zip(preview.rollouts, simulated, strict=True)],
         "findings": [
             {"code": one.code, "grade": one.grade.value, "text": one.text, "subject": one.subject, "fix": one.fix}
