@@ -347,6 +347,19 @@ def test_what_every_forecast_holds(place: ScaleSet, policy: RollingPolicy) -> No
         assert kinds == sorted(kinds)
 
 
+@given(sets(), policies)
+def test_every_decision_has_a_named_rule_with_its_source(place: ScaleSet, policy: RollingPolicy) -> None:
+    change = resolve(CurrentModel(), place)
+    batches = forecast(place, change, policy)
+    out = platform.left_out(place, change)
+    named = {gate.rule for gate in gates(place, batches, policy, count_in_flight=True)}
+    named |= {batch.cut for batch in batches[:-1]} | set(out.values())
+    assert named <= platform.RULES.keys()
+    assert not batches or batches[-1].cut == ""
+    assert sorted([*out, *(name for batch in batches for name in batch.ids)]) == sorted(place.instances)
+    assert all(rule.says and rule.source for rule in platform.RULES.values())
+
+
 @given(sets(), policies, st.booleans())
 def test_what_every_gate_holds(place: ScaleSet, policy: RollingPolicy, in_flight: bool) -> None:
     """`allowed` is the largest count that does not exceed, and a verdict is what one more and none more would do."""
