@@ -21,6 +21,8 @@ Rules this module decides ("recorded" means seen in the 880 recordings that `tes
 8. *Said or not*: what the documents leave out is a `Gap`, never a guess. Stand-ins, each with its gap, where the model has
    no room for "not said": no upgrade policy is Manual (recorded for Flexible sets), no capacity is the number of instances
    listed, a VM of which too little was asked is unprotected, and repairs without the set's instance view not suspended.
+9. *Custom metrics* (preview) stand as JSON text in the message of the substatus `ComponentStatus/CustomMetrics/...` of an
+   extension (azure-compute-docs, custom metrics for rollouts); serialised twice or once. What is not that is no metric.
 """
 
 from __future__ import annotations
@@ -592,6 +594,7 @@ def _read_instance(item: _Node) -> _Seen:
     latest = facts.flag("latestModelApplied")
     managed = (os_disk.object("managedDisk").text("id") or "").rpartition("/")[2]
     fault_domain = _domain(view.integer("platformFaultDomain"), facts.integer("platformFaultDomain"))
+    phase, skip = _custom_metrics(view)
     instance = Instance(
         id=_instance_id(item),
         vm_id=facts.text("vmId") or "",
@@ -608,6 +611,8 @@ def _read_instance(item: _Node) -> _Seen:
         protected=protection.flag("protectFromScaleSetActions") or False,
         scale_in_protected=protection.flag("protectFromScaleIn") or False,
         os_disk=os_disk.text("name") or managed or os_disk.object("vhd").text("uri"),
+        upgrade_phase=phase,
+        skip_upgrade=skip,
     )
     return _Seen(
         instance=instance,
@@ -657,6 +662,27 @@ def _health(code: str | None) -> Health:
         return Health.ABSENT
     words = _states([code], "healthstate")
     return _open(Health, words[0][0] if words else None)
+
+
+def _custom_metrics(view: _Node) -> tuple[int | None, bool]:
+    """Rule 9: (PhaseOrderingNumber, SkipUpgrade)."""
+    for extension in view.objects("extensions"):
+        for status in extension.objects("substatuses"):
+            if (status.text("code") or "").lower().startswith("componentstatus/custommetrics/"):
+                told = _json(_json(status.text("message")))
+                asked = told.get("rollingUpgrade") if isinstance(told, dict) else None
+                if isinstance(asked, dict):
+                    phase = asked.get("PhaseOrderingNumber")
+                    return phase if type(phase) is int else None, asked.get("SkipUpgrade") is True
+    return None, False
+
+
+def _json(value: Any) -> Any:
+    """Text that holds JSON, as what it holds; anything else as it is."""
+    try:
+        return msgspec.json.decode(value) if isinstance(value, str) else value
+    except msgspec.DecodeError:
+        return None
 
 
 # The gaps.

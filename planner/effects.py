@@ -11,10 +11,10 @@ from __future__ import annotations
 
 import msgspec
 
-from planner.amount import batch_size
-from planner.change import IMAGE, URI, Target, at_target
+from planner.change import Target, at_target
 from planner.commands import TABLE, Command, Kind
-from planner.model import Instance, Model, RollingPolicy, ScaleSet, UpgradeMode, runs
+from planner.model import Instance, Model, RollingPolicy, ScaleSet, UpgradeMode
+from planner.platform import batch_limit, says
 
 
 class Touched(msgspec.Struct, frozen=True, kw_only=True):
@@ -46,7 +46,7 @@ def touched(command: Command, scale_set: ScaleSet, target: Target) -> Touched:
         if mode is UpgradeMode.AUTOMATIC:
             return Touched(ids=stale, at_once=len(stale))
         policy = scale_set.model.rolling or RollingPolicy()
-        largest = batch_size(f"{policy.max_batch_percent}%", len(scale_set.instances))
+        largest = batch_limit(policy.max_batch_percent, len(scale_set.instances))
         return Touched(ids=stale, at_once=min(largest, len(stale)))
     if (
         command.kind is Kind.SET_CAPACITY
@@ -62,16 +62,5 @@ def _stale(instance: Instance, command: Command, model: Model, target: Target) -
     """Will the platform find this instance behind the model, once the command has taken effect?"""
     if command.kind is Kind.SET_MODE:
         return instance.latest_model is False
-    current = _says(model, command, target) and instance.latest_model is not False and at_target(instance, target)
+    current = says(model, command.patch, target) and instance.latest_model is not False and at_target(instance, target)
     return not current
-
-
-def _says(model: Model, command: Command, target: Target) -> bool:
-    """Does the model say already what the command wants? Only then can an instance be at the new model (rule 2)."""
-    for path, value in command.patch.items():
-        if path == URI or path.startswith(IMAGE):
-            if target.image is None or model.image is None or not runs(model.image, target.image):
-                return False
-        elif path not in model.settings or model.settings[path] != value:
-            return False
-    return True

@@ -123,6 +123,8 @@ class Instance(Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unk
     `image`: what it booted. `latest_model`: `latestModelApplied`, None where the platform does not say.
     `protected`: `protectFromScaleSetActions`. `os_disk`: name of the OS disk, the evidence of a reimage.
     `run_commands`: names of managed run-commands that succeeded, the evidence of a guest patch.
+    `upgrade_phase`, `skip_upgrade`: what its custom metrics ask of the platform's own rollouts (PhaseOrderingNumber,
+    SkipUpgrade).
     """
 
     id: str
@@ -141,6 +143,8 @@ class Instance(Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unk
     scale_in_protected: bool = False
     os_disk: str | None = None
     run_commands: tuple[str, ...] = ()
+    upgrade_phase: int | None = None
+    skip_upgrade: bool = False
 
 
 class RollingPolicy(Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):

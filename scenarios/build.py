@@ -943,6 +943,8 @@ def _machine(one: Instance) -> Machine:
         protected=one.protected,
         scale_in_protected=one.scale_in_protected,
         os_disk=one.os_disk or f"{one.id}-os-",
+        phase=one.upgrade_phase,
+        skip_upgrade=one.skip_upgrade,
     )
 
 

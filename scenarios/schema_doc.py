@@ -298,7 +298,7 @@ A decimal point, no decimal comma; no time twice.
 """
 
 PLATFORM = """
-DOC-x, REC and API are sources: azure-rules.md lists them.
+DOC-x, REC and API are the sources listed in [azure-rules.md](azure-rules.md).
 """
 
 DISTURBANCE = """

@@ -274,6 +274,33 @@ def test_power_and_health(view: Any, power: Power, health: Health) -> None:
     assert (got.power, got.health) == (power, health)
 
 
+METRICS = '{"rollingUpgrade":{"PhaseOrderingNumber":2,"SkipUpgrade":true}}'
+
+
+@pytest.mark.parametrize(
+    ("code", "message", "asked"),
+    [
+        ("ComponentStatus/CustomMetrics/succeeded", METRICS, (2, True)),
+        ("componentstatus/custommetrics/succeeded", json.dumps(METRICS), (2, True)),
+        ("ComponentStatus/CustomMetrics/succeeded", '{"rollingUpgrade":{"PhaseOrderingNumber":0}}', (0, False)),
+        (
+            "ComponentStatus/CustomMetrics/succeeded",
+            '{"rollingUpgrade":{"PhaseOrderingNumber":"2","SkipUpgrade":1}}',
+            (None, False),
+        ),
+        ("ComponentStatus/CustomMetrics/succeeded", '{"rollingUpgrade":[2]}', (None, False)),
+        ("ComponentStatus/CustomMetrics/succeeded", "not JSON", (None, False)),
+        ("ComponentStatus/CustomMetrics/succeeded", None, (None, False)),
+        ("ComponentStatus/StdOut/succeeded", METRICS, (None, False)),
+    ],
+)
+def test_custom_metrics(code: str, message: str | None, asked: tuple[int | None, bool]) -> None:
+    """Preview of rich health states: JSON text in the message of a substatus, serialised twice or once."""
+    view = {"extensions": [{"name": "other"}, {"name": "health", "substatuses": [{"code": code, "message": message}]}]}
+    found = one(wire_instance(instanceView=view))
+    assert (found.upgrade_phase, found.skip_upgrade) == asked
+
+
 def extension(publisher: str, kind: str) -> dict[str, Any]:
     return {"extensionProfile": {"extensions": [{"name": "e", "properties": {"publisher": publisher, "type": kind}}]}}
 

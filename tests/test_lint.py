@@ -357,6 +357,24 @@ EXAMPLES: dict[str, Example] = {
         "by exactVersion",
         of_set(fleet()),
     ),
+    "VS131": Example(
+        of_set(fleet(odd=sick(1, 2), **rolling())),
+        "a rollout in mode Rolling tolerates 20 % = 2 of 10, and 2 of 10 (20 %) are unhealthy already (1, 2): one more stops it",
+        "mend these",
+        of_set(fleet(odd=sick(1), **rolling())),
+    ),
+    "VS132": Example(
+        of_set(fleet(odd={number: {"zone": "1" if number < 6 else "2"} for number in range(10)}, **rolling())),
+        "the zones are not balanced: 6 of 10 (60 %) in zone 1, 4 of 10 (40 %) in zone 2",
+        "enableCrossZoneUpgrade",
+        of_set(fleet(odd={number: {"zone": "1" if number < 5 else "2"} for number in range(10)}, **rolling())),
+    ),
+    "VS133": Example(
+        of_set(fleet(odd={1: {"update_domain": None}}, **rolling())),
+        "the update domain of 1 of 10 (10 %) is not known: the platform's batches are foretold by zone and size only",
+        "--expand instanceView",
+        of_set(fleet(odd={1: {"update_domain": None}})),
+    ),
     "VS201": Example(
         of_set(fleet(health_source=HealthSource.NONE, odd={1: {"power": Power.STOPPED}})),
         "no health source: 9 of 10 (90 %) count as in service because they run (running, not known healthy)",

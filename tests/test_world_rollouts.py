@@ -644,7 +644,7 @@ def test_an_extension_rollout_takes_no_vm_down_and_follows_health() -> None:
 
 @pytest.mark.parametrize(("counts", "code"), [("healthy", ""), ("unhealthy", UPGRADED)])
 def test_an_extension_rollout_without_a_signal_waits_ten_minutes(counts: str, code: str) -> None:
-    """REC: 600.2 s to 601.2 s in 41 of 46 runs over one VM, 617 s to 728 s where there was work; in 2021-04 two failed."""
+    """REC: 600.2 s to 601.2 s in 41 of 46 runs over one VM with nothing to do, 617 s to 728 s where there was; in 2021-04 two ended with the error."""
     options = tuned(no_signal_counts=counts)
     world = make(1, health="none", platform=options, operations={"upgrade-extensions": 30 * SECOND})
     operation = finish(world, accepted(world, "extension-rolling-upgrade"))

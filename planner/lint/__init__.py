@@ -33,7 +33,9 @@ __all__ = [
 ]
 
 # What only the platform's own rollouts meet: no matter for a plan that moves the instances itself.
-OF_THE_PLATFORM = frozenset({"VS104", "VS105", "VS106", "VS107", "VS108", "VS109", "VS113", "VS114"})
+OF_THE_PLATFORM = frozenset(
+    {"VS104", "VS105", "VS106", "VS107", "VS108", "VS109", "VS113", "VS114", "VS131", "VS132", "VS133"}
+)
 
 
 def lint_set(scale_set: ScaleSet, gaps: Sequence[Gap] = ()) -> tuple[Finding, ...]:

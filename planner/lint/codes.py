@@ -242,6 +242,28 @@ CODES: dict[str, Code] = {
         " are names; and manualupgrade is refused by some services (409 OperationNotAllowed, recorded twice).",
         _MODES + "; recordings",
     ),
+    "VS131": Code(
+        "tolerance-used-up",
+        _W,
+        "As many instances are unhealthy now as maxUnhealthyInstancePercent allows. The platform counts them before every"
+        " batch, together with those that its own rollout breaks: one more stops it"
+        " (MaxUnhealthyInstancePercentExceededInRollingUpgrade).",
+        _ROLLING,
+    ),
+    "VS132": Code(
+        "zones-unbalanced",
+        _W,
+        "Without enableCrossZoneUpgrade the platform goes zone by zone, and batches are a share of the whole set, not of the"
+        " zone: in a small zone one batch is a large part of what serves there.",
+        _ROLLING,
+    ),
+    "VS133": Code(
+        "rollout-without-domains",
+        _W,
+        "The platform keeps a batch inside one update domain, and the snapshot does not tell the domains (a Flexible set has"
+        " none): which instances go together is a guess.",
+        _AUTO_OS,
+    ),
     # The instances, and what the snapshot says of them.
     "VS201": Code(
         "no-health-source",

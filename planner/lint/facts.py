@@ -6,13 +6,8 @@ import re
 from typing import NamedTuple
 
 from planner.model import (
-    Health,
-    HealthSource,
     ImageReference,
-    Instance,
     Model,
-    Power,
-    Provisioning,
     RollingPolicy,
     ScaleSet,
     Service,
@@ -56,19 +51,6 @@ def services(scale_set: ScaleSet) -> dict[str, Service]:
     """Whether each instance serves."""
     source = scale_set.model.health_source
     return {name: service(one, source) for name, one in scale_set.instances.items()}
-
-
-def unhealthy_to_platform(instance: Instance, source: HealthSource) -> bool:
-    """What the platform's rollouts count as unhealthy: Unhealthy and Unknown; Initializing is waited for.
-
-    An instance that is not running counts too; one that reports nothing is given the benefit of the doubt.
-    Without a health source, power and provisioning state count (azure-compute-docs, automatic upgrade).
-    """
-    if instance.power not in (Power.RUNNING, Power.UNKNOWN, Power.STARTING):
-        return True
-    if source is HealthSource.NONE:
-        return instance.provisioning is Provisioning.FAILED
-    return instance.health in (Health.UNHEALTHY, Health.UNKNOWN)
 
 
 _GALLERY = re.compile(r"/(?:shared|community)?galleries/[^/]+/images/[^/]+(?:/versions/(?P<version>[^/]+))?/?$", re.I)

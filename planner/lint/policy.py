@@ -1,14 +1,18 @@
-"""Lint of a set's upgrade mode and of the platform's own rollouts (VS101 to VS114)."""
+"""Lint of a set's upgrade mode and of the platform's own rollouts (VS101 to VS114, VS131 to VS133).
+
+What they would do is decided in `planner/platform.py`; here it is only put into words.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Sequence
 
-from planner.amount import batch_size
 from planner.lint.codes import Finding, finding
-from planner.lint.facts import Own, auto_os, follows_latest, in_gallery, own_rollouts, unhealthy_to_platform
+from planner.lint.facts import Own, auto_os, follows_latest, in_gallery, own_rollouts
 from planner.lint.wording import instances, names, percent, share
-from planner.model import HealthSource, Model, Orchestration, RollingPolicy, ScaleSet, UpgradeMode
+from planner.model import Model, Orchestration, RollingPolicy, ScaleSet, UpgradeMode, id_key
+from planner.platform import allowed, batch_limit, exceeds, forecast, lacks_health, unhealthy
 
 RANGES = {
     "max_batch_percent": ("maxBatchInstancePercent", 5),
@@ -32,8 +36,11 @@ def policy(scale_set: ScaleSet) -> Iterator[Finding]:
                 model.name,
                 "count on a rollback of your own",
             )
-    for own in own_rollouts(model):
+    owns = own_rollouts(model)
+    for own in owns:
         yield from _own(scale_set, own)
+    if owns:
+        yield from _placement(scale_set, owns)
     yield from _auto_os(model)
 
 
@@ -49,7 +56,7 @@ def _mode(scale_set: ScaleSet) -> Iterator[Finding]:
             "set mode Manual (or Rolling) before the model is touched",
         )
     if model.mode is UpgradeMode.ROLLING:
-        largest = batch_size(f"{max(0, min(100, _policy(model).max_batch_percent))}%", total)
+        largest = batch_limit(_policy(model).max_batch_percent, total)
         yield finding(
             "VS102",
             "mode Rolling: any update of the model starts a rollout of everything that is stale, in batches of at most"
@@ -93,9 +100,8 @@ def _batch_over_unhealthy(scale_set: ScaleSet, rolling: RollingPolicy) -> Findin
 def _own(scale_set: ScaleSet, own: Own) -> Iterator[Finding]:
     """A rollout that the platform itself would do: can it start, can it finish?"""
     model, total = scale_set.model, len(scale_set.instances)
-    source = model.health_source
-    if source is HealthSource.NONE or (source is HealthSource.PROBE and model.orchestration is Orchestration.FLEXIBLE):
-        met = "no health source" if source is HealthSource.NONE else "only a probe, on a Flexible set"
+    met = lacks_health(model)
+    if met:
         yield finding(
             "VS109",
             f"{own.who} needs a health source; found {met}",
@@ -106,8 +112,8 @@ def _own(scale_set: ScaleSet, own: Own) -> Iterator[Finding]:
     if not total:
         return
     limit = own.policy.max_unhealthy_percent
-    sick = [name for name, one in scale_set.instances.items() if unhealthy_to_platform(one, source)]
-    if len(sick) * 100 > limit * total:
+    sick = unhealthy(scale_set)
+    if exceeds(len(sick), total, limit):
         yield finding(
             "VS106",
             f"{own.who} would fail before it starts: {share(len(sick), total)} are unhealthy ({names(sick)}), and"
@@ -124,7 +130,15 @@ def _own(scale_set: ScaleSet, own: Own) -> Iterator[Finding]:
             model.name,
             "expect as many batches as there are instances",
         )
-    if limit * total < 100:
+    if allowed(limit, total) and len(sick) == allowed(limit, total):
+        yield finding(
+            "VS131",
+            f"{own.who} tolerates {percent(limit, total)}, and {share(len(sick), total)} are unhealthy already"
+            f" ({names(sick)}): one more stops it",
+            model.name,
+            "mend these first",
+        )
+    if not allowed(limit, total):
         yield finding(
             "VS107",
             f"{own.who} tolerates {percent(limit, total)}: one VM not healthy in time stops it",
@@ -136,12 +150,11 @@ def _own(scale_set: ScaleSet, own: Own) -> Iterator[Finding]:
 
 def _upgraded(scale_set: ScaleSet, own: Own) -> Iterator[Finding]:
     total, limit = len(scale_set.instances), own.policy.max_unhealthy_upgraded_percent
-    first = min(total, batch_size(f"{max(0, min(100, own.policy.max_batch_percent))}%", total))
-    if limit * first >= 100:
+    batches = forecast(scale_set, policy=own.policy)
+    first = len(batches[0].ids) if batches else 0
+    if not first or allowed(limit, first):
         return
-    until = (
-        f"until {share(-(-100 // limit), total)} are upgraded" if limit > 0 and limit * total >= 100 else "to the end"
-    )
+    until = f"until {share(-(-100 // limit), total)} are upgraded" if allowed(limit, total) else "to the end"
     yield finding(
         "VS108",
         f"after its first batch of {instances(first)}, {own.who} tolerates {percent(limit, first)} that were upgraded:"
@@ -150,6 +163,31 @@ def _upgraded(scale_set: ScaleSet, own: Own) -> Iterator[Finding]:
         "make sure that the image boots healthy (a plan with a canary), rather than raise"
         " maxUnhealthyUpgradedInstancePercent",
     )
+
+
+def _placement(scale_set: ScaleSet, owns: Sequence[Own]) -> Iterator[Finding]:
+    """What the batches of the platform's rollouts are made of."""
+    model, total = scale_set.model, len(scale_set.instances)
+    zones = Counter(one.zone for one in scale_set.instances.values() if one.zone is not None)
+    if not all(own.policy.cross_zone for own in owns) and zones and max(zones.values()) - min(zones.values()) > 1:
+        told = ", ".join(f"{share(zones[zone], total)} in zone {zone}" for zone in sorted(zones, key=id_key))
+        yield finding(
+            "VS132",
+            f"the zones are not balanced: {told}",
+            model.name,
+            "balance the zones first (zoneBalance), or set enableCrossZoneUpgrade",
+        )
+    unknown = [name for name, one in scale_set.instances.items() if one.update_domain is None]
+    if unknown:
+        yield finding(
+            "VS133",
+            f"the update domain of {share(len(unknown), total)} is not known: the platform's batches are foretold by zone"
+            " and size only",
+            model.name,
+            ""
+            if model.orchestration is Orchestration.FLEXIBLE
+            else "take the snapshot with `az vmss list-instances --expand instanceView`",
+        )
 
 
 def _auto_os(model: Model) -> Iterator[Finding]:

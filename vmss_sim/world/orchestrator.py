@@ -38,8 +38,7 @@ class Rollouts:
         self.version = 0
         self._approved: dict[str, None] = {}
         self._deferred = False
-        self._triggered = 0
-        self._batches = 0
+        self._triggered = self._batches = 0
         if world.auto_os.enabled:
             self.published()
 
@@ -69,26 +68,26 @@ class Rollouts:
     def after_update(self, operation: Operation, end: int) -> int:
         """A set in mode Rolling was updated (rule 1): when that ends, or NEVER where a rollout will end it."""
         world = self.world
-        first = world.config.platform.first_check_ms
-        end += first + self.overhead_ms() if first else 0
+        end += world.config.platform.first_check_ms
+        end += self.overhead_ms() if world.config.platform.first_check_ms else 0
         if not world.stale():
             return end
         rollout = RollingUpgrade(world, "model", world.rolling_policy, operation)
         self._start(rollout, delay_ms=end - world.now)
         return NEVER
 
-    def give_way(self) -> None:
-        """The set is updated: what is open ends, whatever the mode is now."""
-        if self.running:
-            self.past[-1].preempt()
-
     def overhead_ms(self) -> int:
-        """What a batch, or the first check, takes beside its ticks: drawn where its timing is known, else `batch_ms`."""
+        """What a batch, or the first look at an update, takes beside its ticks: drawn where its timing is known."""
         timing = self.world.config.timings.operations.get("rolling-batch-overhead")
         if timing is None:
             return self.world.config.platform.batch_ms
         self._batches += 1
         return timing.ppf_ms_scalar(self.world.draws.later("rolling-batch-overhead", 0, self._batches))
+
+    def give_way(self) -> None:
+        """The set is updated: what is open ends, whatever the mode is now."""
+        if self.running:
+            self.past[-1].preempt()
 
     def cancel(self, operation: Operation) -> int:
         """Cancel what is open; returns when the cancelling itself ends."""

@@ -5,6 +5,8 @@ Rules (DOC-rolling, DOC-autoos, DOC-maxsurge, API, REC; sources in docs/azure-ru
 
 1. Before anything: too many unhealthy instances, and it fails. Before each later batch: likewise. After each batch: too many
    of the upgraded ones unhealthy or failed, and it stops. What is in flight ends; what is upgraded stays upgraded.
+   Where VMs in flight count as unhealthy (an option), the first comparison holds while a batch is out too, and stops the
+   rollout at the end of that batch (DOC-autoos: "due to anything").
 2. A batch ends when each instance is decided: healthy, or failed (its operation failed, or it is not healthy
    `health_wait_ms` after it). Initializing is waited for. The platform looks at multiples of a tick (REC: 60 s).
 3. An extension rollout without any health signal waits `no_signal_wait_ms` after a batch's work (REC: 600 s); no ticks.
@@ -104,6 +106,8 @@ class RollingUpgrade:
         self.before: dict[str, dict[str, Any]] = {}
         self.target = world.model_image
         self.rolled_back = self.rollback_failed = 0
+        self.overrun = 0
+        """Where VMs in flight count: how many were unhealthy while a batch was out, if that was too many."""
         self.process: simpy.Process | None = None
 
     @property
@@ -154,6 +158,10 @@ class RollingUpgrade:
                 return
             yield from self._batch(self._next())
             self._change()
+            if self.overrun:
+                share = _share(self.overrun, len(world.vms))
+                self._fault(errors.UNHEALTHY_DURING, percent=share, threshold=policy.max_unhealthy_percent)
+                return
             if (yield from self._breached()):
                 return
             if self.batches and policy.pause_ms:
@@ -229,6 +237,10 @@ class RollingUpgrade:
                     self._start(vm)
                 else:
                     self._judge(vm, name in started, waiting, began)
+            if world.config.platform.count_in_flight:
+                bad = health.unhealthy(world)
+                if exceeds(bad, len(world.vms), self.policy.max_unhealthy_percent):
+                    self.overrun = max(self.overrun, bad)
             when = self._next_look(waiting, began)
             if when is None:
                 return
