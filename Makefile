@@ -21,6 +21,7 @@ check: $(VENV)/.test
 	HYPOTHESIS_PROFILE=soak $(BIN)/python -m pytest tests/test_machine_stateful.py
 	$(BIN)/python -m bench.rollout --replications 5
 	$(BIN)/python -m bench.startup
+	test ! -e ../shared/recordings || $(BIN)/python -m tests.replay --check
 
 # Break each of Azure's rules in a copy of the tree; its test must notice (docs/azure-rules.md).
 mutants: $(VENV)/.test

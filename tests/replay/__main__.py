@@ -1,4 +1,4 @@
-"""Replay against reality: `python -m tests.replay [--doc | FILE]`. Rules: `session.py`; exceptions: `accepted.py`."""
+"""Replay against reality: `python -m tests.replay [--doc | --check | FILE]`. Rules: `session.py`; exceptions: `accepted.py`."""
 
 from __future__ import annotations
 
@@ -12,17 +12,22 @@ from tests.replay.traffic import SHARED
 
 def main(argv: list[str]) -> int:
     """Print the share of comparisons that agree per operation, the exceptions, and what neither agrees nor is excepted."""
-    path = Path(argv[0]) if argv and argv[0] != "--doc" else SHARED
+    path = Path(argv[0]) if argv and not argv[0].startswith("--") else SHARED
     if not path.exists():
         print(f"no recordings at {path}")
         return 2
     runs = replay(path)
     judged = judge(runs)
-    if argv == ["--doc"]:
-        from tests.replay.page import page
+    if argv in (["--doc"], ["--check"]):
+        from tests.replay.page import PAGE, page
 
-        print(page(runs, judged), end="")
-        return 0
+        text = page(runs, judged)
+        if argv == ["--doc"]:
+            print(text, end="")
+            return 0
+        same = text == PAGE.read_text(encoding="utf-8")
+        print(f"docs/replay.md is {'up to date' if same else 'not what `python -m tests.replay --doc` prints'}")
+        return 0 if same else 1
     print(f"{len(runs)} sessions, {judged.total.total()} comparisons")
     for kind in sorted({kind for kind, _ in judged.total}):
         total, agreeing = judged.of(kind)

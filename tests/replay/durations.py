@@ -4,7 +4,8 @@ Rules:
 
 1. An operation is judged by a world in its situation (how many instances, which of them current, mode, health source),
    run `RUNS` times: is the recorded duration within the central 90 % of the world's?
-2. *In the fit*: with the shipped timings. *Family left out*: with timings fitted to the recordings of all other scripts;
+2. *In the fit*: with the shipped timings. *One draw a request*: the same, as if the request named one instance only, that
+   is with the same luck for all. *Family left out*: with timings fitted to the recordings of all other scripts;
    *year left out*: of all other years. Where fewer than `LEAST` operations would be left, it is not judged.
 3. Judged are operations since 2021, as the fit is. Not where instances were still settling after their creation, which is
    outside the starting state: they were last seen updating, or a model update took over `IDLE_S`. Not what has no timing of
@@ -200,11 +201,17 @@ def name_of(took: Took) -> str:
     return took.kind
 
 
-def report(runs: Iterable[Replay]) -> list[tuple[str, str, Share, Share, Share]]:
-    """By operation and system: with the shipped timings, family left out, year left out."""
+def alone(took: Took) -> Took:
+    """The same operation on one instance, where it was on several."""
+    return took._replace(instances=1, current=took.current[:1], power=took.power[:1]) if took.current else took
+
+
+def report(runs: Iterable[Replay]) -> list[tuple[str, str, Share, Share, Share, Share]]:
+    """By operation and system: with the shipped timings, with one draw a request, family left out, year left out."""
     tooks = [known(took) for run in runs for took in run.took]
     kinds = (
         shares(tooks, lambda took: shipped(took.system)),
+        shares(map(alone, tooks), lambda took: shipped(took.system)),
         shares(tooks, lambda took: without(took.system, family, script(took))),
         shares(tooks, lambda took: without(took.system, year, took.recorded_on[:4])),
     )
