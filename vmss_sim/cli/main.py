@@ -12,7 +12,7 @@ from typing import Annotated
 
 import typer
 
-from vmss_sim.cli import compare, init, lint, plan, scenarios, simulate
+from vmss_sim.cli import calibrate, compare, init, lint, plan, scenarios, simulate
 
 HELP = """Roll an OS upgrade through an Azure VM scale set without taking the service down, and know it beforehand.
 
@@ -22,6 +22,7 @@ Start here:
   vmss-sim compare seed-article          which strategy keeps the service up
   vmss-sim simulate seed-article -s per-ud --seed 1
   vmss-sim init --model show.json --instances list.json --target VERSION -o mine.toml
+  vmss-sim calibrate operations.csv -o mine.timings.toml
 
 \b
 Exit codes: 0 done, 1 failed or findings, 2 bad input or refused, 3 paused,
@@ -37,7 +38,7 @@ app = typer.Typer(
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for group in (compare, simulate, plan, lint, init, scenarios):
+for group in (compare, simulate, plan, lint, init, calibrate, scenarios):
     group.register(app)
 
 
