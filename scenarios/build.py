@@ -250,7 +250,7 @@ def setup(scenario: Scenario, folder: Path, where: str) -> Setup:
         left_out=left_out,
         assumptions=tuple(assumed),
         gaps=gaps,
-        ready_is_default=scenario.timing.ready is None,
+        ready_is_default=scenario.timing.ready is None and book.ready[os].origin != "yours",  # type: ignore[index]
         ready_p95_s=ready.ppf_ms_scalar(0.95) / 1000,
     )
 

@@ -23,11 +23,11 @@ _EXPECTED = (
 
 def read(path: Path) -> History:
     """Read a history. Raises InputError, in one line, for a file of no known kind."""
+    if rollouts.is_sqlite(path):
+        return rollouts.read_sqlite(path)
     data = read_bytes(path)
     if data.startswith(_GZIP):
         data = _unpacked(data, path)
-    elif data.startswith(rollouts.SQLITE):
-        return rollouts.read_sqlite(path)
     try:
         text = data.decode("utf-16" if data[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig")
     except UnicodeDecodeError as error:

@@ -8,13 +8,16 @@ Rules this module decides:
 4. `ready` is the time from an outcome seen to health seen, of operations on one VM: with several, a VM's own end is not seen.
    A VM that was healthy already is left out, since nobody saw it become so. It includes the health source's own delay.
 
-Contract: the file is opened for reading only, and is not changed.
+Contract: a copy is read, so that neither the file nor the executor that writes it notices.
 """
 
 from __future__ import annotations
 
+import shutil
 import sqlite3
+import tempfile
 from collections.abc import Iterable, Iterator
+from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final, NamedTuple
@@ -71,18 +74,32 @@ def read_trace(text: str, path: str) -> History:
     return _history(records(), path)
 
 
+def is_sqlite(path: Path) -> bool:
+    """Does the file begin as a SQLite database does? False for one that cannot be read: that is said elsewhere."""
+    try:
+        with path.open("rb") as stream:
+            return stream.read(len(SQLITE)) == SQLITE
+    except (OSError, ValueError):
+        return False
+
+
 def read_sqlite(path: Path) -> History:
     """A history out of a journal's file. Raises InputError where it is another database, or a damaged one."""
     decoder = msgspec.json.Decoder(Record)
     try:
-        database = sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True)
-        try:
-            rows = database.execute("SELECT body FROM record ORDER BY id").fetchall()
-        finally:
-            database.close()
+        with tempfile.TemporaryDirectory() as folder:
+            copy = Path(folder) / "journal"
+            shutil.copyfile(path, copy)
+            log = path.with_name(f"{path.name}-wal")  # what is not yet in the file itself
+            if log.exists():
+                shutil.copyfile(log, copy.with_name("journal-wal"))
+            with closing(sqlite3.connect(copy)) as database:
+                rows = database.execute("SELECT body FROM record ORDER BY id").fetchall()
         return _history((decoder.decode(body) for (body,) in rows), str(path))
     except (sqlite3.DatabaseError, msgspec.DecodeError, TypeError) as error:
-        raise InputError("not a journal of vmss-sim", str(path), str(error), "a journal as `apply` keeps it") from error
+        raise InputError("not a journal of vmss-sim", str(path), str(error), "a journal as it keeps them") from error
+    except OSError as error:
+        raise InputError("the journal cannot be read", str(path), error.strerror or str(error)) from error
 
 
 class _Sent(NamedTuple):
