@@ -25,9 +25,10 @@ from bench.fit_timings import (
     Row,
     Source,
     family,
+    fit_batch_overhead,
     fit_overhead,
     fit_tick,
-    overhead,
+    judged_by,
     read,
     rows_of,
 )
@@ -93,16 +94,14 @@ def left_out(fit: Callable[[Seconds], Timing], groups: Sequence[str], seconds: S
 
 def fitter_of(source: Source, timing: Timing) -> Callable[[Seconds], Timing]:
     """What made the shipped timing: the source's own fitter, or the one that rule 3 of the fit had chosen."""
-    if source.fitter is not None and source.fitter is not fit_overhead:
+    if source.fitter not in (None, fit_overhead, fit_batch_overhead):
         return source.fitter
     return fit_lognormal if isinstance(timing, Lognormal) else fit_quantiles
 
 
 def line(source: Source, os: System, row: Recorded, rows: list[Row]) -> list[str]:
     """One row of the table."""
-    seconds = np.array([float(one["seconds"]) for one in rows])
-    if source.fitter is fit_overhead:
-        seconds = overhead(seconds)
+    seconds = judged_by(source, np.array([float(one["seconds"]) for one in rows]))
     timing = row.timing
     d = p = "-"
     ends, shares = ["-"] * 3, ["-"] * 2

@@ -22,7 +22,7 @@ Rules of the fit:
 6. *Model updates* are fitted where idle: under 2 s. Above that (10 to 60 s) the set was still settling after its
    creation; there is hardly a row between 0.5 and 4 s. A change of upgrade mode is such an update: too few rows of its own.
 7. *Rolling upgrade*: the tick per batch is the difference between rollouts of two batches and of one; the overhead is
-   what is left after whole ticks. *No health signal*: the median for sets of one VM.
+   what is left after whole ticks, of the rollout or divided by its batches. *No health signal*: the median for sets of one VM.
 8. *manualUpgrade* is told apart by what its recording's script had changed before: nothing a VM can see (identity), or an
    extension. Scripts that changed something else, or did not say, are left out.
 9. Parameters are rounded to 4 significant digits, quantiles to 3.
@@ -105,13 +105,20 @@ def fit_row(source: Source, os: System, seconds: NDArray[np.float64]) -> Fit:
     row = Recorded(
         timing=timing, n=len(seconds), origin="guessed" if os in source.guessed else "measured", note=source.note
     )
-    judged = overhead(seconds) if fitter is fit_overhead else seconds
+    judged = judged_by(source, seconds)
     own_d = own_p = float("nan")
     if isinstance(timing, Lognormal):
         own_d, own_p = lilliefors(judged)
     elif not isinstance(timing, Constant):
         own_d = distance(judged, timing)
     return Fit(row=row, d=own_d, p=own_p, lognormal_d=d, lognormal_p=p)
+
+
+def judged_by(source: Source, seconds: NDArray[np.float64]) -> NDArray[np.float64]:
+    """What a fit is about: the seconds themselves, or what of them is beyond whole ticks."""
+    if source.fitter is fit_batch_overhead:
+        return batch_overhead(seconds)
+    return overhead(seconds) if source.fitter is fit_overhead else seconds
 
 
 def ticks(seconds: NDArray[np.float64]) -> NDArray[np.int64]:
@@ -130,6 +137,14 @@ def fit_overhead(seconds: NDArray[np.float64]) -> Lognormal:
 
 def overhead(seconds: NDArray[np.float64]) -> NDArray[np.float64]:
     return seconds - fit_tick(seconds).seconds * ticks(seconds)
+
+
+def fit_batch_overhead(seconds: NDArray[np.float64]) -> Lognormal:
+    return fit_lognormal(batch_overhead(seconds))
+
+
+def batch_overhead(seconds: NDArray[np.float64]) -> NDArray[np.float64]:
+    return overhead(seconds) / ticks(seconds)
 
 
 def fit_constant(seconds: NDArray[np.float64]) -> Constant:
@@ -198,7 +213,7 @@ SOURCES = (
     Source(operation="upgrade", systems=W, recorded=REIMAGE, note=ASSUMED, guessed=W, fitter=two_by_date),
     Source(operation="upgrade-current", systems=BOTH, recorded=MANUAL_UPGRADE, note=CURRENT, keep=of(*NOTHING_CHANGED)),
     Source(
-        operation="upgrade-extension", systems=BOTH, recorded=MANUAL_UPGRADE, note=EXTENSION, keep=of(*EXTENSION_ADDED)
+        operation="upgrade-extensions", systems=BOTH, recorded=MANUAL_UPGRADE, note=EXTENSION, keep=of(*EXTENSION_ADDED)
     ),
     Source(operation="reimage", systems=L, recorded=REIMAGE, note="a test rejects the fit", fitter=fit_lognormal),
     Source(operation="reimage", systems=W, recorded=REIMAGE, note=BY_DATE, fitter=two_by_date),
@@ -280,6 +295,15 @@ SOURCES = (
         guessed=W,
         recorded_os=L,
         fitter=fit_overhead,
+    ),
+    Source(
+        operation="rolling-batch-overhead",
+        systems=BOTH,
+        recorded=ROLLING,
+        note="Linux; the same by batches: two have hardly more of it than one",
+        guessed=W,
+        recorded_os=L,
+        fitter=fit_batch_overhead,
     ),
     Source(
         operation="no-health-step",

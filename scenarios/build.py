@@ -660,9 +660,10 @@ def _timings(
                 f"timing.{field}",
                 "upgrade" if field == "upgrade" and origin != "yours" else "",
             )
-    for name in ("set-mode", "delete"):
-        operations[name] = book.recorded[name][os].timing  # type: ignore[index]
-    operations["scale-out"] = book.recorded["scale-out"][os].timing  # type: ignore[index]
+    for name, rows in book.recorded.items():
+        operations.setdefault(name, rows[os].timing)  # type: ignore[index]
+    for name in ("suspend-repairs", "resume-repairs"):
+        operations[name] = operations["set-orchestration-service-state"]
     operations["set-capacity"] = Constant(seconds=1)
     if table.ready is None:
         usual = book.ready[os]  # type: ignore[index]

@@ -95,7 +95,7 @@ RECORDED: Final[Mapping[str, Mapping[System, Recorded]]] = {
             _quantiles("0.12 0.14 0.155 0.17 0.179 0.19 0.204 0.22 0.247 0.349 0.961 10.2"),
         ),
     },
-    "upgrade-extension": {
+    "upgrade-extensions": {
         _LINUX: _measured(
             106,
             "manualupgrade that brings an extension",
@@ -267,9 +267,21 @@ RECORDED: Final[Mapping[str, Mapping[System, Recorded]]] = {
             39, "Linux; of a rolling upgrade, beyond whole ticks", Lognormal(median=0.7799, sigma=0.2208)
         ),
     },
+    "rolling-batch-overhead": {
+        _LINUX: _measured(
+            39,
+            "Linux; the same by batches: two have hardly more of it than one",
+            Lognormal(median=0.4596, sigma=0.3266),
+        ),
+        _WINDOWS: _guessed(
+            39,
+            "Linux; the same by batches: two have hardly more of it than one",
+            Lognormal(median=0.4596, sigma=0.3266),
+        ),
+    },
     "no-health-step": {
         _LINUX: _measured(44, "the wait where no health is reported; 3 of them Windows", Constant(600)),
         _WINDOWS: _measured(44, "the wait where no health is reported; 3 of them Windows", Constant(600)),
     },
 }
-"""By operation and system; the last three are the platform's own pace. Printed by `bench/fit_timings.py`."""
+"""By operation and system; the last four are the platform's own pace. Printed by `bench/fit_timings.py`."""
