@@ -761,5 +761,7 @@ def test_given_times_win_over_a_preset(tmp_path):
     assert usual.mttr == Constant(1800)
     told = assumption(built(tmp_path, '"failures": {"background": "lanl05"}'), "background failures")
     assert told.value == "one serving VM in 74.2 d on average, as lanl05 (nodes of the LANL clusters, 1996 to 2005)"
-    with pytest.raises(InputError, match="failures.background: unknown preset; found 'lanl5'; .*did you mean 'lanl05'"):
+    with pytest.raises(
+        InputError, match=r"failures\.background: unknown preset; found 'lanl5'; .*did you mean 'lanl05'"
+    ):
         built(tmp_path, '"failures": {"background": "lanl5"}')
