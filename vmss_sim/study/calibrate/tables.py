@@ -86,7 +86,7 @@ def _observed(row: dict[str, str], where: str, path: str) -> Observed | str:
     name = row["operation"]
     operation = operation_name(name)
     if operation is None:
-        return reprlib.repr(name) if name else "no operation"
+        return repr(name[:60]) if name else "no operation"
     status = _ENDS.get(row.get("status", "").casefold())
     if status is None:
         return f"status {reprlib.repr(row['status'])}"

@@ -9,6 +9,7 @@ import tomlkit
 from scenarios.timing import encode_timing
 from scenarios.timing_file import SCHEMA
 from vmss_sim.study.calibrate.calibration import Calibration, Fitted, Quantile, Rate
+from vmss_sim.study.calibrate.history import READY
 from vmss_sim.world.timings import Constant
 
 
@@ -45,6 +46,12 @@ def _timing(one: Fitted) -> Any:
     assert one.fit is not None  # the caller looked
     table = tomlkit.table()
     table.add(tomlkit.comment(f"{one.fit.kind}; p50 {band(one.p50)}, p95 {band(one.p95)}"))
+    if one.operation == READY:
+        table.add(
+            tomlkit.comment(
+                "as health was seen: the health source's own delay is in it, so set timing.probe = 0 beside it"
+            )
+        )
     for warning in one.warnings:
         table.add(tomlkit.comment(f"WARNING: {warning}"))
     table.add("operation", one.operation)
