@@ -101,6 +101,7 @@ def test_a_lognormal_is_found_again_and_a_wrong_formula_is_not():
     [
         (["fast", "fast 2"] * 30 + ["slow", "slow 2"] * 15, fits.REGIME),
         (["a", "b"] * 45, fits.TWO),
+        (["f1", "f2", "both"] * 20 + ["s1", "s2", "both"] * 10, fits.TWO),
         (["fast"] * 60 + ["slow"] * 30, fits.TWO),  # one session a part: that proves nothing
         ([None] * 90, fits.TWO),
         ([str(number) for number in range(90)], fits.TWO),  # one operation a session: none could see both
@@ -388,6 +389,17 @@ def test_a_journal_gives_back_what_the_world_was_told(trace):
     assert made["upgrade"].fit.timing == Constant(90.0)
     rates = {one.operation: one for one in calibrate([reading.read(trace)]).rates}
     assert (rates["upgrade"].failed, rates["upgrade"].seen.n) == (0, 40)
+
+
+def test_a_vm_that_nobody_saw_become_healthy_says_nothing_of_ready(tmp_path):
+    (tmp_path / "s.toml").write_text(
+        'title = "t"\n[scale_set]\ninstances = 5\n[change]\nversion = "22.04.202606010"\n'
+        "[timing]\nupgrade = 90\nready = 0\nprobe = 0\npoll = 0\n[failures]\nupgrade = 0\n"
+    )
+    run = tmp_path / "run.jsonl"
+    vmss_sim("simulate", str(tmp_path / "s.toml"), "-s", "one-by-one", "--no-heatmap", "--trace", str(run))
+    names = [one.operation for one in reading.read(run).observed]
+    assert (names.count("upgrade"), names.count(READY)) == (5, 0)
 
 
 def test_sqlite_says_the_same_and_is_left_as_it_was(trace, tmp_path):
@@ -684,8 +696,9 @@ def test_without_a_file_nothing_changes(tmp_path):
     assert made.ready_is_default
 
 
-def test_a_row_of_the_systems_own_wins_over_any(tmp_path):
-    written(tmp_path, ROW.format("upgrade", "any", 50) + ROW.format("upgrade", "windows", 70))
+@pytest.mark.parametrize("turn", [1, -1])
+def test_a_row_of_the_systems_own_wins_over_any_in_either_order(tmp_path, turn):
+    written(tmp_path, "".join([ROW.format("upgrade", "any", 50), ROW.format("upgrade", "windows", 70)][::turn]))
     book = timing_file.read(tmp_path / "mine.toml")
     assert [book.recorded["upgrade"][os].timing for os in timing_file.SYSTEMS] == [Constant(50), Constant(70)]
 
