@@ -637,7 +637,10 @@ RULES: Final[tuple[Rule, ...]] = (
         source="REC 2019, ISSUE opencga #987",
         where="vmss_sim/world/rollouts.py:RollingUpgrade._too_many_unhealthy",
         test="tests/test_world_rollouts.py::test_the_whole_set_is_looked_at_again_before_each_later_batch",
-        mutant=Mutant("self._fault(errors.UNHEALTHY_DURING,", "self._fault(errors.UNHEALTHY_BEFORE,"),
+        mutant=Mutant(
+            "self._fault(errors.UNHEALTHY_DURING, percent=_share(bad,",
+            "self._fault(errors.UNHEALTHY_BEFORE, percent=_share(bad,",
+        ),
     ),
     Rule(
         id="error-upgraded",
