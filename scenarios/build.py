@@ -59,7 +59,7 @@ from planner.model import (
 )
 from planner.plan import Deadlines, parameters_of
 from planner.strategies import STRATEGIES, Strategy, find
-from scenarios import load_curve, surroundings
+from scenarios import background, load_curve, surroundings, timing_file
 from scenarios.expect import claims
 from scenarios.files import load, read_snapshot
 from scenarios.schema import (
@@ -72,16 +72,17 @@ from scenarios.schema import (
     Scenario,
 )
 from scenarios.timing import parse_duration_ms, parse_timing
+from scenarios.timing_file import Book, FailureRow
 from vmss_sim.world.config import AutoOs, Failures, Image, Machine, Platform, Repairs, Timings, WorldConfig
 from vmss_sim.world.config import RollingPolicy as WorldRollingPolicy
 from vmss_sim.world.draws import Draws
 from vmss_sim.world.faults import Fault
-from vmss_sim.world.recorded import READY_DEFAULT, RECORDED
 from vmss_sim.world.scale_set import IMAGE, URI, World
-from vmss_sim.world.timings import Constant, Timing
+from vmss_sim.world.timings import Constant, Exponential, Timing
 
 DEFAULT_IMAGE = "Canonical:0001-com-ubuntu-server-jammy:22_04-lts:22.04.202604160"
 UPGRADE_FAILURE = 0.005
+MTTR_S = 1800.0
 SPAN_MS = 3 * 86_400_000
 RETRIES = 100
 GRACE_MS = (600_000, 5_400_000)
@@ -182,8 +183,9 @@ def setup(scenario: Scenario, folder: Path, where: str) -> Setup:
             "a set without it",
         )
     os = fleet.model.os.value
-    operations, ready = _timings(scenario, os, where, assumed)
-    failures = _failures(scenario.failures, where, assumed)
+    book = timing_file.book(scenario.timing.file, folder)
+    operations, ready = _timings(scenario, os, where, assumed, book)
+    failures = _failures(scenario.failures, where, assumed, book.failures.get("upgrade", {}).get(os))  # type: ignore[call-overload]
     objective = scenario.objective
     horizon_ms = _span_ms(objective.horizon, f"{where}: objective.horizon")
     _probability(objective.max_breach, f"{where}: objective.max_breach")
@@ -248,7 +250,7 @@ def setup(scenario: Scenario, folder: Path, where: str) -> Setup:
         left_out=left_out,
         assumptions=tuple(assumed),
         gaps=gaps,
-        ready_is_default=scenario.timing.ready is None,
+        ready_is_default=scenario.timing.ready is None and book.ready[os].origin != "yours",  # type: ignore[index]
         ready_p95_s=ready.ppf_ms_scalar(0.95) / 1000,
     )
 
@@ -635,15 +637,17 @@ def _action(text: str | None, where: str) -> Action | None:
 # -- how things behave ------------------------------------------------------------------------------------------------
 
 
-def _timings(scenario: Scenario, os: str, where: str, assumed: list[Assumption]) -> tuple[dict[str, Timing], Timing]:
+def _timings(
+    scenario: Scenario, os: str, where: str, assumed: list[Assumption], book: Book
+) -> tuple[dict[str, Timing], Timing]:
     table = scenario.timing
     operations: dict[str, Timing] = {}
     for field in ("upgrade", "reimage", "restart", "run_command", "update_model"):
         name = field.replace("_", "-")
         given = getattr(table, field)
-        operations[name] = parse_timing(given, f"{where}: timing.{field}", name, os)  # type: ignore[arg-type]  # a System
-        row = RECORDED[name].get(os)  # type: ignore[call-overload]
-        if field in ("upgrade", "update_model") or given != "recorded":
+        operations[name] = parse_timing(given, f"{where}: timing.{field}", name, os, book.recorded)  # type: ignore[arg-type]  # a System
+        row = book.recorded[name].get(os)  # type: ignore[call-overload]
+        if field in ("upgrade", "update_model") or given != "recorded" or (row and row.origin == "yours"):
             origin = row.origin if given == "recorded" and row else "yours"
             mean = operations[name].mean_s()
             value = f"mean {mean:.0f} s" if mean >= 10 else f"mean {mean:.1f} s"
@@ -656,19 +660,22 @@ def _timings(scenario: Scenario, os: str, where: str, assumed: list[Assumption])
                 f"timing.{field}",
                 "upgrade" if field == "upgrade" and origin != "yours" else "",
             )
-    for name in ("set-mode", "delete"):
-        operations[name] = RECORDED[name][os].timing  # type: ignore[index]
-    operations["scale-out"] = RECORDED["scale-out"][os].timing  # type: ignore[index]
+    for name, rows in book.recorded.items():
+        operations.setdefault(name, rows[os].timing)  # type: ignore[index]
+    for name in ("suspend-repairs", "resume-repairs"):
+        operations[name] = operations["set-orchestration-service-state"]
     operations["set-capacity"] = Constant(seconds=1)
     if table.ready is None:
-        ready = READY_DEFAULT[os].timing  # type: ignore[index]
+        usual = book.ready[os]  # type: ignore[index]
+        ready = usual.timing
         _tell(
             assumed,
             "your application is ready",
-            f"p95 {ready.ppf_ms_scalar(0.95) / 1000:.0f} s after its VM",
-            "guessed",
+            f"p95 {ready.ppf_ms_scalar(0.95) / 1000:.0f} s after its VM"
+            + (f" ({usual.note}, n={usual.n})" if usual.origin == "yours" else ""),
+            usual.origin,
             "timing.ready",
-            "ready",
+            "ready" if usual.origin == "guessed" else "",
         )
     else:
         ready = parse_timing(table.ready, f"{where}: timing.ready", "ready", os)  # type: ignore[arg-type]
@@ -688,18 +695,28 @@ def _probability(value: float, where: str) -> float:
     return value
 
 
-def _failures(table: FailuresTable, where: str, assumed: list[Assumption]) -> Failures:
+def _failures(table: FailuresTable, where: str, assumed: list[Assumption], seen: FailureRow | None) -> Failures:
     at = f"{where}: failures"
     given = table.upgrade
-    upgrade = _probability(UPGRADE_FAILURE if given is None else given, f"{at}.upgrade")
-    _tell(
-        assumed,
-        "one VM's upgrade fails",
-        f"{upgrade:.2%}",
-        "guessed" if given is None else "yours",
-        "failures.upgrade",
-        "failure" if given is None else "",
-    )
+    if given is None and seen is not None:
+        upgrade, guessed = seen.rate, False
+        _tell(
+            assumed,
+            "one VM's upgrade fails",
+            f"{upgrade:.2%} ({seen.failed} of {seen.n} seen)",
+            "yours",
+            "failures.upgrade",
+        )
+    else:
+        upgrade, guessed = _probability(UPGRADE_FAILURE if given is None else given, f"{at}.upgrade"), given is None
+        _tell(
+            assumed,
+            "one VM's upgrade fails",
+            f"{upgrade:.2%}",
+            "guessed" if guessed else "yours",
+            "failures.upgrade",
+            "failure" if guessed else "",
+        )
     for name, value, known in (
         ("becomes", table.becomes, ("dead", "old-image")),
         ("background_becomes", table.background_becomes, ("repaired", "old-image")),
@@ -708,9 +725,15 @@ def _failures(table: FailuresTable, where: str, assumed: list[Assumption]) -> Fa
         if value not in known:
             raise InputError("unknown choice", f"{at}.{name}", repr(value), " or ".join(known))
     _count(table.retries, 0, f"{at}.retries", 0, RETRIES)
-    mttf = None if table.mttf is None else _span_ms(table.mttf, f"{at}.mttf")
+    usual = None if table.background is None else background.preset(table.background, f"{at}.background")
+    mttf: float | None = None if usual is None else usual.mttf_ms
+    if table.mttf is not None:
+        mttf = _span_ms(table.mttf, f"{at}.mttf")
     if mttf is None:
         _tell(assumed, "background failures", "none", "guessed", "failures.mttf")
+    elif usual is not None and table.mttf is None:
+        value = f"one serving VM in {_time(mttf)} on average, as {table.background} ({usual.of})"
+        _tell(assumed, "background failures", value, "yours", "failures.background")
     else:
         _tell(assumed, "background failures", f"one serving VM in {_time(mttf)} on average", "yours", "failures.mttf")
     bad = table.bad_image
@@ -728,7 +751,7 @@ def _failures(table: FailuresTable, where: str, assumed: list[Assumption]) -> Fa
         upgrade=upgrade,
         becomes=table.becomes,
         mttf_ms=mttf,
-        mttr=parse_timing(table.mttr, f"{at}.mttr", "mttr", "unknown"),
+        mttr=_mttr(table.mttr, usual, f"{at}.mttr"),
         background_becomes=table.background_becomes,
         background_hits=table.background_hits,
         bad_share=_probability(bad.share, f"{at}.bad_image.share") if bad else 0.0,
@@ -742,6 +765,12 @@ def _factor(value: float, where: str) -> float:
     if not (math.isfinite(value) and SLOW[0] <= value <= SLOW[1]):
         raise InputError("out of range", where, reprlib.repr(value), f"{SLOW[0]:g} to {SLOW[1]:g}")
     return value
+
+
+def _mttr(given: Any, usual: background.Background | None, where: str) -> Timing:
+    if given is not None:
+        return parse_timing(given, where, "mttr", "unknown")
+    return Constant(MTTR_S) if usual is None else Exponential(mean=usual.mttr_s)
 
 
 def _required(

@@ -23,7 +23,7 @@ Law = Annotated[
     Meta(
         title="timing",
         description='a duration, "recorded" (fitted to recorded operations), or a table of one kind: constant,'
-        " exponential, lognormal, empirical, shifted, mixture",
+        " exponential, lognormal, empirical, shifted, mixture, regime",
     ),
 ]
 
@@ -168,6 +168,8 @@ class ChangeTable(_Table, frozen=True, kw_only=True):
 class TimingTable(_Table, frozen=True, kw_only=True):
     """How long things take.
 
+    file: a timing file fitted to your own history (`vmss-sim calibrate`); relative to the scenario's folder. What "recorded"
+        means is then looked up there first. Values given here win over it.
     upgrade: one VM's upgrade to the model, from the request to its end.
     reimage: one VM's reimage.
     restart: one VM's restart.
@@ -180,6 +182,7 @@ class TimingTable(_Table, frozen=True, kw_only=True):
     give_up: from the end of a VM's operation: not in service by then, it counts as failed.
     """
 
+    file: str | None = None
     upgrade: Law = "recorded"
     reimage: Law = "recorded"
     restart: Law = "recorded"
@@ -205,11 +208,13 @@ class BadImageTable(_Table, frozen=True, kw_only=True):
 class FailuresTable(_Table, frozen=True, kw_only=True):
     """What goes wrong.
 
-    upgrade: probability, 0 to 1, that the operation on one VM fails. Without it 0.005, a guess.
+    upgrade: probability, 0 to 1, that the operation on one VM fails. Without it what `timing.file` says, or 0.005, a guess.
     becomes: what a failed operation leaves: dead (out of service until it is touched again), or old-image (as before).
     retries: further upgrades of a failed VM before it is given up, 0 to 100; a strategy's own `retries` wins.
-    mttf: mean time to a background failure of one serving VM. Without it there are none.
-    mttr: how long its repair takes.
+    background: background failures as they were measured elsewhere: nguyen14, lanl05, ldns04, microsoft99, g5k06 or websites02
+        (`docs/calibration.md` has the sources). `mttf` and `mttr`, where given, win over it.
+    mttf: mean time to a background failure of one serving VM. Without it and without `background` there are none.
+    mttr: how long its repair takes. Without it and without `background` 30 minutes.
     background_becomes: what such a repair leaves: repaired, or old-image (relaunched from the image it had at the start).
     background_hits: which VMs fail so: all, or upgraded.
     bad_image: the new image is bad.
@@ -220,8 +225,9 @@ class FailuresTable(_Table, frozen=True, kw_only=True):
     upgrade: float | None = None
     becomes: str = "dead"
     retries: int = 1
+    background: str | None = None
     mttf: Duration | None = None
-    mttr: Law = 1800
+    mttr: Law | None = None
     background_becomes: str = "repaired"
     background_hits: str = "all"
     bad_image: BadImageTable | None = None

@@ -270,12 +270,13 @@ VALUES = f"""
 | timing | what it is |
 |---|---|
 | `30`, `"30s"`, `{{ constant = 30 }}` | always so long |
-| `"recorded"` | fitted to public recordings of real operations, by operation and operating system |
+| `"recorded"` | what `timing.file` says, else fitted to public recordings of real operations, by operation and operating system ([how well](calibration.md)) |
 | `{{ lognormal = {{ median = 45, p95 = 90 }} }}` | half are shorter than `median`, 95 % than `p95`; `sigma` may stand for `p95`; `cap` clips |
 | `{{ exponential = {{ mean = 120 }} }}` | memoryless; `cap` clips |
 | `{{ empirical = [41, 44, 52, 79] }}` | what you measured, in any order; straight lines between the sorted values |
 | `{{ shifted = {{ by = 30, of = "recorded" }} }}` | so much more than another timing |
-| `{{ mixture = [{{ weight = 7, lognormal = {{ median = 108, sigma = 0.1 }} }}, {{ weight = 3, constant = 480 }}] }}` | one of several |
+| `{{ mixture = [{{ weight = 7, lognormal = {{ median = 108, sigma = 0.1 }} }}, {{ weight = 3, constant = 480 }}] }}` | one of several, drawn for each operation |
+| `{{ regime = [{{ weight = 7, constant = 110 }}, {{ weight = 3, constant = 480 }}] }}` | a mixture of which one part holds for a whole replication: a day on which everything is slow |
 """
 
 LOAD = """

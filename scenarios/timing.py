@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 import reprlib
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from decimal import Decimal
 from typing import Any, Final
 
@@ -13,7 +13,7 @@ import msgspec
 
 from planner.errors import InputError
 from planner.explain import did_you_mean
-from vmss_sim.world.recorded import System, recorded
+from vmss_sim.world.recorded import RECORDED, Recorded, System, recorded
 from vmss_sim.world.timings import (
     Constant,
     Empirical,
@@ -29,6 +29,7 @@ from vmss_sim.world.timings import (
 
 _DURATION = re.compile(r"\s*".join(rf"(?:([0-9]+(?:\.[0-9]+)?)\s*{unit})?" for unit in ("d", "h", "m", "s", "ms")))
 _UNIT_MS = (86_400_000, 3_600_000, 60_000, 1000, 1)
+Rows = Mapping[str, Mapping[System, Recorded]]
 _FIELDS: Final = {
     "constant": (),
     "exponential": ("mean", "cap"),
@@ -36,6 +37,7 @@ _FIELDS: Final = {
     "empirical": (),
     "shifted": ("by", "of"),
     "mixture": (),
+    "regime": (),
 }
 """The kinds a file may name, and the fields of those that are tables."""
 
@@ -91,9 +93,9 @@ def _items(value: Any, where: str) -> list[tuple[Any, str]]:
     return [(item, f"{where}[{index}]") for index, item in enumerate(value)]
 
 
-def _parse(value: Any, where: str, operation: str, os: System) -> Timing:
+def _parse(value: Any, where: str, operation: str, os: System, rows: Rows) -> Timing:
     if value == "recorded":
-        return recorded(operation, os, where).timing
+        return recorded(operation, os, where, rows).timing
     if isinstance(value, str) and (near := did_you_mean(value, ("recorded",))):
         raise InputError("this is not a timing", where, reprlib.repr(value), fix=near)
     if not isinstance(value, dict):
@@ -106,11 +108,12 @@ def _parse(value: Any, where: str, operation: str, os: System) -> Timing:
         return Constant(_duration_s(body, where))
     if kind == "empirical":
         return Empirical(tuple(sorted(_duration_s(item, at) for item, at in _items(body, where))))
-    if kind == "mixture":
-        return Mixture(tuple(_part(item, at, operation, os) for item, at in _items(body, where)))
+    if kind in ("mixture", "regime"):
+        parts = tuple(_part(item, at, operation, os, rows) for item, at in _items(body, where))
+        return Mixture(parts, shared=kind == "regime")
     if kind == "shifted":
         _fields(body, where, _FIELDS[kind], _FIELDS[kind])
-        return Shifted(_duration_s(body["by"], f"{where}.by"), _parse(body["of"], f"{where}.of", operation, os))
+        return Shifted(_duration_s(body["by"], f"{where}.by"), _parse(body["of"], f"{where}.of", operation, os, rows))
     fields = _fields(body, where, _FIELDS[kind], _FIELDS[kind][:1])
     read = {key: (_number if key == "sigma" else _duration_s)(fields[key], f"{where}.{key}") for key in fields}
     if kind == "exponential":
@@ -126,22 +129,23 @@ def _parse(value: Any, where: str, operation: str, os: System) -> Timing:
     return Lognormal.of_p95(**read)
 
 
-def _part(value: Any, where: str, operation: str, os: System) -> Part:
+def _part(value: Any, where: str, operation: str, os: System, rows: Rows) -> Part:
     fields = _fields(value, where, ("weight", *_FIELDS), ("weight",))
     rest = {key: item for key, item in fields.items() if key != "weight"}
-    return Part(_number(fields["weight"], f"{where}.weight"), _parse(rest, where, operation, os))
+    return Part(_number(fields["weight"], f"{where}.weight"), _parse(rest, where, operation, os, rows))
 
 
-def parse_timing(value: Any, where: str, operation: str, os: System) -> Timing:
+def parse_timing(value: Any, where: str, operation: str, os: System, rows: Rows = RECORDED) -> Timing:
     """Read a timing out of a scenario's value.
 
     value: seconds; text such as "5m"; "recorded", the default for `operation` on `os`; or a table of one kind:
     {constant = 30}, {exponential = {mean = 120}}, {lognormal = {median = 95, p95 = 240}} (or sigma; cap in both),
-    {empirical = [..]} in any order, {shifted = {by = 30, of = ..}}, {mixture = [{weight = 1, lognormal = ..}, ..]}.
-    where: file and key, for errors. Raises InputError naming the place, and the nearest known key for an unknown one.
+    {empirical = [..]} in any order, {shifted = {by = 30, of = ..}}, {mixture = [{weight = 1, lognormal = ..}, ..]}, and
+    {regime = [..]}, a mixture of which one part holds for a whole replication.
+    rows: what "recorded" stands for. where: file and key, for errors. Raises InputError naming the place, and the nearest known key for an unknown one.
     """
     try:
-        timing = _parse(value, where, operation, os)
+        timing = _parse(value, where, operation, os, rows)
         timing.check(where)
     except TimingError as error:
         raise InputError(error.what, error.where, error.found, error.expected, error.fix) from error
@@ -157,8 +161,8 @@ def encode_timing(timing: Timing) -> Any:
             return {"empirical": list(seconds)}
         case Shifted(by, of):
             return {"shifted": {"by": by, "of": encode_timing(of)}}
-        case Mixture(parts):
-            return {"mixture": [{"weight": part.weight, **_table(part.of)} for part in parts]}
+        case Mixture(parts, shared):
+            return {"regime" if shared else "mixture": [{"weight": part.weight, **_table(part.of)} for part in parts]}
     fields = msgspec.structs.asdict(timing)
     return {type(timing).__name__.lower(): {key: value for key, value in fields.items() if value is not None}}
 

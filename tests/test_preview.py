@@ -35,7 +35,7 @@ from vmss_sim.study import own
 from vmss_sim.study.own import run, simulate
 from vmss_sim.study.preview import AUTO_OS, ERRORS, PINNED, Foreseen, Outcome, Preview, foresee
 from vmss_sim.study.preview_document import document
-from vmss_sim.world.config import Failures
+from vmss_sim.world.config import Failures, Platform
 from vmss_sim.world.timings import Constant
 
 ROOT = Path(__file__).parent.parent
@@ -326,6 +326,21 @@ def test_sentences_by_hand() -> None:
     assert "Nothing is rolled back (rollbackFailedInstancesOnPolicyBreach is off)" in fails
     assert "There is no resume" in told(one, "If you cancel it")
     assert "also an update that changes nothing" in told(one, "Any other update of the model")
+
+
+def test_open_questions_are_answered_as_the_scenario_does() -> None:
+    """`[platform]` of a scenario reaches the preview: VMs in flight, automatic OS upgrade in mode Manual."""
+    two = setup_of(rolling(stale(plain(2)), RollingPolicy()), platform=Platform(count_in_flight=True, tick_ms=30_000))
+    preview = foresee(two)
+    assert first(preview).outcome is Outcome.CANNOT_FINISH
+    as_foreseen(preview, first(preview))
+    assert {one.value for one in preview.assumptions if one.name == "a batch ends"} == {"at a multiple of 30 s"}
+    manual = replace(plain(2).model, mode=UpgradeMode.MANUAL, auto_os=AUTO, image=LATEST)
+    never = foresee(setup_of(replace(plain(2), model=manual), platform=Platform(manual_auto_os=False)))
+    assert [one.outcome for one in never.rollouts] == [Outcome.TOUCHES_NOTHING] * 2
+    works = foresee(setup_of(replace(plain(2), model=manual)), change_assumed=True)
+    assert works.rollouts[1].outcome is Outcome.CAN_COMPLETE
+    assert "The mode is Manual" in told(works.rollouts[1], "What holds it back")
 
 
 def test_two_vms_at_20_percent_are_zero_tolerance_and_can_complete() -> None:

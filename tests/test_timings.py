@@ -9,9 +9,12 @@ import scipy.stats
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench import fit_timings
+from bench import fit_doc, fit_timings
 from planner.errors import InputError
+from scenarios import background
 from scenarios.timing import encode_timing, parse_duration_ms, parse_timing
+from vmss_sim.world.config import Platform
+from vmss_sim.world.operations import VM_TABLE
 from vmss_sim.world.recorded import READY_DEFAULT, RECORDED, recorded
 from vmss_sim.world.timings import (
     LONGEST_S,
@@ -33,7 +36,7 @@ amounts = st.floats(0, 1e5)
 positive = st.floats(1e-3, 1e5)
 caps = st.none() | positive
 sigmas = st.just(0.0) | st.floats(0.01, 1)
-KEYS = ["constant", "exponential", "lognormal", "empirical", "shifted", "mixture", "weight"]
+KEYS = ["constant", "exponential", "lognormal", "empirical", "shifted", "mixture", "regime", "weight"]
 KEYS += ["by", "of", "mean", "median", "sigma", "p95", "cap", "unknown"]
 
 uniforms = st.floats(2.0**-54, 1 - 2.0**-53)
@@ -45,13 +48,18 @@ simple = st.one_of(
 )
 monotone = simple | st.builds(Shifted, amounts, simple)
 thick = st.builds(Part, st.floats(0.1, 10), monotone)
+whole = st.lists(st.builds(Part, positive, monotone), min_size=1, max_size=3).map(
+    lambda parts: Mixture(tuple(parts), shared=True)
+)
 # No part thinner than the step of a numeric integration.
 visible = monotone | st.lists(thick, min_size=1, max_size=3).map(lambda parts: Mixture(tuple(parts)))
 timings = st.recursive(
     simple,
     lambda inner: st.one_of(
         st.builds(Shifted, amounts, inner),
-        st.lists(st.builds(Part, positive, inner), min_size=1, max_size=3).map(lambda parts: Mixture(tuple(parts))),
+        st.builds(
+            Mixture, st.lists(st.builds(Part, positive, inner), min_size=1, max_size=3).map(tuple), shared=st.booleans()
+        ),
     ),
     max_leaves=5,
 )
@@ -202,6 +210,66 @@ def test_empirical_is_numpys_quantile(values, u):
     assert Empirical(tuple(sorted(values))).ppf_ms_scalar(u) == pytest.approx(expected, abs=0.501)
 
 
+# ---- regimes: one part for a whole replication
+
+
+@given(timings, uniforms, st.lists(uniforms, min_size=1, max_size=10))
+def test_a_settled_regime_samples_alike_by_scalar_and_array_and_knows_no_regime(timing, regime, us):
+    settled = timing.of_regime(regime)
+    assert settled.ppf_ms(np.array(us)).tolist() == [settled.ppf_ms_scalar(u) for u in us]
+    assert settled.of_regime(0.123) is settled
+    settled.check("t")
+
+
+@given(monotone, uniforms)
+def test_what_has_no_regime_is_itself_in_every_regime(timing, regime):
+    assert timing.of_regime(regime) is timing
+    plain = Mixture((Part(1, timing), Part(2, Constant(1.0))))
+    assert plain.of_regime(regime) is plain
+
+
+@given(whole | whole.map(lambda inner: Shifted(5.0, inner)), st.lists(st.floats(0, 2e5), min_size=1, max_size=5))
+def test_over_all_regimes_a_duration_is_distributed_as_without(timing, xs):
+    """The midpoint rule over the regime: off by one step for each edge between parts."""
+    points = 512
+    over = np.mean([timing.of_regime((point + 0.5) / points).cdf(xs) for point in range(points)], axis=0)
+    assert over == pytest.approx(timing.cdf(xs), abs=3 / points)
+
+
+def test_a_regime_is_one_part_and_nested_ones_share_its_uniform():
+    fast, slow = Lognormal(median=110.0, sigma=0.1), Lognormal(median=480.0, sigma=0.04)
+    timing = Mixture((Part(7, fast), Part(3, slow)), shared=True)
+    assert [timing.of_regime(u) for u in (0.01, 0.69, 0.71, 0.99)] == [fast, fast, slow, slow]
+    assert Shifted(3.0, timing).of_regime(0.9) == Shifted(3.0, slow)
+    assert Mixture((Part(1, timing), Part(1, Constant(1.0)))).of_regime(0.9) == Mixture(
+        (Part(1, slow), Part(1, Constant(1.0)))
+    )
+    outer = Mixture((Part(1, timing), Part(1, Constant(1.0))), shared=True)
+    assert [outer.of_regime(u) for u in (0.3, 0.4, 0.6)] == [fast, slow, Constant(1.0)]
+
+
+def test_within_a_regime_vms_are_alike_and_without_one_they_are_not():
+    """What makes it more faithful: the spread within a replication, against that of one draw a VM."""
+    timing = RECORDED["reimage"][WINDOWS].timing
+    assert isinstance(timing, Mixture)
+    assert timing.shared
+    u = np.random.default_rng(3).random(100)
+    for regime in (0.1, 0.5, 0.9):
+        one = timing.of_regime(regime).ppf_ms(u)
+        assert one.max() < 2 * one.min()
+    mixed = timing.ppf_ms(u)
+    assert mixed.max() > 4 * mixed.min()
+    assert timing.of_regime(0.9).mean_s() > 4 * timing.of_regime(0.1).mean_s()
+
+
+def test_upgrade_and_reimage_are_in_the_same_regime():
+    for regime in np.linspace(0.01, 0.99, 50):
+        made = {
+            RECORDED[name][WINDOWS].timing.of_regime(float(regime)) for name in ("upgrade", "reimage", "reimage-all")
+        }
+        assert len(made) == 1
+
+
 # ---- reading and writing
 
 
@@ -229,6 +297,10 @@ def test_written_and_read_back(timing):
         (
             {"mixture": [{"weight": 0.5, "exponential": {"mean": 9}}, {"weight": 1, "constant": 4}]},
             Mixture((Part(0.5, Exponential(mean=9.0)), Part(1.0, Constant(4.0)))),
+        ),
+        (
+            {"regime": [{"weight": 7, "exponential": {"mean": 9}}, {"weight": 3, "constant": 4}]},
+            Mixture((Part(7.0, Exponential(mean=9.0)), Part(3.0, Constant(4.0))), shared=True),
         ),
         ("recorded", RECORDED["reimage"][LINUX].timing),
     ],
@@ -280,6 +352,8 @@ def test_what_a_file_may_say(value, expected):
         ({"shifted": {"by": 1, "of": {"constant": "x"}}}, "t.shifted.of.constant", "found 'x'"),
         ({"mixture": []}, "t.mixture", "empty"),
         ({"mixture": [3]}, "t.mixture[0]", "not a table"),
+        ({"regime": []}, "t.regime", "the regime is empty"),
+        ({"regime": [{"weight": -1, "constant": 1}]}, "t.regime[0].weight", "found -1"),
         ({"mixture": [{"constant": 1}]}, "t.mixture[0]", "'weight' is missing"),
         ({"mixture": [{"weight": 1}]}, "t.mixture[0]", "one kind"),
         ({"mixture": [{"weight": 0, "constant": 1}]}, "t.mixture[0].weight", "above 0"),
@@ -388,8 +462,15 @@ def test_defaults_are_sound_and_say_where_they_come_from(operation, os, row):
 
 
 def test_the_operations_that_have_a_default():
-    assert {"upgrade", "reimage", "restart", "run-command", "update-model", "set-mode", "delete"} < set(RECORDED)
-    assert {"scale-out", "start", "deallocate"} < set(RECORDED)
+    """Whatever takes a time of its own in the world: by VM, and by set."""
+    own = {row.timing for row in VM_TABLE.values()}
+    assert own <= set(RECORDED)
+    assert {"upgrade-current", "update-model", "set-mode", "delete", "cancel-rolling-upgrade"} <= set(RECORDED)
+    assert {"scale-in", "set-orchestration-service-state", "rolling-tick", "no-health-step"} <= set(RECORDED)
+    assert Platform().tick_ms == RECORDED["rolling-tick"][LINUX].timing.ppf_ms_scalar(0.5)
+    assert Platform().no_signal_wait_ms == RECORDED["no-health-step"][LINUX].timing.ppf_ms_scalar(0.5)
+    low, high = (RECORDED["rolling-batch-overhead"][LINUX].timing.ppf_ms_scalar(u) for u in (0.05, 0.95))
+    assert low < Platform().batch_ms < high
     assert all(set(rows) == {LINUX, WINDOWS} for rows in RECORDED.values())
     assert all(row.origin == "guessed" for row in RECORDED["upgrade"].values())
     assert all(RECORDED["upgrade"][os].timing == RECORDED["reimage"][os].timing for os in (LINUX, WINDOWS))
@@ -397,7 +478,7 @@ def test_the_operations_that_have_a_default():
 
 def test_what_was_never_recorded_is_refused_by_name():
     with pytest.raises(
-        InputError, match=r"t: there is no recording of 'rimage'; expected upgrade, reimage, .*give a duration"
+        InputError, match=r"t: there is no recording of 'rimage'; expected upgrade, upgrade-current, .*give a duration"
     ):
         parse_timing("recorded", "t", "rimage", LINUX)
     with pytest.raises(InputError, match=r"t: recordings of 'reimage' .*found unknown; expected linux or windows"):
@@ -425,9 +506,12 @@ def close(shipped: Timing, fitted: Timing) -> bool:
     return type(shipped) is type(fitted) and len(left) == len(right) and np.allclose(left, right, rtol=0.01, atol=0)
 
 
-@pytest.mark.skipif(
+recordings = pytest.mark.skipif(
     not fit_timings.RECORDINGS.exists(), reason="the recordings are not beside this repository: ../shared/recordings"
 )
+
+
+@recordings
 def test_the_defaults_are_what_the_recordings_give():
     fitted = fit_timings.fit()
     assert {operation: set(rows) for operation, rows in fitted.items()} == {
@@ -437,6 +521,50 @@ def test_the_defaults_are_what_the_recordings_give():
         one = fitted[operation][os].row
         assert close(row.timing, one.timing), (operation, os, one.timing)
         assert (row.n, row.origin, row.note) == (one.n, one.origin, one.note)
+
+
+@recordings
+def test_the_table_of_the_fit_is_what_the_recordings_give():
+    text = fit_doc.DOCUMENT.read_text()
+    assert fit_doc.between(text, fit_doc.BEGIN, fit_doc.END) == fit_doc.table(), "python -m bench.fit_timings --doc"
+
+
+def test_the_table_has_a_row_of_every_default_and_the_presets_stand_below():
+    text = fit_doc.DOCUMENT.read_text()
+    lines = fit_doc.between(text, fit_doc.BEGIN, fit_doc.END).splitlines()
+    cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
+    assert tuple(cells[0]) == fit_doc.HEAD
+    assert [(row[0], row[1], row[2], row[4], row[-2], row[-1]) for row in cells[2:]] == [
+        (operation, os, str(row.n), fit_doc.kind(row.timing), row.origin, row.note) for operation, os, row in ROWS
+    ]
+    assert fit_doc.between(text, fit_doc.PRESETS, fit_doc.PRESETS_END) == background.table()
+
+
+def test_what_is_left_out_is_judged_by_the_rest():
+    """Alike families: about 90 %. One that is another world: none of its own, though most are its own."""
+    values = np.exp(np.random.default_rng(2).normal(4, 0.3, 600))
+    groups = [f"family {index % 6}" for index in range(600)]
+    assert fit_doc.left_out(fit_timings.fit_lognormal, groups, values) in {f"{share}% (600)" for share in range(87, 94)}
+    strange = np.where(np.array(groups) == "family 0", values * 50, values)
+    share = int(fit_doc.left_out(fit_timings.fit_lognormal, groups, strange).split("%")[0])
+    assert share < 87
+    assert fit_doc.left_out(fit_timings.fit_lognormal, ["one"] * 600, values) == "-"
+    assert fit_doc.left_out(fit_timings.fit_lognormal, ["a"] * 591 + ["b"] * 9, values).endswith("(9)")
+
+
+def test_families_are_scripts_not_recordings():
+    names = [
+        "test_mgmt_compute_vmss.pytestmgmtcomputetest_compute_vmss_vm",
+        "test_mgmt_compute_vmss.test_compute_vmss_vm",
+        "test_vmss_extension_debian",
+        "test_vmss_extension",
+    ]
+    assert [fit_timings.family({"recording": name}) for name in names] == [
+        "compute_vmss_vm",
+        "compute_vmss_vm",
+        "vmss_extension",
+        "vmss_extension",
+    ]
 
 
 def test_close_is_not_blind():

@@ -638,7 +638,8 @@ RULES: Final[tuple[Rule, ...]] = (
         where="vmss_sim/world/rollouts.py:RollingUpgrade._too_many_unhealthy",
         test="tests/test_world_rollouts.py::test_the_whole_set_is_looked_at_again_before_each_later_batch",
         mutant=Mutant(
-            "self._fault(errors.UNHEALTHY_DURING, percent=_share", "self._fault(errors.UNHEALTHY_BEFORE, percent=_share"
+            "self._fault(errors.UNHEALTHY_DURING, percent=_share(bad,",
+            "self._fault(errors.UNHEALTHY_BEFORE, percent=_share(bad,",
         ),
     ),
     Rule(

@@ -14,7 +14,7 @@ from vmss_sim.report.comparison import WORDS, clock
 from vmss_sim.report.console import table
 from vmss_sim.report.plans import findings
 from vmss_sim.study.own import Simulated
-from vmss_sim.study.preview import ERRORS, Foreseen, Outcome, Preview
+from vmss_sim.study.preview import ERRORS, MODEL_UPDATE, Foreseen, Outcome, Preview
 
 SHOWN, HEAD, TAIL = 24, 12, 4  # batches: all up to SHOWN, else the first and the last ones
 
@@ -54,7 +54,7 @@ def _rollout(console: Console, one: Foreseen, expected: Simulated | None, previe
         console.print(Text(heading, style="bold"))
         for line in lines:
             _line(console, line)
-    if one.outcome is Outcome.TOUCHES_NOTHING:
+    if one.outcome is Outcome.TOUCHES_NOTHING and one.kind == MODEL_UPDATE:
         _line(console, "What Azure would do in another mode: --mode rolling, or --mode automatic.")
 
 

@@ -1,7 +1,8 @@
 """Simulate the platform's own rollout: nobody of ours at work, only the world.
 
 1. A model update is submitted at 0 and the world left alone; an automatic OS upgrade begins when the newer image is
-   published at 0, without the delay before it (up to 3 h), and without a maintenance window.
+   published at 0, without the delay before it (up to 3 h), approved at once, and without a maintenance window. Faults,
+   disturbances and repairs are the scenario's.
 2. The end T is when the platform's rollout has ended; in mode Automatic, when the operation has ended and every VM that
    comes back has come back. Measures are ground truth, as for every other rollout (`planner.metrics`).
 3. *Completed*: the rollout ended as Completed, and everything it was to take is current and serves.
@@ -118,7 +119,7 @@ def _chunk(preview: Preview, one: Foreseen, seed: int, first: int, last: int) ->
 def run(preview: Preview, one: Foreseen, seed: int, replication: int) -> tuple[OwnRow, World]:
     """One replication, and the world that it left."""
     setup = preview.setup
-    world = World(config_of(preview, one), Draws(seed, replication, setup.total))
+    world = World(config_of(preview, one), Draws(seed, replication, setup.total), setup.faults)
     refused = ""
     if one.kind == MODEL_UPDATE:
         reply = world.submit(NAME, "update-model", patch=_patch(preview))
@@ -141,7 +142,7 @@ def run(preview: Preview, one: Foreseen, seed: int, replication: int) -> tuple[O
 
 
 def config_of(preview: Preview, one: Foreseen) -> WorldConfig:
-    """The world of one rollout: nothing but this rollout goes on (rule 1)."""
+    """The world of one rollout: beside it goes on what the scenario says, and no other rollout (rule 1)."""
     given, model = preview.setup.world, preview.setup.scale_set.model
     auto = AutoOs()
     changes: dict[str, Any] = {"mode": model.mode.value}

@@ -37,7 +37,6 @@ from planner.platform import (
 from scenarios.build import Assumption, Setup
 from vmss_sim.study import sentences
 from vmss_sim.study.preview_surge import Surge, in_words, surge_of
-from vmss_sim.world.config import Platform
 
 PINNED = (
     "virtualMachineScaleSets with Automatic OS Upgrade enabled must use Platform or Gallery Image with version set to"
@@ -61,7 +60,6 @@ class Outcome(str, Enum):
 
 
 ERRORS = frozenset({Outcome.REFUSED, Outcome.FAILS_BEFORE_START, Outcome.CANNOT_FINISH})
-PLATFORM = Platform()
 MODEL_UPDATE, AUTO_OS = "model-update", "automatic-os-upgrade"
 
 
@@ -114,6 +112,7 @@ def foresee(
     """What the platform would do with the change of this scenario."""
     fleet = setup.scale_set
     change = None if change_assumed else resolve(setup.change, fleet, setup.action)
+    count_in_flight = count_in_flight or setup.world.platform.count_in_flight
     case = _Case(setup=setup, change=change, count_in_flight=count_in_flight)
     rollouts = [_model_update(case)]
     if auto_os(fleet.model):
@@ -134,6 +133,10 @@ def foresee(
 def _assumptions(setup: Setup, rollouts: Sequence[Foreseen], *, count_in_flight: bool) -> tuple[Assumption, ...]:
     """What the scenario assumes, without what concerns our own executor only, and what Azure leaves open."""
     made = [one for one in setup.assumptions if one.key not in ("timing.poll", "timing.give_up")]
+    options = setup.world.platform
+    if options.shrink_by_unhealthy:
+        told = "they make a batch smaller: the batches shown are the largest"
+        made.append(Assumption(name="unhealthy instances elsewhere", value=told, origin="yours", key="platform"))
     if any(one.gates for one in rollouts):
         for name, value, origin, key in (
             ("order of zones, domains and instances", "by number, what is not known last", "guessed", ""),
@@ -146,11 +149,11 @@ def _assumptions(setup: Setup, rollouts: Sequence[Foreseen], *, count_in_flight:
             ),
             (
                 "a batch waits for health",
-                f"{span(PLATFORM.health_wait_ms)} after a VM's operation (documented for automatic OS upgrade)",
+                f"{span(options.health_wait_ms)} after a VM's operation (documented for automatic OS upgrade)",
                 "documented" if all(one.kind == AUTO_OS for one in rollouts if one.gates) else "guessed",
                 "",
             ),
-            ("a batch ends", f"at a multiple of {span(PLATFORM.tick_ms)}", "measured", ""),
+            ("a batch ends", f"at a multiple of {span(options.tick_ms)}", "measured", ""),
         ):
             made.append(Assumption(name=name, value=value, origin=origin, key=key))
     return tuple(made)
@@ -212,6 +215,9 @@ def _auto_os(case: _Case) -> Foreseen:
         outcome=Outcome.CAN_COMPLETE,
         says="",
     )
+    if model.mode is UpgradeMode.MANUAL and not case.setup.world.platform.manual_auto_os:
+        never = "never starts: not in mode Manual (platform.manual_auto_os = false)"
+        return msgspec.structs.replace(made, outcome=Outcome.TOUCHES_NOTHING, says=never)
     if not follows_latest(model.image):
         return _refused(made, f"the model does not say `latest` ({model.image}): 400 BadRequest, `{PINNED}`")
     lacks = lacks_health(model)
@@ -226,7 +232,7 @@ def _auto_os(case: _Case) -> Foreseen:
     batches = () if nothing else forecast(case.fleet, None, policy)
     passed = f"{share(len(there), len(case.fleet.instances))} boot it already: they are passed over within their batch."
     more = (
-        ("What holds it back", _holds_back(setting.deferral)),
+        ("What holds it back", _holds_back(setting.deferral, model.mode)),
         *((("Already there", (passed,)),) if there else ()),
     )
     return _in_batches(case, made, policy, batches, more)
@@ -240,11 +246,13 @@ def _there_already(case: _Case) -> tuple[str, ...]:
     return tuple(name for name, one in case.fleet.instances.items() if runs(one.image, image))
 
 
-def _holds_back(deferral: bool) -> tuple[str, ...]:
-    lines = (
+def _holds_back(deferral: bool, mode: UpgradeMode) -> tuple[str, ...]:
+    lines: tuple[str, ...] = (
         "Whether a maintenance configuration (scope OSImage) is assigned is not told by the set's own documents: where one"
         " is, it waits for its window.",
     )
+    if mode is UpgradeMode.MANUAL:
+        lines += ("The mode is Manual: the documents say that it works there, a reviewer of the API that it does not.",)
     if deferral:
         return (
             "osRollingUpgradeDeferral is on: each VM waits until somebody approves (`approveRollingUpgrade`).",

@@ -12,10 +12,15 @@ Rules this module decides:
    (NumPy's default, Hyndman and Fan's type 7). It has no tail beyond its last value.
 5. A *cap* clips: what would be longer takes the cap, which so has a probability of its own. Without one the cap is
    `LONGEST_S`; no parameter may exceed that either.
+6. A *regime* is a mixture whose part is chosen once for a whole replication (`shared`): Windows reimages are all fast or
+   all slow on a given day, never both. `of_regime(u)` settles it with one uniform of its own, the same for every timing of
+   the replication, so that an upgrade and a reimage are in the same regime. What comes back samples as ever, by scalar or
+   array. Unsettled, it is an ordinary mixture: the same distribution of one duration, without the dependence.
 """
 
 from __future__ import annotations
 
+import bisect
 import functools
 import itertools
 import math
@@ -65,6 +70,10 @@ class _Law(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="k
     def ppf_ms_scalar(self, u: float) -> int:
         """Give the same integer as `ppf_ms`, for one uniform."""
         return round(float(self._seconds(u)) * 1000.0)
+
+    def of_regime(self, u: float) -> Timing:  # noqa: ARG002  # most laws know no regime
+        """Rule 6: this timing in the replication whose regime is `u`, in (0, 1). Itself where nothing in it is shared."""
+        return self  # type: ignore[return-value]  # every law is a Timing
 
     def mean_s(self) -> float:
         """Give the expectation in seconds, exact (with the cap, without the rounding to milliseconds)."""
@@ -217,6 +226,11 @@ class Shifted(_Law, frozen=True):
     def _cdf(self, x: Floats) -> Any:
         return self.of._cdf(x - self.by)
 
+    def of_regime(self, u: float) -> Timing:
+        """Settle what is shifted."""
+        settled = self.of.of_regime(u)
+        return self if settled is self.of else Shifted(self.by, settled)
+
     def mean_s(self) -> float:
         """Add the shift and the mean of what is shifted."""
         return self.by + self.of.mean_s()
@@ -234,10 +248,22 @@ class Part(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     of: Timing
 
 
-class Mixture(_Law, frozen=True):
-    """Rule 3: each part with probability weight / sum of weights."""
+class Mixture(_Law, frozen=True, omit_defaults=True):
+    """Rule 3: each part with probability weight / sum of weights. shared: one part for a whole replication (rule 6)."""
 
     parts: tuple[Part, ...]
+    shared: bool = False
+
+    def of_regime(self, u: float) -> Timing:
+        """Give the part at `u` where it is shared, with its own share of `u` for a regime within; else settle each part."""
+        if self.shared:
+            ends = list(itertools.accumulate(part.weight for part in self.parts))
+            place = u * ends[-1]
+            index = bisect.bisect_right(ends[:-1], place)
+            return self.parts[index].of.of_regime(self._stretch(index, place, ends))
+        settled = tuple(Part(part.weight, part.of.of_regime(u)) for part in self.parts)
+        same = all(new.of is old.of for new, old in zip(settled, self.parts, strict=True))
+        return self if same else Mixture(settled)
 
     def _seconds(self, u: Any) -> Any:
         ends = list(itertools.accumulate(part.weight for part in self.parts))
@@ -252,8 +278,11 @@ class Mixture(_Law, frozen=True):
         return seconds
 
     def _stretched(self, index: int, place: Any, ends: list[float]) -> Any:
-        part, start = self.parts[index], ends[index - 1] if index else 0.0
-        return part.of._seconds(np.minimum(np.maximum((place - start) / part.weight, _U_LOW), _U_HIGH))
+        return self.parts[index].of._seconds(self._stretch(index, place, ends))
+
+    def _stretch(self, index: int, place: Any, ends: list[float]) -> Any:
+        start = ends[index - 1] if index else 0.0
+        return np.minimum(np.maximum((place - start) / self.parts[index].weight, _U_LOW), _U_HIGH)
 
     def _mix(self, values: Iterable[Any]) -> Any:
         pairs = zip(self.parts, values, strict=True)
@@ -268,11 +297,12 @@ class Mixture(_Law, frozen=True):
 
     def check(self, where: str) -> None:
         """At least one part; weights more than 0."""
+        kind = "regime" if self.shared else "mixture"
         if not self.parts:
-            raise TimingError("the mixture is empty", f"{where}.mixture", expected="at least one part")
+            raise TimingError(f"the {kind} is empty", f"{where}.{kind}", expected="at least one part")
         for index, part in enumerate(self.parts):
-            bounded(part.weight, f"{where}.mixture[{index}].weight", positive=True)
-            part.of.check(f"{where}.mixture[{index}]")
+            bounded(part.weight, f"{where}.{kind}[{index}].weight", positive=True)
+            part.of.check(f"{where}.{kind}[{index}]")
 
 
 Timing = Constant | Exponential | Lognormal | Empirical | Shifted | Mixture

@@ -1,0 +1,1 @@
+"""Timings and failure rates out of a history of real operations."""
