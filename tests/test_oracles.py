@@ -156,7 +156,7 @@ ANY_LAW: dict[str, tuple[Timing, ...]] = {
     "mixture": (
         Mixture((Part(3, Lognormal(median=100, sigma=0.2)), Part(1, Shifted(240, Exponential(mean=60, cap=300))))),
     ),
-    "recorded reimage, Windows": (RECORDED["reimage"]["windows"].timing,),
+    "recorded reimage, Windows": (Mixture(RECORDED["reimage"]["windows"].timing.parts),),
 }
 
 
