@@ -846,7 +846,7 @@ def test_a_rollout_that_is_cut_off_by_a_zone_that_allocates_nothing() -> None:
     wait(world, SECOND)
     assert finish(world, put(world)).code == UPGRADED
     assert batches(world) == [("0",)]
-    assert world.settled(world.vms["0"]).error == "AllocationFailed"
+    assert world.settled(world.vms["0"]).error == "ZonalAllocationFailed"
 
 
 def test_custom_data_makes_a_rolling_set_roll() -> None:

@@ -10,6 +10,7 @@ from tests.azure_rules import instances, upgrades
 from tests.azure_rules.rule import Rule
 from tests.azure_rules.sources import SOURCES
 from vmss_sim.world import config
+from vmss_sim.world.operations import MODES
 
 ALL: Final[tuple[Rule, ...]] = tuple(
     sorted((*upgrades.RULES, *instances.RULES), key=lambda one: tuple(int(part) for part in one.section.split(".")))
@@ -71,11 +72,32 @@ def doc() -> str:
         if rules:
             lines += ["", f"## {section} {title}", "", "| rule | source | lives in | test |", "|---|---|---|---|"]
             lines += [_row(rule) for rule in rules]
-    lines += ["", "## Options", "", "| option | default | rules |", "|---|---|---|"]
+    lines += ["", *_modes(), "", "## Options", "", "| option | default | rules |", "|---|---|---|"]
     lines += [f"| `{name}` | {value} | {', '.join(rules)} |" for name, value, rules in _options()]
     lines += ["", "## Sources", "", "| name | what |", "|---|---|"]
     lines += [f"| {name} | {what} |" for name, what in SOURCES.items()]
     return "\n".join(lines) + "\n"
+
+
+def _modes() -> list[str]:
+    """What works on which orchestration mode, as admission is told."""
+    lines = [
+        "## What works on which orchestration mode",
+        "",
+        "`vmss_sim/world/operations.py:MODES`; a name is an option of `Platform`, with its default.",
+        "",
+        "| request or property | Uniform | Flexible | source | note |",
+        "|---|---|---|---|---|",
+    ]
+    for name, row in MODES.items():
+        lines.append(f"| {name} | {_answer(row.uniform)} | {_answer(row.flexible)} | {row.source} | {row.note} |")
+    return lines
+
+
+def _answer(word: str) -> str:
+    if word in ("yes", "no"):
+        return word
+    return f"`{word}` ({'yes' if default_of(f'Platform.{word}') else 'no'})"
 
 
 def _row(rule: Rule) -> str:

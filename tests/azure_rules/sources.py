@@ -18,6 +18,7 @@ SOURCES: Final[dict[str, str]] = {
     "DOC-health": f"{_SETS}virtual-machine-scale-sets-health-extension.md (05/2026)",
     "DOC-repairs": f"{_SETS}virtual-machine-scale-sets-automatic-instance-repairs.md (05/2026)",
     "DOC-protect": f"{_SETS}virtual-machine-scale-sets-instance-protection.md (05/2026)",
+    "DOC-scalein": f"{_SETS}virtual-machine-scale-sets-scale-in-policy.md (05/2026)",
     "DOC-metrics": f"{_SETS}virtual-machine-scale-sets-rolling-upgrade-custom-metrics.md (05/2026)",
     "DOC-ids": f"{_SETS}virtual-machine-scale-sets-instance-ids.md (05/2026)",
     "DOC-pg": f"{_SETS}virtual-machine-scale-sets-placement-groups.md (05/2026)",

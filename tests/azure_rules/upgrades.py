@@ -81,7 +81,7 @@ RULES: Final[tuple[Rule, ...]] = (
         where="vmss_sim/world/admission.py:_reports_health",
         test="tests/test_world_model.py::test_mode_rolling_needs_a_health_source",
         mutant=Mutant(
-            'return world.config.health != "none" and not (world.config.flexible and world.config.health == "probe")',
+            'return config.health != "none" and works(f"health: {config.health}", config.flexible, config.platform)',
             'return world.config.health != "none"',
         ),
     ),
@@ -736,7 +736,7 @@ RULES: Final[tuple[Rule, ...]] = (
         text="A VM fails with OSProvisioningTimedOut, VMExtensionProvisioningError and others.",
         source="TSG-ext",
         status="outside",
-        note="Every row is in `errors.py`; the world's VMs fail with VMStartTimedOut or AllocationFailed, faults with any code.",
+        note="Every row is in `errors.py`; the world's VMs fail with VMStartTimedOut, AllocationFailed or ZonalAllocationFailed, faults with any code.",
     ),
     Rule(
         id="error-deployment",
@@ -867,7 +867,7 @@ RULES: Final[tuple[Rule, ...]] = (
         source="DOC-maxsurge",
         where="vmss_sim/world/admission.py:_update",
         test="tests/test_world_auto_os.py::test_what_automatic_os_upgrade_can_be_enabled_on",
-        mutant=Mutant("if config.flexible and policy.max_surge:", "if False:"),
+        mutant=Mutant("if policy.max_surge and not works(", "if False and not works("),
     ),
     Rule(
         id="surge-auto-os",
@@ -1027,7 +1027,7 @@ RULES: Final[tuple[Rule, ...]] = (
         source="DOC-rolling; the answer is INFER",
         where="vmss_sim/world/admission.py:_update",
         test="tests/test_world_rollouts.py::test_rolling_back_is_for_uniform_sets",
-        mutant=Mutant('if "rolling" in args and policy.rollback_failed and config.flexible:', "if False:"),
+        mutant=Mutant('if "rolling" in args and policy.rollback_failed and not rollback:', "if False:"),
     ),
     Rule(
         id="os-rolling-skips",
@@ -1184,7 +1184,7 @@ RULES: Final[tuple[Rule, ...]] = (
         source="DOC-modes, DOC-autoos",
         where="vmss_sim/world/admission.py:_update",
         test="tests/test_world_auto_os.py::test_what_automatic_os_upgrade_can_be_enabled_on",
-        mutant=Mutant("config.flexible and not config.platform.flexible_auto_os", "False"),
+        mutant=Mutant('not works("automatic OS upgrade", config.flexible, config.platform)', "False"),
         status="option",
         options="Platform.flexible_auto_os",
     ),
@@ -1297,8 +1297,8 @@ RULES: Final[tuple[Rule, ...]] = (
         where="vmss_sim/world/operations.py:VM_TABLE",
         test="tests/test_world_auto_os.py::test_os_disks_are_replaced_and_data_disks_kept",
         mutant=Mutant(
-            '"reimage": Does("reimage", "upgrade", True, os_disk="replaced", temp_disk="lost"',
-            '"reimage": Does("reimage", "upgrade", True, os_disk="replaced", data_disks="reset", temp_disk="lost"',
+            '"reimage": Does("reimage", "upgrade", True, os_disk="replaced", temp_disk="option"',
+            '"reimage": Does("reimage", "upgrade", True, os_disk="replaced", data_disks="reset", temp_disk="option"',
         ),
     ),
     Rule(

@@ -6,7 +6,9 @@ Rules (errors: `errors.py`; sources in docs/azure-rules.md):
 2. `*` means all instances and must stand alone; no ids mean all, where the API allows it.
 3. Instance protection keeps scale-set actions away from an instance, not operations that name it otherwise; what
    naming it in a manualupgrade does is undocumented (`Platform.protected_named`).
-4. A set in mode Rolling needs a health source. Automatic OS upgrade needs `latest`.
+4. A set in mode Rolling needs a health source, and so do repairs. Automatic OS upgrade needs `latest`. What works on which
+   orchestration mode is `operations.MODES`.
+5. Starting a deallocated VM takes cores again. A single placement group can be given up, and never comes back.
 """
 
 from __future__ import annotations
@@ -17,7 +19,7 @@ from vmss_sim.world import errors
 from vmss_sim.world.config import AutoOs, RollingPolicy
 from vmss_sim.world.errors import OPERATION, AzureError
 from vmss_sim.world.images import IMAGE, leaves_version_open
-from vmss_sim.world.operations import NEEDS_IDS, SCALE_SET_ACTIONS, SET_KINDS, VM_TABLE
+from vmss_sim.world.operations import NEEDS_IDS, SCALE_SET_ACTIONS, SET_KINDS, VM_TABLE, works
 from vmss_sim.world.throttle import Throttled
 from vmss_sim.world.vm import Operation, Reply
 
@@ -31,6 +33,8 @@ MOST_ONE_GROUP = 100
 FIXED = ("platformFaultDomainCount", "priority", "orchestrationMode")
 """Properties that cannot change (REC, azure-docs #108952)."""
 _ORIGIN = (IMAGE + "publisher", IMAGE + "offer")
+GRACE_MS = (600_000, 5_400_000)
+"""`automaticRepairsPolicy.gracePeriod`: PT10M to PT90M (DOC-repairs)."""
 RANGES = (("max_batch_percent", 5), ("max_unhealthy_percent", 5), ("max_unhealthy_upgraded_percent", 0))
 """Least values of the rolling policy's percentages (azure-mgmt-compute 34.1 model validation); 100 at most."""
 
@@ -51,7 +55,7 @@ def judge(world: World, kind: str, ids: tuple[str, ...], args: dict[str, Any]) -
     etag = args.pop("if_match", None)
     if etag is not None and etag != world.etag:
         return _refuse(errors.PRECONDITION_FAILED, given=f'"{etag}"', current=f'"{world.etag}"')
-    refusal = _ids(world, kind, ids) or _kind(world, kind, ids, args) or _limits(world, kind, args)
+    refusal = _ids(world, kind, ids) or _kind(world, kind, ids, args) or _limits(world, kind, ids, args)
     if refusal is None and kind in SET_KINDS:
         return _rollout_conflict(world, kind) or Admitted((), ())
     if refusal is not None:
@@ -90,8 +94,9 @@ def refused(world: World, code: str, kind: str, retry_after_ms: int | None = Non
         row = next((one for one in errors.rows_of(code) if one.status != OPERATION and not one.fields), None)
     if row is errors.QUOTA:
         return _over_quota(world, world.config.cores_per_vm, retry_after_ms)
-    if row is None:
-        return Reply("refused", code=code, retry_after_ms=retry_after_ms, status=409, message=f"{kind}: {code}")
+    if row is None:  # unknown, or worded with what only the caller knows
+        status = next((one.http_status for one in errors.rows_of(code) if one.status != OPERATION), 409)
+        return Reply("refused", code=code, retry_after_ms=retry_after_ms, status=status, message=f"{kind}: {code}")
     return _refuse(row, code=code, retry_after_ms=retry_after_ms)
 
 
@@ -128,8 +133,9 @@ def _ids(world: World, kind: str, ids: tuple[str, ...]) -> Reply | None:
 
 def _kind(world: World, kind: str, ids: tuple[str, ...], args: dict[str, Any]) -> Reply | None:
     config, options = world.config, world.config.platform
-    if kind == "upgrade" and config.flexible and not options.flexible_manual_upgrade:
-        return _refuse(errors.NOT_ON_FLEXIBLE, operation="VirtualMachineScaleSets.ManualUpgrade.POST", name=config.name)
+    if config.flexible and not works(kind, True, options):
+        asked = "VirtualMachineScaleSets.ManualUpgrade.POST" if kind == "upgrade" else kind
+        return _refuse(errors.NOT_ON_FLEXIBLE, operation=asked, name=config.name)
     if kind in SCALE_SET_ACTIONS and options.protected_named == "refuse":
         vms = world.vms
         protected = [one for one in ids if one != "*" and vms[one].protected]
@@ -143,7 +149,31 @@ def _kind(world: World, kind: str, ids: tuple[str, ...], args: dict[str, Any]) -
     if kind == "cancel-rolling-upgrade" and not world.rollouts.running:
         return _refuse(errors.NO_ROLLOUT_TO_CANCEL)
     if kind in _UPDATES:
-        return _update(world, args)
+        return _update(world, args) or _repairs(world, args)
+    if kind == "protect":
+        both = args.get("protected", False), args.get("scale_in_protected", True)
+        if both == (True, False):  # DOC-protect: the wider protection includes the other
+            return _refuse(errors.VALUE_OUT_OF_RANGE, parameter="protectionPolicy.protectFromScaleIn")
+    return None
+
+
+def _reports_health(world: World) -> bool:
+    """Rule 4: a health source that the set's orchestration mode knows; a probe does not do on a Flexible set (DOC-rolling)."""
+    config = world.config
+    return config.health != "none" and works(f"health: {config.health}", config.flexible, config.platform)
+
+
+def _repairs(world: World, args: dict[str, Any]) -> Reply | None:
+    """What `automaticRepairsPolicy` may say (DOC-repairs)."""
+    old, new = world.repairs, args.get("repairs")
+    if new is None or not new.enabled:
+        return None
+    if not _reports_health(world):
+        return _refuse(errors.REPAIRS_NEED_HEALTH)
+    if not GRACE_MS[0] <= new.grace_ms <= GRACE_MS[1]:
+        return _refuse(errors.VALUE_OUT_OF_RANGE, parameter="automaticRepairsPolicy.gracePeriod")
+    if old.enabled and old.action != new.action:
+        return _refuse(errors.REPAIR_ACTION_FIXED, name=world.config.name)
     return None
 
 
@@ -155,13 +185,16 @@ def _update(world: World, args: dict[str, Any]) -> Reply | None:
             fixed = path.partition("storageProfile.")[2]
         if fixed is not None and world.model.get(path) != args["patch"][path]:
             return _refuse(errors.PROPERTY_FIXED, property=fixed)
+    if args.get("patch", {}).get(GROUP) and not one_group(world):
+        return _refuse(errors.PROPERTY_FIXED, property=GROUP.rpartition(".")[2])
     if args.get("mode", world.mode) == "rolling" and "mode" in args and not _reports_health(world):
         return _refuse(errors.ROLLING_NEEDS_HEALTH)
     policy: RollingPolicy = args.get("rolling", world.rolling_policy)
     for name, least in RANGES if "rolling" in args else ():
         if not least <= getattr(policy, name) <= 100:
             return _refuse(errors.VALUE_OUT_OF_RANGE, parameter=f"upgradePolicy.rollingUpgradePolicy.{name}")
-    if "rolling" in args and policy.rollback_failed and config.flexible:
+    rollback = works("rollbackFailedInstancesOnPolicyBreach", config.flexible, config.platform)
+    if "rolling" in args and policy.rollback_failed and not rollback:
         return _refuse(errors.ROLLBACK_ON_FLEXIBLE, name=config.name)
     auto: AutoOs = args.get("auto_os", world.auto_os)
     if not auto.enabled:
@@ -175,16 +208,11 @@ def _update(world: World, args: dict[str, Any]) -> Reply | None:
         return _refuse(errors.AUTO_OS_PATCH_MODE)
     if "auto_os" in args and not _reports_health(world):
         return _refuse(errors.ROLLING_NEEDS_HEALTH)
-    if config.flexible and policy.max_surge:
+    if policy.max_surge and not works("automatic OS upgrade with maxSurge", config.flexible, config.platform):
         return _refuse(errors.SURGE_ON_FLEXIBLE, name=config.name)
-    if "auto_os" in args and config.flexible and not config.platform.flexible_auto_os:
+    if "auto_os" in args and not works("automatic OS upgrade", config.flexible, config.platform):
         return _refuse(errors.NOT_ON_FLEXIBLE, operation="AutomaticOSUpgrade", name=config.name)
     return None
-
-
-def _reports_health(world: World) -> bool:
-    """Rule 4: a Flexible set needs the extension, a probe does not do there (DOC-rolling)."""
-    return world.config.health != "none" and not (world.config.flexible and world.config.health == "probe")
 
 
 _WINDOWS_UPDATES = "properties.virtualMachineProfile.osProfile.windowsConfiguration.enableAutomaticUpdates"
@@ -192,11 +220,17 @@ _PATCH_MODES = tuple(
     f"properties.virtualMachineProfile.osProfile.{one}Configuration.patchSettings.patchMode"
     for one in ("windows", "linux")
 )
+GROUP = "properties.singlePlacementGroup"
+
+
+def one_group(world: World) -> bool:
+    """Is the set a single placement group (DOC-pg)? An update of the model may have ended that."""
+    return bool(world.model.get(GROUP, world.config.single_placement_group))
 
 
 def most_instances(world: World) -> int:
     """How many instances the set may have."""
-    if world.config.single_placement_group:
+    if one_group(world):
         return MOST_ONE_GROUP
     image = world.model_image
     custom = image is not None and bool(image.uri or (image.id and "/galleries/" not in image.id.lower()))
@@ -212,7 +246,7 @@ def free_for(world: World, more: int) -> bool:
 
 
 def _cores(world: World) -> int:
-    return sum(vm.power != "deallocated" for vm in world.vms.values()) * world.config.cores_per_vm
+    return sum(world.settled(vm).power != "deallocated" for vm in world.vms.values()) * world.config.cores_per_vm
 
 
 def _over_quota(world: World, requested: int, retry_after_ms: int | None = None) -> Reply:
@@ -225,15 +259,22 @@ def _over_quota(world: World, requested: int, retry_after_ms: int | None = None)
     )
 
 
-def _limits(world: World, kind: str, args: dict[str, Any]) -> Reply | None:
+def _limits(world: World, kind: str, ids: tuple[str, ...], args: dict[str, Any]) -> Reply | None:
+    config = world.config
+    if kind == "start" and config.quota_cores is not None:
+        cold = sum(world.settled(world.vms[one]).power == "deallocated" for one in targets(world, kind, ids))
+        if cold and _cores(world) + cold * config.cores_per_vm > config.quota_cores:
+            return _over_quota(world, cold * config.cores_per_vm)
     capacity = args.get("capacity")
     if capacity is None or kind not in ("set-capacity", "update-model"):
         return None
     if not 0 <= int(capacity) <= most_instances(world):
         return _refuse(errors.VALUE_OUT_OF_RANGE, parameter="sku.capacity")
     more = int(capacity) - sum(vm.provisioning != "deleting" for vm in world.vms.values())
+    if more > 0 and config.addresses is not None and len(world.vms) + more > config.addresses:
+        return _refuse(errors.SUBNET_FULL, needed=more)
     if more > 0 and not free_for(world, more):
-        return _over_quota(world, more * world.config.cores_per_vm)
+        return _over_quota(world, more * config.cores_per_vm)
     return None
 
 

@@ -3,8 +3,9 @@
 1. Background failures: one Poisson stream of rate n/MTTF, each event marked with a slot; it hits the VM that owns the slot,
    if that serves and no operation holds it. A VM created to replace another inherits its slot once that is gone.
 2. With `ageing_ms` only failure-prone VMs fail: the others let the event pass, which keeps the law exact.
-3. An outage stops what matches and serves, for its span; an operation that starts meanwhile fails where it blocks
-   allocation. Autoscale and foreign requests go through the same door as all others, and may be refused.
+3. An outage stops what matches, for its span: what serves, and what would come up meanwhile, after whichever operation. Where
+   it blocks allocation, operations that need a new disk or a new VM and start meanwhile fail. Autoscale and foreign
+   requests go through the same door as all others, and may be refused.
 """
 
 from __future__ import annotations
@@ -90,9 +91,12 @@ class Background:
         world = self.world
         until = world.now + outage.for_ms
         for vm in list(world.vms.values()):
-            if self.hits(outage, vm) and world.serving(vm) and vm.busy_until <= world.now:
+            if not self.hits(outage, vm) or vm.provisioning == "deleting":
+                continue
+            if world.serving(vm):
                 vm.generation += 1
                 world.fail(vm, until)
-        if outage.allocation:
-            world.blocked.append(outage)
-            world.at(until, world.blocked.remove, outage)
+            else:
+                world.hold_down(vm, until)
+        world.blocked.append(outage)
+        world.at(until, world.blocked.remove, outage)

@@ -151,6 +151,8 @@ class Platform(_Config, frozen=True, kw_only=True):
     flexible_auto_os: Flexible sets accept automatic OS upgrade (DOC-modes says no).
     manual_auto_os: automatic OS upgrade works in mode Manual (DOC-autoos; a reviewer of the API says no).
     os_rolling_needs_mode: osRollingUpgrade is refused unless the mode is Rolling (REC 2017; since 2020 it is accepted).
+    reimage_temp: a reimage leaves the temporary disk `kept` (DOC-repairs' table; API: `tempDisk` is false by default) or
+    `lost`; asked for with `temp_disk` it is always lost.
     reimage_boots: without exactVersion a reimage boots what the `model` says, or the VM's `own` version (DOC-reimage).
     latest_on_upgrade: manualupgrade of a current VM of a `latest` set moves it to the newest image (no: the flag decides).
     surge_failed: a new instance of maxSurge that fails is `deleted`, or `left` (its old one stays either way).
@@ -158,6 +160,8 @@ class Platform(_Config, frozen=True, kw_only=True):
     failed_within_limits: a rollout with failed instances, but within its thresholds, `succeeds` or `fails`.
     auto_os_delay: from publication to the start of an automatic OS upgrade, at most (DOC-autoos: 3 hours); drawn evenly.
     repairs_give_up: after so many replaced instances in a row that stay unhealthy the service suspends itself.
+    repairs_wait: from when the grace period of a repair counts: from the last `change` of the instance's state (DOC-repairs;
+    so what fails long after that is repaired at once), or from when it was seen `unhealthy`, too.
     scale_in: which instance a scale-in takes: `default` (the fullest zone and domain, then the newest), `newest`, `oldest`.
     reuse_ids: a new instance takes the lowest free id (DOC-ids: may be reused), not the next one.
     throttle: requests are throttled by the documented token buckets.
@@ -181,6 +185,7 @@ class Platform(_Config, frozen=True, kw_only=True):
     flexible_auto_os: bool = False
     manual_auto_os: bool = True
     os_rolling_needs_mode: bool = False
+    reimage_temp: str = "kept"
     reimage_boots: str = "model"
     latest_on_upgrade: bool = False
     surge_failed: str = "deleted"
@@ -188,6 +193,7 @@ class Platform(_Config, frozen=True, kw_only=True):
     failed_within_limits: str = "succeeds"
     auto_os_delay_ms: int = 10_800_000
     repairs_give_up: int = 3
+    repairs_wait: str = "change"
     scale_in: str = "default"
     reuse_ids: bool = False
     throttle: bool = False
@@ -198,7 +204,7 @@ class WorldConfig(_Config, frozen=True, kw_only=True):
 
     model: wire path to value, the part of the model that instances are given. latest: what `latest` resolves to.
     health: extension (binary), rich (rich health states), probe (load balancer) or none; health_grace_ms: of rich states
-    (None: interval x probes, so `Timings.probe_ms`).
+    (None: interval x probes, so `Timings.probe_ms`); health_protocol: http (also for https) or tcp.
     restart_on_delta: whether applying a model change without a new image takes a VM down (undocumented in general;
     yes is the careful answer). patch_disrupts: whether a guest patch does (a patched OS reboots).
     quota_cores: cores this set may use; cores_per_vm of its size; addresses: of its subnet. None: no limit.
@@ -212,6 +218,7 @@ class WorldConfig(_Config, frozen=True, kw_only=True):
     mode: str = "manual"
     health: str = "extension"
     health_grace_ms: int | None = None
+    health_protocol: str = "http"
     rolling: RollingPolicy = RollingPolicy()
     auto_os: AutoOs = AutoOs()
     repairs: Repairs = Repairs()

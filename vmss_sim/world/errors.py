@@ -209,6 +209,14 @@ QUOTA: Final = AzureError(
     wording="recorded",
     source="recordings: 4 PUT of a larger capacity (numbers); public deployment logs (the whole sentence)",
 )
+SUBNET_FULL: Final = AzureError(
+    name="subnet-full",
+    code="SubnetIsFull",
+    status=400,
+    text="Subnet does not have enough capacity for {needed} IP addresses.",
+    wording="ours",
+    source="azure-docs #88211 (the subnet's name and prefix stand between); AKS #2531: the whole scale-out is refused",
+)
 LAST_INSTANCE: Final = AzureError(
     name="last-instance",
     code="BadRequest",
@@ -250,6 +258,23 @@ PROTECTED: Final = AzureError(
     text="Operation '{operation}' is not allowed on instance '{id}' because it is protected from scale set actions.",
     wording="ours",
     source="undocumented for an explicit id; the protection itself: virtual-machine-scale-sets-instance-protection.md",
+)
+REPAIRS_NEED_HEALTH: Final = AzureError(
+    name="repairs-need-health",
+    code="BadRequest",
+    status=400,
+    text="Automatic repairs not supported for this Virtual Machine Scale Set because a health probe or health extension was "
+    "not provided.",
+    wording="reported",
+    source="terraform-provider-azurerm #5860, #5976 (the sentence); the code by analogy with rolling-needs-health",
+)
+REPAIR_ACTION_FIXED: Final = AzureError(
+    name="repair-action-fixed",
+    code="BadRequest",
+    status=400,
+    text="The repair action of Virtual Machine Scale Set '{name}' cannot change while automatic repairs are enabled.",
+    wording="ours",
+    source="virtual-machine-scale-sets-automatic-instance-repairs.md: disable first, then enable with the new action",
 )
 SURGE_ON_FLEXIBLE: Final = AzureError(
     name="surge-on-flexible",

@@ -4,10 +4,13 @@ Rules (DOC-health, DOC-autoos):
 
 1. A health source reports what it saw `probe_ms` ago. A VM in an operation that takes it down is not healthy.
 2. *Rich* health states: after an operation the extension is Initializing until the application answers or the grace
-   period is over; then Unknown (nothing valid answered). Unknown counts as unhealthy; Initializing makes rollouts wait.
+   period is over; then Unknown (nothing valid answered; over TCP, which knows no Unknown, Unhealthy). Initializing comes
+   once: what was healthy and fails is Unknown at once. Unknown counts as unhealthy; Initializing makes rollouts wait.
 3. *Binary* extension and load-balancer probe: healthy or not; there is nothing between.
 4. Without a health source the power state and the provisioning state decide (running, and provisioned).
 5. Whether a VM in flight counts as unhealthy is undocumented: an option.
+6. Where the snapshot shows no health for an instance (it is not on the model that added the source), power and
+   provisioning decide, as in 4.
 """
 
 from __future__ import annotations
@@ -35,8 +38,8 @@ def shown(world: World, vm: Vm) -> tuple[str, str, str]:
         word = "creating" if vm.doing == "create" else "updating"
         return word, VM_TABLE[vm.doing].while_busy, "absent" if source == "none" else "unhealthy"
     power = vm.power
-    if source == "none" and vm.serves_from > now >= vm.down_seen > 0 and vm.provisioning == "succeeded":
-        power = "stopped"  # without a health source only the VM itself can be seen to be down
+    if source == "none" and vm.serves_from > now >= vm.down_seen > 0 and vm.turns_bad_at > now and power == "running":
+        power = "stopped"  # without a health source only the VM itself can be seen to be down, not its application
     return vm.provisioning, power, reported(world, vm, now)
 
 
@@ -46,17 +49,21 @@ def reported(world: World, vm: Vm, now: float) -> str:
     source = config.health
     if source == "none":
         return "absent"
-    if not vm.attempt and vm.health in ("unknown", "absent", "initializing"):
+    if not vm.attempt and vm.health in ("unknown", "absent"):
         return vm.health
     if vm.serves_from <= now or now < vm.down_seen:
         return "healthy"
     if source != "rich" or vm.power != "running":
         return "unhealthy"
-    return "initializing" if vm.attempt and now < grace_ends(world, vm) else "unknown"
+    if not vm.down_seen and (vm.attempt or vm.health == "initializing") and now < grace_ends(world, vm):
+        return "initializing"
+    if config.health_protocol == "tcp" or (not vm.attempt and vm.health == "unhealthy"):
+        return "unhealthy"  # it says so itself, or there is no other word
+    return "unknown"
 
 
 def grace_ends(world: World, vm: Vm) -> int:
-    """Rule 2: until when a VM whose operation has ended may be Initializing."""
+    """Rule 2: until when a VM whose operation has ended (or that the snapshot shows starting) may be Initializing."""
     grace = world.config.health_grace_ms
     return vm.busy_until + (world.config.timings.probe_ms if grace is None else grace)
 

@@ -16,6 +16,7 @@ Rules (sources in docs/azure-rules.md):
 from __future__ import annotations
 
 import math
+from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 from vmss_sim.world.config import Machine
@@ -35,6 +36,8 @@ def row_of(world: World, does: str) -> tuple[Does, Timing]:
     known = world.rows.get(does)
     if known is None:
         row, operations = VM_TABLE[does], world.config.timings.operations
+        if row.temp_disk == "option":
+            row = row._replace(temp_disk=world.config.platform.reimage_temp)
         known = world.rows[does] = (row, operations.get(row.timing) or operations.get(row.instead) or _NOTHING)
     return known
 
@@ -65,6 +68,8 @@ def start(world: World, vm: Vm, kind: str, args: dict[str, Any]) -> int:
     elif kind == "start" and vm.power == "running" and vm.provisioning == "succeeded":
         return now + world.set_level("start-running")
     row, timing = row_of(world, does)
+    if args.get("temp_disk"):
+        row = row._replace(temp_disk="lost")
     disrupts = disrupts and row.down
     vm.attempt += 1
     takes, wait = durations(world, row.timing, timing, vm)
@@ -72,8 +77,10 @@ def start(world: World, vm: Vm, kind: str, args: dict[str, Any]) -> int:
     if failures.slow != 1.0 and image != vm.first_image:
         wait = round(wait * failures.slow)
     ready = end + wait + config.timings.probe_ms if row.power == "running" else NEVER
+    if world.blocked:
+        ready = max(ready, world.outage_over(vm, kind))
     error, dead = _error(world, vm, kind) if failures.upgrade > 0 or world.blocked else None, False
-    if error is not None and failures.becomes == "old-image":
+    if error is not None and failures.becomes == "old-image" and kind != "create":
         image, content, profile = vm.image, vm.content, vm.profile
     elif error is not None:
         content, ready, dead = vm.content, NEVER, True  # rule 2
@@ -91,6 +98,7 @@ def start(world: World, vm: Vm, kind: str, args: dict[str, Any]) -> int:
     name = args.get("run_name") if kind == "run-command" else None
     vm.effect = Effect(row, image, content, profile, error, dead, name)
     if disrupts or ready == NEVER:
+        vm.down_seen = 0  # what was wrong with it before is over
         down(vm, now)
         world._up_at(vm, ready)
         world.disturbed[vm.id] = None
@@ -111,8 +119,8 @@ def start(world: World, vm: Vm, kind: str, args: dict[str, Any]) -> int:
 def _error(world: World, vm: Vm, kind: str) -> str | None:
     """Why this attempt fails, if it does. A restore wants a place too, but is not asked whether it fails by itself."""
     may_fail = kind in MAY_FAIL
-    if world.blocked and (may_fail or kind == "restore") and world.allocation_fails(vm):
-        return "AllocationFailed"
+    if world.blocked and (may_fail or kind == "restore") and (found := world.allocation_fails(vm)):
+        return found
     return "VMStartTimedOut" if may_fail and luck(world, vm, "fails") < world.config.failures.upgrade else None
 
 
@@ -270,23 +278,30 @@ def _name(world: World) -> str:
     return str(world.next_id - 1)
 
 
-def scale_in_order(world: World) -> list[Vm]:
-    """Which instances a scale-in takes first (scaleInPolicy); those protected from it are never taken (DOC-protect)."""
+def scale_in(world: World, count: int) -> list[Vm]:
+    """Which instances a scale-in by `count` takes, in order (DOC-scalein); those protected from it are never taken (DOC-protect).
+
+    The fullest zone first; `default`: there the fullest fault domain, and there the highest id; `newest`, `oldest`: of all
+    that stand in the fullest zones. Protected instances count where they stand.
+    """
     rule = world.config.platform.scale_in
-    left = [vm for vm in world.vms.values() if not (vm.scale_in_protected or vm.protected)]
-    if rule != "default":
-        return sorted(left, key=_age, reverse=rule == "newest")
-    held: dict[tuple[str | None, int | None], list[Vm]] = {}
-    for vm in left:
-        held.setdefault((vm.machine.zone, vm.machine.fault_domain), []).append(vm)
-    for group in held.values():
-        group.sort(key=_age)
+    age = {name: number for number, name in enumerate(world.vms)}  # in the order in which they were created
+    alive = [vm for vm in world.vms.values() if vm.provisioning != "deleting"]
+    zones = Counter(vm.machine.zone for vm in alive)
+    domains = Counter((vm.machine.zone, vm.machine.fault_domain) for vm in alive)
+    left = [vm for vm in alive if not (vm.scale_in_protected or vm.protected)]
+
+    def first(vm: Vm) -> tuple[int, ...]:
+        zone, domain = zones[vm.machine.zone], domains[vm.machine.zone, vm.machine.fault_domain]
+        if rule == "default":
+            return zone, domain, int(vm.id) if vm.id.isdecimal() else 0, age[vm.id]
+        return zone, age[vm.id] if rule == "newest" else -age[vm.id]
+
     order: list[Vm] = []
-    while any(held.values()):
-        fullest = max(held.values(), key=lambda group: (len(group), _age(group[-1]) if group else (0, 0)))
-        order.append(fullest.pop())
+    while left and len(order) < count:
+        vm = max(left, key=first)
+        left.remove(vm)
+        order.append(vm)
+        zones[vm.machine.zone] -= 1
+        domains[vm.machine.zone, vm.machine.fault_domain] -= 1
     return order
-
-
-def _age(vm: Vm) -> tuple[int, int]:
-    return (int(vm.id), 0) if vm.id.isdecimal() else (1 << 40, vm.slot)

@@ -1,22 +1,22 @@
 """What every operation does, as one table (azure-compute-docs and the REST API; sources in docs/azure-rules.md).
 
-A row says for one VM: which timing it takes, whether the VM is out of service meanwhile, what becomes of its disks and
-of `latestModelApplied`, what it boots, and in which power state it is left. Model updates, scaling and Azure's own
-rollouts act on the set and have rows only for who may ask for them.
+`VM_TABLE` says for one VM: which timing it takes, whether the VM is out of service meanwhile, what becomes of its disks and
+of `latestModelApplied`, what it boots, and in which power state it is left. `MODES` says what works on which orchestration
+mode, and is what admission asks. Model updates, scaling and Azure's own rollouts act on the set and have rows only there.
 """
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 
 class Does(NamedTuple):
     """One row for a VM's operation.
 
     timing: the row of the timings, else `instead`. down: the VM stops serving. os_disk: kept or replaced. data_disks:
-    kept or reset. temp_disk: kept or lost. boots: own, model, or exact (else the model). flag: `latestModelApplied` becomes
-    true (set) or stays (kept). power: the state it is left in. while_busy: the power state shown meanwhile. flexible: works on
-    Flexible sets (yes, no, option).
+    kept or reset. temp_disk: kept, lost or `option` (`Platform.reimage_temp`). boots: own, model, or exact (else the model).
+    flag: `latestModelApplied` becomes true (set) or stays (kept). power: the state it is left in. while_busy: the power state
+    shown meanwhile.
     """
 
     timing: str
@@ -29,7 +29,6 @@ class Does(NamedTuple):
     flag: str = "kept"
     power: str = "running"
     while_busy: str = "starting"
-    flexible: str = "yes"
 
 
 VM_TABLE: dict[str, Does] = {
@@ -42,14 +41,13 @@ VM_TABLE: dict[str, Does] = {
         temp_disk="lost",
         boots="model",
         flag="set",
-        flexible="option",
     ),
     # manualupgrade without an image change: the delta is applied (REC: of extensions).
-    "upgrade-delta": Does("upgrade-extensions", "restart", True, flag="set", flexible="option"),
+    "upgrade-delta": Does("upgrade-extensions", "restart", True, flag="set"),
     # extensionRollingUpgrade: extensions are re-run, no reboot (DOC-extup).
     "upgrade-extensions": Does("upgrade-extensions", "upgrade-current", False, while_busy="running"),
     # DOC-reimage; the flag stays as it was (azure-cli #28008).
-    "reimage": Does("reimage", "upgrade", True, os_disk="replaced", temp_disk="lost", boots="exact"),
+    "reimage": Does("reimage", "upgrade", True, os_disk="replaced", temp_disk="option", boots="exact"),
     # API: data disks are reset too.
     "reimage-all": Does(
         "reimage-all", "reimage", True, os_disk="replaced", data_disks="reset", temp_disk="lost", boots="exact"
@@ -102,3 +100,59 @@ NEEDS_IDS = frozenset({"upgrade", "delete", "run-command", "protect"})
 
 SCALE_SET_ACTIONS = frozenset({"upgrade", "reimage", "reimage-all", "deallocate"})
 """What `protectFromScaleSetActions` keeps away (DOC-protect); deletion and operations on the VM itself are not among them."""
+
+
+class Works(NamedTuple):
+    """One row: uniform, flexible: `yes`, `no`, or the field of `Platform` that decides."""
+
+    uniform: str
+    flexible: str
+    source: str
+    note: str = ""
+
+
+_BATCH = "DOC-modes (VM batch operations)"
+_ROLLING = "DOC-rolling (since 2024 on Flexible)"
+_AUTO_OS = "DOC-modes says no, DOC-maxsurge implies yes"
+
+MODES: dict[str, Works] = {
+    # Requests on the set.
+    "update-model": Works("yes", "yes", "DOC-modes (upgrade policy)"),
+    "set-mode": Works("yes", "yes", "DOC-modes (Automatic, Rolling, Manual)"),
+    "set-capacity": Works("yes", "yes", "DOC-modes (automatic scaling)"),
+    "suspend-repairs": Works("yes", "yes", "DOC-modes (instance repair)"),
+    "resume-repairs": Works("yes", "yes", "DOC-modes (instance repair)"),
+    "os-rolling-upgrade": Works("yes", "flexible_auto_os", _AUTO_OS),
+    "extension-rolling-upgrade": Works("yes", "yes", _ROLLING),
+    "cancel-rolling-upgrade": Works("yes", "yes", _ROLLING),
+    "approve-rolling-upgrade": Works("yes", "flexible_auto_os", _AUTO_OS),
+    # Requests on instances. Ids are decimal on Uniform sets, VM names on Flexible ones.
+    "upgrade": Works("yes", "flexible_manual_upgrade", "DOC-manual says yes, REC 2021 shows a 409"),
+    "reimage": Works("yes", "yes", "DOC-reimage (by VM name)"),
+    "reimage-all": Works("yes", "yes", _BATCH, "INFER: not named there"),
+    "restart": Works("yes", "yes", _BATCH),
+    "start": Works("yes", "yes", _BATCH),
+    "power-off": Works("yes", "yes", _BATCH),
+    "deallocate": Works("yes", "yes", _BATCH),
+    "redeploy": Works("yes", "yes", _BATCH, "INFER: not named there"),
+    "delete": Works("yes", "yes", _BATCH),
+    "run-command": Works("yes", "yes", "DOC-modes (standard VM APIs)"),
+    "protect": Works("yes", "yes", "DOC-protect (API 2023-09-01 on Flexible)"),
+    # Properties of the set.
+    "health: extension": Works("yes", "yes", "DOC-modes (monitor application health)"),
+    "health: rich": Works("yes", "yes", "DOC-health"),
+    "health: probe": Works("yes", "no", "DOC-modes, DOC-rolling", "a probe counts as no health source there"),
+    "automatic OS upgrade": Works("yes", "flexible_auto_os", _AUTO_OS),
+    "automatic OS upgrade with maxSurge": Works("yes", "no", "DOC-maxsurge"),
+    "rollbackFailedInstancesOnPolicyBreach": Works("yes", "no", "DOC-rolling, API"),
+    "automatic repairs": Works("yes", "yes", "DOC-modes (instance repair)"),
+    "maxSurge": Works("yes", "yes", "DOC-maxsurge"),
+    "update domains": Works("yes", "no", "DOC-modes", "its instances have none, so a batch has no such border"),
+}
+"""What works on which orchestration mode."""
+
+
+def works(what: str, flexible: bool, platform: Any) -> bool:
+    """Whether a request or a property works on such a set; platform: the options."""
+    answer = MODES[what].flexible if flexible else MODES[what].uniform
+    return answer == "yes" or (answer != "no" and bool(getattr(platform, answer)))

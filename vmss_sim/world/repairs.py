@@ -2,12 +2,17 @@
 
 Rules:
 
-1. An instance that counts as unhealthy (Unknown too) for the grace period is repaired. The grace period starts anew
-   after every operation on the instance, and honours new instances.
-2. At most 5 % of the instances at a time, one at least (so sets under 40 go one by one).
-3. Replace: a new instance, with a new id, for one that is deleted; data is lost. Reimage: a new OS disk. Restart: all kept.
-4. Not repaired: what has failed to provision, what is protected, what an operation holds; and nobody while suspended.
-5. When replaced instances stay unhealthy the service suspends itself (after how many is undocumented: an option).
+1. An instance that counts as unhealthy (Unknown too) is repaired, but not within the grace period after a change of its
+   state: every operation on it starts that anew, and a new instance begins with it. Whether it also counts from when the
+   instance was seen unhealthy is an option (default: no, the page speaks of changes only).
+2. At most 5 % of the instances at a time, one at least (so sets under 40 go one by one). A replacement is in progress until
+   the new one is created and the old one gone.
+3. Replace: a new instance, with a new id, on the present model, for one that is deleted; all its disks are lost. Reimage: a new OS
+   disk. Restart: all kept.
+4. Not repaired: what has failed to provision, what is protected (from scale-in or from scale-set actions), what an
+   operation holds; and nobody while suspended.
+5. When replaced instances stay unhealthy the service suspends itself (after how many is undocumented: an option);
+   resuming starts that count anew.
 """
 
 from __future__ import annotations
@@ -36,31 +41,53 @@ class RepairService:
         if world.repairs.enabled:
             self.look_at_all()
 
+    @property
+    def state(self) -> str:
+        """`serviceState` in the set's instance view: NotRunning, Running or Suspended."""
+        if not self.world.repairs.enabled:
+            return "NotRunning"
+        return "Suspended" if self.world.repairs_suspended else "Running"
+
     def watch(self, vm: Vm) -> None:
-        """Look at this instance when its grace period may be over."""
+        """Look at this instance when its grace period is over; now, if it is."""
         world = self.world
         if world.repairs.enabled:
-            world.at(max(world.now, vm.touched_ms) + world.repairs.grace_ms, self._look, vm)
+            world.at(max(world.now, self._ripe_at(vm)), self._look, vm)
+
+    def resume(self) -> None:
+        """The service runs again (rule 5)."""
+        self._in_vain = 0
+        self.look_at_all()
 
     def look_at_all(self) -> None:
-        """Repairs were enabled or resumed, or the set is new: every instance is watched."""
+        """Repairs were enabled or resumed, or the set is new: whatever is not healthy is watched, also what is in flight."""
         for vm in self.world.vms.values():
-            if health.verdict(self.world, vm) == "unhealthy":
+            if health.verdict(self.world, vm) != "healthy":
                 self.watch(vm)
+
+    def _ripe_at(self, vm: Vm) -> int:
+        """Rule 1: before then it is not repaired."""
+        world = self.world
+        since = vm.touched_ms
+        if world.config.platform.repairs_wait == "unhealthy":
+            since = max(since, vm.down_seen)
+        return since + world.repairs.grace_ms
 
     def _look(self, vm: Vm) -> None:
         world, policy = self.world, self.world.repairs
-        if not policy.enabled or world.repairs_suspended or world.vms.get(vm.id) is not vm or vm.protected:
+        if not policy.enabled or world.repairs_suspended or world.vms.get(vm.id) is not vm:
             return
+        if vm.protected or vm.scale_in_protected:
+            return
+        world.settled(vm)
         sick = health.verdict(world, vm) == "unhealthy"
         if vm.busy_until > world.now or not sick or vm.provisioning == "failed":
             if vm.id in self._replaced and vm.busy_until <= world.now and not sick:
                 self._replaced.discard(vm.id)
                 self._in_vain = 0
             return
-        since = max(vm.touched_ms, vm.down_seen)
-        if world.now < since + policy.grace_ms:
-            world.at(since + policy.grace_ms, self._look, vm)
+        if world.now < (ripe := self._ripe_at(vm)):
+            world.at(ripe, self._look, vm)
             return
         if vm.id in self._replaced:
             self._replaced.discard(vm.id)
@@ -69,7 +96,8 @@ class RepairService:
                 world.repairs_suspended = True
                 return
         self._busy = {name: end for name, end in self._busy.items() if end > world.now}
-        if len(self._busy) >= max(1, len(world.vms) // SHARE):
+        alive = sum(one.provisioning != "deleting" for one in world.vms.values())
+        if len(self._busy) >= max(1, alive // SHARE):
             world.at(min(self._busy.values()), self._look, vm)
             return
         self._repair(vm, policy.action)
@@ -80,8 +108,9 @@ class RepairService:
         if action != "replace":
             self._busy[vm.id] = lifecycle.start(world, vm, action, {})
             return
+        gone = world.now + world.set_level("delete")
         lifecycle.down(vm, world.now)
-        world.remove_at(vm, world.now + world.set_level("delete"))
+        world.remove_at(vm, gone)
         new, end = lifecycle.add(world, instead_of=vm)
         self._replaced.add(new.id)
-        self._busy[new.id] = end
+        self._busy[new.id] = max(end, gone)

@@ -99,6 +99,10 @@ class World:
         self.rollouts = Rollouts(self)
         self.repair_service = RepairService(self)
         self.background = Background(self)
+        if config.health == "rich":  # the snapshot may show instances that are still starting
+            for vm in self.owners:
+                if vm.health == "initializing":
+                    self.at(health.grace_ends(self, vm), self._noticed, vm, vm.generation)
 
     @property
     def now(self) -> int:
@@ -255,6 +259,8 @@ class World:
             for one in () if operation.kind in ASKS_NOTHING_OF_VMS else operation.ids:
                 vm = self.vms.get(one)
                 if vm is not None and (error := lifecycle.settled(self, vm).error):
+                    if vm.touched_ms < operation.started_at:
+                        continue  # an earlier operation left that
                     operation.status, operation.code = "failed", error
                     break
         if operation.code and not operation.message:
@@ -276,7 +282,8 @@ class World:
                 return self.reconcile(operation, now + self.set_level(kind))
             case "suspend-repairs" | "resume-repairs":
                 self.repairs_suspended = kind == "suspend-repairs"
-                self.repair_service.look_at_all()
+                if not self.repairs_suspended:
+                    self.repair_service.resume()
             case "set-capacity":
                 return self.set_capacity(int(args["capacity"]), operation)
             case "protect":
@@ -285,6 +292,7 @@ class World:
                     vm.protected = args.get("protected", vm.protected)
                     vm.scale_in_protected = args.get("scale_in_protected", vm.scale_in_protected)
                     self.dirty[one] = None
+                    self.repair_service.watch(vm)
             case "delete":
                 end = now + self.set_level(kind)
                 for one in operation.ids:
@@ -369,7 +377,7 @@ class World:
             operation.ids = (*operation.ids, vm.id)
             end = max(end, created)
         if capacity < len(alive):
-            for vm in lifecycle.scale_in_order(self)[: len(alive) - capacity]:
+            for vm in lifecycle.scale_in(self, len(alive) - capacity):
                 lifecycle.down(vm, self.now)
                 self.remove_at(vm, end)
         return end
@@ -416,7 +424,7 @@ class World:
         if until != NEVER:
             self._up_at(vm, until)
             lifecycle.renew(self, vm, until)
-        vm.down_seen = self.now + self.config.timings.probe_ms
+        vm.down_seen = max(1, self.now + self.config.timings.probe_ms)
         self.moving[vm.id] = None
         self.at(vm.down_seen, self._noticed, vm, vm.generation)
         if until != NEVER:
@@ -434,9 +442,25 @@ class World:
             self.at(health.grace_ends(self, vm), self._noticed, vm, vm.generation)
         self.repair_service.watch(vm)
 
-    def allocation_fails(self, vm: Vm) -> bool:
-        """Does an outage keep VMs from being allocated where this one stands?"""
-        return any(outage.allocation and self.background.hits(outage, vm) for outage in self.blocked)
+    def outage_over(self, vm: Vm, kind: str) -> int:
+        """Until when outages hold this VM's place down; a redeploy leaves a failed host for another (DOC: redeploy)."""
+        away = kind == "redeploy"
+        spans = (one for one in self.blocked if not (away and one.zone is None) and self.background.hits(one, vm))
+        return max((one.at_ms + one.for_ms for one in spans), default=0)
+
+    def allocation_fails(self, vm: Vm) -> str | None:
+        """The error where an outage keeps VMs from being allocated where this one stands."""
+        found = next((one for one in self.blocked if one.allocation and self.background.hits(one, vm)), None)
+        if found is None:
+            return None
+        return "AllocationFailed" if found.zone is None else "ZonalAllocationFailed"
+
+    def hold_down(self, vm: Vm, until: int) -> None:
+        """A VM that does not serve will not before `until`."""
+        if vm.serves_from < until:
+            self._up_at(vm, until)
+            self.moving[vm.id] = None
+            self.at(until, self._noticed, vm, vm.generation)
 
     # -- reading -------------------------------------------------------------------------------------------------
 
