@@ -367,6 +367,24 @@ def test_the_etag_grows_with_a_model_change_and_a_stale_one_is_refused() -> None
     assert ask(world, "update-model", patch={IMAGE + "version": "4.0.0"}).kind == "accepted", "without one nobody asks"
 
 
+@pytest.mark.parametrize(
+    ("kind", "moves"),
+    [("update-model", True), ("set-mode", True), ("set-capacity", True), ("upgrade", True), ("os-rolling-upgrade", True), ("extension-rolling-upgrade", True), ("reimage", False), ("restart", False), ("protect", False)],
+)  # fmt: skip
+def test_what_moves_the_etag(kind: str, moves: bool) -> None:
+    args: dict[str, dict[str, Any]] = {
+        "update-model": {"patch": {}},
+        "set-mode": {"mode": "manual"},
+        "set-capacity": {"capacity": 2},
+        "protect": {"protected": True},
+    }
+    world = latest(2)
+    before = world.etag
+    ids = ("0",) if kind in ("upgrade", "reimage", "restart", "protect") else ()
+    accepted(world, kind, *ids, **args.get(kind, {}))
+    assert (world.etag > before) is moves
+
+
 @settings(max_examples=25)
 @given(st.lists(st.sampled_from(["version", "policy", "capacity"]), max_size=6))
 def test_two_writers_with_etags_never_overwrite_each_other(changes: list[str]) -> None:

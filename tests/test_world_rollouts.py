@@ -39,7 +39,7 @@ from tests.azure_world import (
     wait,
 )
 from vmss_sim.world.config import Image, Platform, RollingPolicy
-from vmss_sim.world.faults import Fault, Outage
+from vmss_sim.world.faults import Autoscale, Fault, Outage
 from vmss_sim.world.rolling_policy import Member, azure_batches, batch_size, exceeds
 from vmss_sim.world.scale_set import World
 
@@ -270,6 +270,21 @@ def test_whether_a_vm_in_flight_counts_as_unhealthy_is_an_option() -> None:
         operation = put(world)
         accepted(world, "restart", "3")
         assert finish(world, operation).code == code
+
+
+@pytest.mark.parametrize("rolls_back", [False, True])
+def test_where_vms_in_flight_count_a_batch_can_stop_its_own_rollout(rolls_back: bool) -> None:
+    """One of four is 25 %: more than 20 % may be, so the rollout ends with the batch that is out."""
+    policy = RollingPolicy(rollback_failed=rolls_back, max_unhealthy_upgraded_percent=100)
+    world = rolling(4, policy, platform=tuned(count_in_flight=True), luck=Luck(fails=(0,)), failures=COIN)
+    operation = finish(world, put(world))
+    assert (operation.code, batches(world)) == (DURING, [("0",)])
+    assert "25% of instances" in operation.message
+    assert on(world, NEW) == (set() if rolls_back else {"0"})
+    tolerant = rolling(
+        4, msgspec.structs.replace(policy, max_unhealthy_percent=25), platform=tuned(count_in_flight=True)
+    )
+    assert finish(tolerant, put(tolerant)).status == "succeeded"
 
 
 def test_a_batch_waits_for_health_and_not_longer_than_five_minutes() -> None:
@@ -847,6 +862,27 @@ def test_a_rollout_that_is_cut_off_by_a_zone_that_allocates_nothing() -> None:
     assert finish(world, put(world)).code == UPGRADED
     assert batches(world) == [("0",)]
     assert world.settled(world.vms["0"]).error == "AllocationFailed"
+
+
+def test_autoscale_during_a_rollout_adds_on_the_new_model_and_takes_from_what_is_pending() -> None:
+    more, fewer = Autoscale(at_ms=10 * SECOND, by=2), Autoscale(at_ms=10 * SECOND, by=-1)
+    strict = rolling(3, disturbances=(more,))
+    assert finish(strict, put(strict)).code == DURING, "until they serve, new instances count as unhealthy"
+    grown = rolling(3, RollingPolicy(max_unhealthy_percent=40), disturbances=(more,))
+    operation = finish(grown, put(grown))
+    assert (operation.status, batches(grown)) == ("succeeded", [("0",), ("1",), ("2",)]), "the new ones are current"
+    assert on(grown, NEW) == current(grown) == {"0", "1", "2", "3", "4"}
+    shrunk = rolling(3, disturbances=(fewer,), platform=tuned(scale_in="newest"))
+    operation = finish(shrunk, put(shrunk))
+    assert (operation.status, batches(shrunk)) == ("succeeded", [("0",), ("1",)])
+
+
+def test_a_delayed_request_ends_later_than_its_rollout() -> None:
+    world = rolling(1, faults=(Fault(verdict="delay", delay_ms=MINUTE),))
+    operation = finish(world, put(world))
+    assert world.rolling_upgrade is not None
+    assert (world.rolling_upgrade.ended_ms, world.now) == (WORK + READY, WORK + READY + MINUTE)
+    assert operation.status == "succeeded"
 
 
 def test_custom_data_makes_a_rolling_set_roll() -> None:

@@ -490,7 +490,7 @@ RULES: Final[tuple[Rule, ...]] = (
         section="1.4",
         text="Before each later batch the whole set is looked at again, whatever made it unhealthy; what is in flight ends.",
         source="API, DOC-autoos",
-        where="vmss_sim/world/rollouts.py:RollingUpgrade._too_many_unhealthy",
+        where="vmss_sim/world/rollouts.py:RollingUpgrade._too_many",
         test="tests/test_world_rollouts.py::test_the_whole_set_is_looked_at_again_before_each_later_batch",
         mutant=Mutant(
             "        if not exceeds(bad, total, percent):\n            return False\n        yield from self._roll_back()",
@@ -527,6 +527,17 @@ RULES: Final[tuple[Rule, ...]] = (
         where="vmss_sim/world/health.py:verdict",
         test="tests/test_world_rollouts.py::test_whether_a_vm_in_flight_counts_as_unhealthy_is_an_option",
         mutant=Mutant('return "unhealthy" if world.config.platform.count_in_flight else "waiting"', 'return "waiting"'),
+        status="option",
+        options="Platform.count_in_flight",
+    ),
+    Rule(
+        id="in-flight-overrun",
+        section="1.4",
+        text="Where it does, a batch larger than the share that may be unhealthy stops its own rollout when it has ended.",
+        source="DOC-autoos (due to anything); INFER",
+        where="vmss_sim/world/rollouts.py:RollingUpgrade._decide",
+        test="tests/test_world_rollouts.py::test_where_vms_in_flight_count_a_batch_can_stop_its_own_rollout",
+        mutant=Mutant("self.overrun = max(self.overrun, bad)", "self.overrun = 0"),
         status="option",
         options="Platform.count_in_flight",
     ),
@@ -635,7 +646,7 @@ RULES: Final[tuple[Rule, ...]] = (
         section="1.5",
         text="`MaxUnhealthyInstancePercentExceededInRollingUpgrade` before a later batch.",
         source="REC 2019, ISSUE opencga #987",
-        where="vmss_sim/world/rollouts.py:RollingUpgrade._too_many_unhealthy",
+        where="vmss_sim/world/rollouts.py:RollingUpgrade._too_many",
         test="tests/test_world_rollouts.py::test_the_whole_set_is_looked_at_again_before_each_later_batch",
         mutant=Mutant(
             "self._fault(errors.UNHEALTHY_DURING, percent=_share(bad,",
@@ -1004,7 +1015,7 @@ RULES: Final[tuple[Rule, ...]] = (
         section="1.7",
         text="Either threshold counts as a breach.",
         source="API",
-        where="vmss_sim/world/rollouts.py:RollingUpgrade._too_many_unhealthy",
+        where="vmss_sim/world/rollouts.py:RollingUpgrade._too_many",
         test="tests/test_world_rollouts.py::test_a_breach_found_before_a_batch_rolls_back_too",
         mutant=Mutant(
             "        yield from self._roll_back()\n        self._fault(errors.UNHEALTHY_DURING",
@@ -1362,8 +1373,8 @@ RULES: Final[tuple[Rule, ...]] = (
         where="vmss_sim/world/rollouts.py:RollingUpgrade._roll",
         test="tests/test_world_auto_os.py::test_it_stops_when_the_set_is_unhealthy_for_any_reason",
         mutant=Mutant(
-            "if self.done and (yield from self._too_many_unhealthy()):",
-            "if False and (yield from self._too_many_unhealthy()):",
+            "if self.done and (yield from self._too_many(health.unhealthy(world))):",
+            "if False and (yield from self._too_many(health.unhealthy(world))):",
         ),
     ),
     Rule(
@@ -1493,8 +1504,8 @@ RULES: Final[tuple[Rule, ...]] = (
         where="vmss_sim/world/rollouts.py:RollingUpgrade._roll",
         test="tests/test_world_auto_os.py::test_health_is_looked_at_again_when_the_window_opens",
         mutant=Mutant(
-            "            yield from self._wait_for_window()\n            if self.done and (yield from self._too_many_unhealthy()):\n                return\n",
-            "            if self.done and (yield from self._too_many_unhealthy()):\n                return\n            yield from self._wait_for_window()\n",
+            "            yield from self._wait_for_window()\n            if self.done and (yield from self._too_many(health.unhealthy(world))):\n                return\n",
+            "            if self.done and (yield from self._too_many(health.unhealthy(world))):\n                return\n            yield from self._wait_for_window()\n",
         ),
     ),
     Rule(
@@ -1669,6 +1680,24 @@ RULES: Final[tuple[Rule, ...]] = (
         where="vmss_sim/world/scale_set.py:World._start",
         test="tests/test_world_model.py::test_two_writers_with_etags_never_overwrite_each_other",
         mutant=Mutant("self.etag += kind in MOVES_ETAG", "self.etag += 0"),
+    ),
+    Rule(
+        id="etag-moves",
+        section="7",
+        text="So it does with what gives instances the model: manualupgrade and rollouts; not with a reimage or a restart.",
+        source="REC 2024",
+        where="vmss_sim/world/scale_set.py:MOVES_ETAG",
+        test="tests/test_world_model.py::test_what_moves_the_etag",
+        mutant=Mutant('"set-capacity", "upgrade", "os-rolling-upgrade"', '"set-capacity", "os-rolling-upgrade"'),
+    ),
+    Rule(
+        id="autoscale-during",
+        section="1.7",
+        text="Instances that are added during a rollout have the new model and are not part of it; one that is removed is not waited for.",
+        source="DOC-policy; INFER",
+        where="vmss_sim/world/rollouts.py:RollingUpgrade._takes_part vmss_sim/world/lifecycle.py:add",
+        test="tests/test_world_rollouts.py::test_autoscale_during_a_rollout_adds_on_the_new_model_and_takes_from_what_is_pending",
+        mutant=Mutant("return vm is not None and vm", "return vm is None or vm"),
     ),
     Rule(
         id="update-conflict",

@@ -154,13 +154,11 @@ class RollingUpgrade:
             return
         while self.batches:
             yield from self._wait_for_window()
-            if self.done and (yield from self._too_many_unhealthy()):
+            if self.done and (yield from self._too_many(health.unhealthy(world))):
                 return
             yield from self._batch(self._next())
             self._change()
-            if self.overrun:
-                share = _share(self.overrun, len(world.vms))
-                self._fault(errors.UNHEALTHY_DURING, percent=share, threshold=policy.max_unhealthy_percent)
+            if self.overrun and (yield from self._too_many(self.overrun)):
                 return
             if (yield from self._breached()):
                 return
@@ -379,10 +377,9 @@ class RollingUpgrade:
         if wait:
             yield self.world.env.timeout(wait)
 
-    def _too_many_unhealthy(self) -> Generator[simpy.Event, Any, bool]:
-        """Rule 1, before a later batch; and rule 5."""
-        world, percent = self.world, self.policy.max_unhealthy_percent
-        bad, total = health.unhealthy(world), len(world.vms)
+    def _too_many(self, bad: int) -> Generator[simpy.Event, Any, bool]:
+        """Rule 1, before a later batch, with so many unhealthy; and rule 5."""
+        total, percent = len(self.world.vms), self.policy.max_unhealthy_percent
         if not exceeds(bad, total, percent):
             return False
         yield from self._roll_back()
