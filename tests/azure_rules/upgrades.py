@@ -465,7 +465,7 @@ RULES: Final[tuple[Rule, ...]] = (
         text="Batches take fault domains into account too.",
         source="DOC-metrics",
         status="outside",
-        note="How is not said, and a batch inside one update domain crosses fault domains in the pages' own examples.",
+        note="How is not said; zones and update domains decide here.",
     ),
     Rule(
         id="gate-before",
@@ -1801,7 +1801,7 @@ RULES: Final[tuple[Rule, ...]] = (
         id="latest-manualupgrade",
         section="8",
         text="manualupgrade does not move a current instance of a `latest` set.",
-        source="API, REC; an option since no page says it plainly",
+        source="API, ISSUE azure-cli #28008; no page says it plainly",
         where="vmss_sim/world/scale_set.py:World.boots_same",
         test="tests/test_world_model.py::test_whether_manualupgrade_moves_a_current_instance_to_the_newest_is_an_option",
         mutant=Mutant("or not self.on_latest or self.config.platform.latest_on_upgrade:", "or not self.on_latest:"),
@@ -1843,7 +1843,7 @@ RULES: Final[tuple[Rule, ...]] = (
     Rule(
         id="publisher-fixed",
         section="8",
-        text="Publisher and offer can only be set at creation, says the API's description; the portal's pages are silent.",
+        text="Publisher and offer can only be set at creation, says the API's description; no refusal was recorded.",
         source="API, DOC-modify",
         where="vmss_sim/world/admission.py:_update",
         test="tests/test_world_model.py::test_whether_publisher_and_offer_can_change_is_an_option",
