@@ -38,7 +38,7 @@ from tests.azure_world import (
     until,
     wait,
 )
-from vmss_sim.world.config import Image, Platform, RollingPolicy
+from vmss_sim.world.config import Failures, Image, Platform, RollingPolicy
 from vmss_sim.world.faults import Autoscale, Fault, Outage
 from vmss_sim.world.rolling_policy import Member, azure_batches, batch_size, exceeds
 from vmss_sim.world.scale_set import World
@@ -898,3 +898,105 @@ def test_a_fault_ends_the_request_but_starts_no_rollout() -> None:
     operation = finish(world, put(world))
     assert (operation.status, operation.code) == ("failed", "InternalExecutionError")
     assert world.rolling_upgrade is None
+
+
+# -- whatever happens ---------------------------------------------------------------------------------------------------
+
+meddling = st.lists(
+    st.tuples(
+        st.integers(0, 1200),
+        st.sampled_from(["restart", "reimage", "delete", "protect", "grow", "shrink", "cancel", "put", "upgrade"]),
+        st.integers(0, 7),
+    ),
+    max_size=5,
+)
+
+
+@settings(max_examples=150)
+@given(
+    n=st.integers(1, 8),
+    zones=st.sampled_from([0, 2, 3]),
+    domains=st.sampled_from([0, 3]),
+    policy=st.builds(
+        RollingPolicy,
+        max_batch_percent=st.integers(5, 100),
+        max_unhealthy_percent=st.sampled_from([5, 20, 50, 100]),
+        max_unhealthy_upgraded_percent=st.sampled_from([0, 20, 50, 100]),
+        pause_ms=st.sampled_from([0, MINUTE]),
+        cross_zone=st.booleans(),
+        rollback_failed=st.booleans(),
+        max_surge=st.booleans(),
+    ),
+    health=st.sampled_from(["extension", "rich", "probe"]),
+    fails=st.sets(st.integers(0, 7), max_size=2),
+    bad=st.sets(st.integers(0, 7), max_size=2),
+    sick=st.sets(st.integers(0, 7), max_size=1),
+    tick_ms=st.sampled_from([0, MINUTE]),
+    queue=st.booleans(),
+    meddling=meddling,
+)
+def test_whatever_happens_a_rollout_ends_and_keeps_its_bounds(
+    n: int,
+    zones: int,
+    domains: int,
+    policy: RollingPolicy,
+    health: str,
+    fails: set[int],
+    bad: set[int],
+    sick: set[int],
+    tick_ms: int,
+    queue: bool,
+    meddling: list[tuple[int, str, int]],
+) -> None:
+    """Somebody restarts, deletes, protects, scales, cancels and updates meanwhile. The rollout ends; no batch is larger than it
+    may be; who was protected from the start is never touched by it; no instance is lost or left over; all requests end.
+    """
+    each = {str(one): dict(SICK) for one in sick if one < n}
+    each.setdefault("0", {})["protected"] = n > 3
+    world = rolling(
+        n,
+        policy,
+        zones=zones,
+        domains=domains,
+        health=health,
+        each=each,
+        luck=Luck(fails=fails, bad=bad),
+        failures=Failures(upgrade=0.5, bad_share=0.5),
+        platform=tuned(tick_ms=tick_ms, overlap="queue" if queue else "coalesce", protected_named="skip"),
+        operations={"restart": 3 * MINUTE},
+    )
+    operations, wanted = [put(world)], n
+    for second, what, number in sorted(meddling):
+        until(world, max(world.now, second * SECOND))
+        alive = [vm.id for vm in world.counted()]
+        if what in ("grow", "shrink"):
+            reply = ask(world, "set-capacity", capacity=max(0, len(alive) + (1 if what == "grow" else -1)))
+        elif what == "cancel":
+            reply = ask(world, "cancel-rolling-upgrade")
+        elif what == "put":
+            reply = ask(world, "update-model", patch={IMAGE + "version": f"3.0.{number}"})
+        elif not alive:
+            continue
+        else:
+            args = {"protected": True} if what == "protect" else {}
+            reply = ask(world, what, alive[number % len(alive)], **args)
+        if reply.operation is not None:
+            operations.append(reply.operation)
+            wanted += -1 if what == "delete" else len(world.counted()) - len(alive)  # a deletion may wait its turn
+    until(world, 3 * 24 * HOUR)
+    assert not world.rollouts.running
+    assert all(one.status in ("succeeded", "failed") for one in operations)
+    for rollout in world.rollouts.past:
+        assert not rollout.pairs
+        assert rollout.ended_ms is not None
+        most = max(n, len(world.vms)) + sum(what == "grow" for _, what, _ in meddling) + n
+        assert all(len(batch) <= batch_size(policy.max_batch_percent, most) for batch in rollout.done)
+        if n > 3:
+            assert "0" not in {name for batch in rollout.done for name in batch}
+        assert not set(rollout.successful) & set(rollout.failed)
+        status = rollout.status()
+        assert status.in_progress == 0
+        if status.code == "Completed":
+            assert status.pending == 0
+    assert len(world.vms) == wanted
+    assert all(vm.provisioning in ("succeeded", "failed") for vm in world.vms.values())

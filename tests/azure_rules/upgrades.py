@@ -867,7 +867,7 @@ RULES: Final[tuple[Rule, ...]] = (
         section="1.6",
         text="A surge that is cancelled half-way ends with as many instances as before.",
         source="INFER",
-        where="vmss_sim/world/rollouts.py:RollingUpgrade._end_surge",
+        where="vmss_sim/world/rollouts.py:RollingUpgrade.end_surge",
         test="tests/test_world_rollouts.py::test_a_surge_stopped_half_way_leaves_no_more_instances_than_before",
         mutant=Mutant("self._delete(old if keeps else new)", "self._delete(old) if keeps else None"),
     ),

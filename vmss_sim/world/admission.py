@@ -231,7 +231,7 @@ def _limits(world: World, kind: str, args: dict[str, Any]) -> Reply | None:
         return None
     if not 0 <= int(capacity) <= most_instances(world):
         return _refuse(errors.VALUE_OUT_OF_RANGE, parameter="sku.capacity")
-    more = int(capacity) - sum(vm.provisioning != "deleting" for vm in world.vms.values())
+    more = int(capacity) - len(world.counted())
     if more > 0 and not free_for(world, more):
         return _over_quota(world, more * world.config.cores_per_vm)
     return None

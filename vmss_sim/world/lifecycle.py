@@ -273,7 +273,7 @@ def _name(world: World) -> str:
 def scale_in_order(world: World) -> list[Vm]:
     """Which instances a scale-in takes first (scaleInPolicy); those protected from it are never taken (DOC-protect)."""
     rule = world.config.platform.scale_in
-    left = [vm for vm in world.vms.values() if not (vm.scale_in_protected or vm.protected)]
+    left = [vm for vm in world.counted() if not (vm.scale_in_protected or vm.protected)]
     if rule != "default":
         return sorted(left, key=_age, reverse=rule == "newest")
     held: dict[tuple[str | None, int | None], list[Vm]] = {}
