@@ -777,6 +777,41 @@ def test_a_surge_stopped_half_way_leaves_no_more_instances_than_before(when: int
     assert len(world.vms) == 4
 
 
+@pytest.mark.parametrize("by", [2, 1, -1, -2])
+def test_what_a_surge_adds_is_no_capacity(by: int) -> None:
+    policy = msgspec.structs.replace(SURGE, max_unhealthy_percent=100)
+    world = rolling(4, policy, disturbances=(Autoscale(at_ms=WORK, by=by),), platform=tuned(scale_in="newest"))
+    operation = put(world)
+    until(world, WORK)
+    assert (len(world.vms), len(world.counted())) == (6 + by, 4 + by)
+    finish(world, operation)
+    wait(world, HOUR)
+    assert len(world.vms) == len(world.counted()) == 4 + by
+    assert on(world, NEW) == set(world.vms)
+
+
+def test_who_is_to_replace_an_instance_that_was_deleted_meanwhile_goes_too() -> None:
+    world = rolling(4, SURGE)
+    operation = put(world)
+    until(world, 10 * SECOND)
+    accepted(world, "delete", "1")
+    finish(world, operation)
+    wait(world, HOUR)
+    assert len(world.vms) == 3
+    assert on(world, NEW) == set(world.vms)
+
+
+def test_a_surge_that_was_cancelled_ends_when_the_next_rollout_begins() -> None:
+    world = rolling(4, SURGE)
+    put(world)
+    until(world, 10 * SECOND)
+    accepted(world, "cancel-rolling-upgrade")
+    finish(world, put(world, patch={IMAGE + "version": "3.0.0"}))
+    wait(world, HOUR)
+    assert len(world.vms) == 4
+    assert on(world, "3.0.0") == set(world.vms)
+
+
 def test_a_surged_instance_has_none_of_the_old_ones_disks() -> None:
     world = rolling(2, SURGE)
     world.vms["0"].data = 5
@@ -975,14 +1010,14 @@ def test_whatever_happens_a_rollout_ends_and_keeps_its_bounds(
             reply = ask(world, "cancel-rolling-upgrade")
         elif what == "put":
             reply = ask(world, "update-model", patch={IMAGE + "version": f"3.0.{number}"})
-        elif not alive:
-            continue
+        elif not alive or (what == "delete" and queue):
+            continue  # a deletion that waits its turn may meet another one
         else:
             args = {"protected": True} if what == "protect" else {}
             reply = ask(world, what, alive[number % len(alive)], **args)
         if reply.operation is not None:
             operations.append(reply.operation)
-            wanted += -1 if what == "delete" else len(world.counted()) - len(alive)  # a deletion may wait its turn
+            wanted += len(world.counted()) - len(alive)
     until(world, 3 * 24 * HOUR)
     assert not world.rollouts.running
     assert all(one.status in ("succeeded", "failed") for one in operations)
