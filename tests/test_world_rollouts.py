@@ -806,7 +806,9 @@ def test_a_surge_that_was_cancelled_ends_when_the_next_rollout_begins() -> None:
     put(world)
     until(world, 10 * SECOND)
     accepted(world, "cancel-rolling-upgrade")
-    finish(world, put(world, patch={IMAGE + "version": "3.0.0"}))
+    operation = put(world, patch={IMAGE + "version": "3.0.0"})
+    assert len(world.counted()) == 4
+    finish(world, operation)
     wait(world, HOUR)
     assert len(world.vms) == 4
     assert on(world, "3.0.0") == set(world.vms)
