@@ -16,9 +16,11 @@ test: $(VENV)/.test
 	$(BIN)/lint-imports
 	$(BIN)/python -m pytest -n 2
 
-# What takes minutes more: the machine under thousands of orders of events, and the benchmarks run once (they check themselves).
+# What takes minutes more: the machine under thousands of orders of events, Azure's rules broken one by one, and the benchmarks
+# run once (they check themselves).
 check: $(VENV)/.test
 	HYPOTHESIS_PROFILE=soak $(BIN)/python -m pytest tests/test_machine_stateful.py
+	$(BIN)/python -m tests.azure_rules --mutants -j 2
 	$(BIN)/python -m bench.rollout --replications 5
 	$(BIN)/python -m bench.startup
 	test ! -e ../shared/recordings || $(BIN)/python -m tests.replay --check

@@ -30,6 +30,7 @@ DISTURBANCES: Mapping[str, type[Outage | Publication | Autoscale | Foreign]] = {
 CHOICES: Mapping[str, tuple[str, ...]] = {
     "cancel_batch": ("complete", "abandoned"),
     "put_during_rollout": ("restarts", "conflict"),
+    "concurrent_update": ("accepted", "conflict"),
     "overlap": ("coalesce", "queue", "conflict"),
     "protected_named": ("refuse", "skip", "act"),
     "reimage_boots": ("model", "own"),

@@ -8,6 +8,8 @@ from __future__ import annotations
 import ast
 import functools
 import re
+import subprocess
+import sys
 
 import pytest
 
@@ -67,7 +69,8 @@ def test_every_mutant_applies(rule: Rule) -> None:
     text = (ROOT / rule.mutated).read_text()
     found = text.count(rule.mutant.old)
     assert found == 1, f"the old text of {rule.id} occurs {found} times in {rule.mutated}"
-    assert ast.dump(ast.parse(text.replace(rule.mutant.old, rule.mutant.new))) != ast.dump(ast.parse(text))
+    assert rule.mutant.old != rule.mutant.new
+    compile(text.replace(rule.mutant.old, rule.mutant.new), rule.mutated, "exec")
 
 
 def test_cited_sources_are_known() -> None:
@@ -86,3 +89,18 @@ def test_the_page_is_what_the_table_prints() -> None:
     assert (ROOT / "docs" / "azure-rules.md").read_text() == doc(), (
         "python -m tests.azure_rules --doc > docs/azure-rules.md"
     )
+
+
+def test_a_mutant_that_breaks_nothing_is_told_from_one_that_breaks_the_import() -> None:
+    """The judge is judged: an edit of a comment survives, one that cannot be imported is invalid, a wrong rule is killed."""
+    code = """
+from tests.azure_rules.mutants import judge
+from tests.azure_rules.rule import Mutant, Rule
+from tests.azure_rules.catalogue import ALL
+rule = next(one for one in ALL if one.id == "batch-minimum")
+edits = [Mutant('\"\"\"Rule 1.\"\"\"', '\"\"\"Rule one.\"\"\"'), Mutant("return max(1, percent", "return nothing = max(1, percent")]
+rules = [rule] + [Rule(id=str(n), section="1.3", text="", source="", where=rule.where, test=rule.test, mutant=edit) for n, edit in enumerate(edits)]
+print("words:", *sorted(f"{one.rule.id}={one.word}" for one in judge(rules, 1)))
+"""
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, cwd=ROOT)
+    assert "words: 0=survived 1=invalid batch-minimum=killed" in ran.stdout, ran.stdout + ran.stderr

@@ -38,8 +38,8 @@ from tests.azure_world import (
     until,
     wait,
 )
-from vmss_sim.world.config import Image, Platform, RollingPolicy
-from vmss_sim.world.faults import Fault, Outage
+from vmss_sim.world.config import Failures, Image, Platform, RollingPolicy
+from vmss_sim.world.faults import Autoscale, Fault, Outage
 from vmss_sim.world.rolling_policy import Member, azure_batches, batch_size, exceeds
 from vmss_sim.world.scale_set import World
 
@@ -270,6 +270,22 @@ def test_whether_a_vm_in_flight_counts_as_unhealthy_is_an_option() -> None:
         operation = put(world)
         accepted(world, "restart", "3")
         assert finish(world, operation).code == code
+
+
+@pytest.mark.parametrize("rolls_back", [False, True])
+def test_where_vms_in_flight_count_a_batch_can_stop_its_own_rollout(rolls_back: bool) -> None:
+    """One of four is 25 %: more than 20 % may be, so the rollout ends with the batch that is out."""
+    policy = RollingPolicy(rollback_failed=rolls_back, max_unhealthy_upgraded_percent=100)
+    luck = Luck(fails=(0,) if rolls_back else ())
+    world = rolling(4, policy, platform=tuned(count_in_flight=True), luck=luck, failures=COIN)
+    operation = finish(world, put(world))
+    assert (operation.code, batches(world)) == (DURING, [("0",)])
+    assert "25% of instances" in operation.message
+    assert on(world, NEW) == (set() if rolls_back else {"0"})
+    tolerant = rolling(
+        4, msgspec.structs.replace(policy, max_unhealthy_percent=25), platform=tuned(count_in_flight=True)
+    )
+    assert finish(tolerant, put(tolerant)).status == "succeeded"
 
 
 def test_a_batch_waits_for_health_and_not_longer_than_five_minutes() -> None:
@@ -761,6 +777,43 @@ def test_a_surge_stopped_half_way_leaves_no_more_instances_than_before(when: int
     assert len(world.vms) == 4
 
 
+@pytest.mark.parametrize("by", [2, 1, -1, -2])
+def test_what_a_surge_adds_is_no_capacity(by: int) -> None:
+    policy = msgspec.structs.replace(SURGE, max_unhealthy_percent=100)
+    world = rolling(4, policy, disturbances=(Autoscale(at_ms=WORK, by=by),), platform=tuned(scale_in="newest"))
+    operation = put(world)
+    until(world, WORK)
+    assert (len(world.vms), len(world.counted())) == (6 + by, 4 + by)
+    finish(world, operation)
+    wait(world, HOUR)
+    assert len(world.vms) == len(world.counted()) == 4 + by
+    assert on(world, NEW) == set(world.vms)
+
+
+def test_who_is_to_replace_an_instance_that_was_deleted_meanwhile_goes_too() -> None:
+    world = rolling(4, SURGE)
+    operation = put(world)
+    until(world, 10 * SECOND)
+    accepted(world, "delete", "1")
+    finish(world, operation)
+    wait(world, HOUR)
+    assert len(world.vms) == 3
+    assert on(world, NEW) == set(world.vms)
+
+
+def test_a_surge_that_was_cancelled_ends_when_the_next_rollout_begins() -> None:
+    world = rolling(4, SURGE)
+    put(world)
+    until(world, 10 * SECOND)
+    accepted(world, "cancel-rolling-upgrade")
+    operation = put(world, patch={IMAGE + "version": "3.0.0"})
+    assert len(world.counted()) == 4
+    finish(world, operation)
+    wait(world, HOUR)
+    assert len(world.vms) == 4
+    assert on(world, "3.0.0") == set(world.vms)
+
+
 def test_a_surged_instance_has_none_of_the_old_ones_disks() -> None:
     world = rolling(2, SURGE)
     world.vms["0"].data = 5
@@ -849,6 +902,27 @@ def test_a_rollout_that_is_cut_off_by_a_zone_that_allocates_nothing() -> None:
     assert world.settled(world.vms["0"]).error == "ZonalAllocationFailed"
 
 
+def test_autoscale_during_a_rollout_adds_on_the_new_model_and_takes_from_what_is_pending() -> None:
+    more, fewer = Autoscale(at_ms=10 * SECOND, by=2), Autoscale(at_ms=10 * SECOND, by=-1)
+    strict = rolling(3, disturbances=(more,))
+    assert finish(strict, put(strict)).code == DURING, "until they serve, new instances count as unhealthy"
+    grown = rolling(3, RollingPolicy(max_unhealthy_percent=40), disturbances=(more,))
+    operation = finish(grown, put(grown))
+    assert (operation.status, batches(grown)) == ("succeeded", [("0",), ("1",), ("2",)]), "the new ones are current"
+    assert on(grown, NEW) == current(grown) == {"0", "1", "2", "3", "4"}
+    shrunk = rolling(3, disturbances=(fewer,), platform=tuned(scale_in="newest"))
+    operation = finish(shrunk, put(shrunk))
+    assert (operation.status, batches(shrunk)) == ("succeeded", [("0",), ("1",)])
+
+
+def test_a_delayed_request_ends_later_than_its_rollout() -> None:
+    world = rolling(1, faults=(Fault(verdict="delay", delay_ms=MINUTE),))
+    operation = finish(world, put(world))
+    assert world.rolling_upgrade is not None
+    assert (world.rolling_upgrade.ended_ms, world.now) == (WORK + READY, WORK + READY + MINUTE)
+    assert operation.status == "succeeded"
+
+
 def test_custom_data_makes_a_rolling_set_roll() -> None:
     world = rolling(2)
     finish(world, put(world, patch={CUSTOM_DATA: "new"}))
@@ -861,3 +935,105 @@ def test_a_fault_ends_the_request_but_starts_no_rollout() -> None:
     operation = finish(world, put(world))
     assert (operation.status, operation.code) == ("failed", "InternalExecutionError")
     assert world.rolling_upgrade is None
+
+
+# -- whatever happens ---------------------------------------------------------------------------------------------------
+
+meddling = st.lists(
+    st.tuples(
+        st.integers(0, 1200),
+        st.sampled_from(["restart", "reimage", "delete", "protect", "grow", "shrink", "cancel", "put", "upgrade"]),
+        st.integers(0, 7),
+    ),
+    max_size=5,
+)
+
+
+@settings(max_examples=150)
+@given(
+    n=st.integers(1, 8),
+    zones=st.sampled_from([0, 2, 3]),
+    domains=st.sampled_from([0, 3]),
+    policy=st.builds(
+        RollingPolicy,
+        max_batch_percent=st.integers(5, 100),
+        max_unhealthy_percent=st.sampled_from([5, 20, 50, 100]),
+        max_unhealthy_upgraded_percent=st.sampled_from([0, 20, 50, 100]),
+        pause_ms=st.sampled_from([0, MINUTE]),
+        cross_zone=st.booleans(),
+        rollback_failed=st.booleans(),
+        max_surge=st.booleans(),
+    ),
+    health=st.sampled_from(["extension", "rich", "probe"]),
+    fails=st.sets(st.integers(0, 7), max_size=2),
+    bad=st.sets(st.integers(0, 7), max_size=2),
+    sick=st.sets(st.integers(0, 7), max_size=1),
+    tick_ms=st.sampled_from([0, MINUTE]),
+    queue=st.booleans(),
+    meddling=meddling,
+)
+def test_whatever_happens_a_rollout_ends_and_keeps_its_bounds(
+    n: int,
+    zones: int,
+    domains: int,
+    policy: RollingPolicy,
+    health: str,
+    fails: set[int],
+    bad: set[int],
+    sick: set[int],
+    tick_ms: int,
+    queue: bool,
+    meddling: list[tuple[int, str, int]],
+) -> None:
+    """Somebody restarts, deletes, protects, scales, cancels and updates meanwhile. The rollout ends; no batch is larger than it
+    may be; who was protected from the start is never touched by it; no instance is lost or left over; all requests end.
+    """
+    each = {str(one): dict(SICK) for one in sick if one < n}
+    each.setdefault("0", {})["protected"] = n > 3
+    world = rolling(
+        n,
+        policy,
+        zones=zones,
+        domains=domains,
+        health=health,
+        each=each,
+        luck=Luck(fails=fails, bad=bad),
+        failures=Failures(upgrade=0.5, bad_share=0.5),
+        platform=tuned(tick_ms=tick_ms, overlap="queue" if queue else "coalesce", protected_named="skip"),
+        operations={"restart": 3 * MINUTE},
+    )
+    operations, wanted = [put(world)], n
+    for second, what, number in sorted(meddling):
+        until(world, max(world.now, second * SECOND))
+        alive = [vm.id for vm in world.counted()]
+        if what in ("grow", "shrink"):
+            reply = ask(world, "set-capacity", capacity=max(0, len(alive) + (1 if what == "grow" else -1)))
+        elif what == "cancel":
+            reply = ask(world, "cancel-rolling-upgrade")
+        elif what == "put":
+            reply = ask(world, "update-model", patch={IMAGE + "version": f"3.0.{number}"})
+        elif not alive or (what == "delete" and queue):
+            continue  # a deletion that waits its turn may meet another one
+        else:
+            args = {"protected": True} if what == "protect" else {}
+            reply = ask(world, what, alive[number % len(alive)], **args)
+        if reply.operation is not None:
+            operations.append(reply.operation)
+            wanted += len(world.counted()) - len(alive)
+    until(world, 3 * 24 * HOUR)
+    assert not world.rollouts.running
+    assert all(one.status in ("succeeded", "failed") for one in operations)
+    for rollout in world.rollouts.past:
+        assert not rollout.pairs
+        assert rollout.ended_ms is not None
+        most = max(n, len(world.vms)) + sum(what == "grow" for _, what, _ in meddling) + n
+        assert all(len(batch) <= batch_size(policy.max_batch_percent, most) for batch in rollout.done)
+        if n > 3:
+            assert "0" not in {name for batch in rollout.done for name in batch}
+        assert not set(rollout.successful) & set(rollout.failed)
+        status = rollout.status()
+        assert status.in_progress == 0
+        if status.code == "Completed":
+            assert status.pending == 0
+    assert len(world.vms) == wanted
+    assert all(vm.provisioning in ("succeeded", "failed") for vm in world.vms.values())

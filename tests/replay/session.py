@@ -299,7 +299,7 @@ class Replay:
         recorded = [vm for vm in world.vms.values() if vm.id not in left]
         if len(recorded) != more:
             return []
-        chosen = lifecycle.scale_in_order(world)[:more]
+        chosen = lifecycle.scale_in(world, more)
         domains = [sorted(str(vm.machine.fault_domain) for vm in some) for some in (recorded, chosen)]
         self._note(one, "scale-in domain", *domains)
         self._note(one, "scale-in id", *(sorted(vm.id for vm in some) for some in (recorded, chosen)))

@@ -270,7 +270,7 @@ def _limits(world: World, kind: str, ids: tuple[str, ...], args: dict[str, Any])
         return None
     if not 0 <= int(capacity) <= most_instances(world):
         return _refuse(errors.VALUE_OUT_OF_RANGE, parameter="sku.capacity")
-    more = int(capacity) - sum(vm.provisioning != "deleting" for vm in world.vms.values())
+    more = int(capacity) - len(world.counted())
     if more > 0 and config.addresses is not None and len(world.vms) + more > config.addresses:
         return _refuse(errors.SUBNET_FULL, needed=more)
     if more > 0 and not free_for(world, more):

@@ -82,8 +82,7 @@ class Background:
             case Publication():
                 world.publish(disturbance.version)
             case Autoscale():
-                alive = sum(vm.provisioning != "deleting" for vm in world.vms.values())
-                world.submit(name, "set-capacity", capacity=max(0, alive + disturbance.by))
+                world.submit(name, "set-capacity", capacity=max(0, len(world.counted()) + disturbance.by))
             case Foreign():
                 world.submit(name, disturbance.request, disturbance.ids, **disturbance.args)
 

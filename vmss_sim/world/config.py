@@ -140,9 +140,8 @@ class Platform(_Config, frozen=True, kw_only=True):
     cancel_batch: on cancel the operations in flight `complete` first, or are `abandoned` (nothing waits for them).
     put_during_rollout: a model update during a rolling upgrade `restarts` it over what is stale, or is refused
     (`conflict`).
-    concurrent_update: an update of a set that is being updated is `accepted`, or refused (`conflict`: onefuzz #2124; ISSUE).
-    publisher_fixed: publisher and offer of the image cannot change (API: they can only be set at creation; the planner leaves it to
-    the platform, so by default they can).
+    concurrent_update: an update of a set that is being updated is `accepted`, or refused (`conflict`, onefuzz #2124).
+    publisher_fixed: publisher and offer of the image cannot change (API: only set at creation; no refusal was recorded).
     overlap: an operation of the same kind on a VM that is busy with one joins it (`coalesce`, REC 2023), waits its turn
     (`queue`) or is refused (`conflict`); other kinds are refused unless it says `queue`.
     protected_named: an instance protected from scale-set actions and named in a scale-set call is an error (`refuse`), is

@@ -49,8 +49,8 @@ def reported(world: World, vm: Vm, now: float) -> str:
     source = config.health
     if source == "none":
         return "absent"
-    if not vm.attempt and vm.health in ("unknown", "absent"):
-        return vm.health
+    if not vm.attempt and (vm.health in ("unknown", "absent") or (source != "rich" and vm.health == "initializing")):
+        return vm.health  # what the source cannot have said stands as the snapshot shows it
     if vm.serves_from <= now or now < vm.down_seen:
         return "healthy"
     if source != "rich" or vm.power != "running":

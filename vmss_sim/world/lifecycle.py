@@ -286,7 +286,7 @@ def scale_in(world: World, count: int) -> list[Vm]:
     """
     rule = world.config.platform.scale_in
     age = {name: number for number, name in enumerate(world.vms)}  # in the order in which they were created
-    alive = [vm for vm in world.vms.values() if vm.provisioning != "deleting"]
+    alive = world.counted()
     zones = Counter(vm.machine.zone for vm in alive)
     domains = Counter((vm.machine.zone, vm.machine.fault_domain) for vm in alive)
     left = [vm for vm in alive if not (vm.scale_in_protected or vm.protected)]

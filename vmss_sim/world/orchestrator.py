@@ -17,7 +17,7 @@ from weakref import proxy
 
 from vmss_sim.world.config import RollingPolicy
 from vmss_sim.world.rollouts import HistoryEntry, RollingStatus, RollingUpgrade, until_window
-from vmss_sim.world.vm import NEVER, Operation
+from vmss_sim.world.vm import NEVER, Operation, Vm
 
 if TYPE_CHECKING:
     from vmss_sim.world.scale_set import World
@@ -46,6 +46,11 @@ class Rollouts:
     def running(self) -> bool:
         """Is one open?"""
         return bool(self.past) and self.past[-1].open
+
+    @property
+    def lent(self) -> dict[str, Vm]:
+        """The instances that a surge has added for a while, by id, each with the one it is to replace."""
+        return self.past[-1].pairs if self.past else {}
 
     def latest(self) -> RollingStatus | None:
         """The status of the last one."""
@@ -133,6 +138,8 @@ class Rollouts:
 
     def _start(self, rollout: RollingUpgrade, delay_ms: int = 0) -> None:
         world = self.world
+        if self.past:
+            self.past[-1].end_surge(keep=False)  # cancelled, but not over yet
         self.past.append(rollout)
         self.version += 1
         rollout.process = world.env.process(rollout.run(delay_ms))

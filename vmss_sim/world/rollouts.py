@@ -18,6 +18,7 @@ Rules (DOC-rolling, DOC-autoos, DOC-maxsurge, API, REC; sources in docs/azure-ru
 6. `maxSurge`: a batch is replaced by as many new instances, and deleted when they are healthy. Quota is checked before
    each batch; where it does not suffice that batch is upgraded in place. Who cancels a rollout meanwhile keeps the new
    instances that were created; who preempts it loses them (undocumented): never more instances than were asked for.
+   Meanwhile they do not count as capacity, and a scale-in takes none of them.
 7. Automatic OS upgrade begins some time after a version was published, waits for approval if deferred, starts batches
    only inside its maintenance window, and follows the default policy unless told to follow the set's. An approval that
    names instances lets these go, and is used up (undocumented).
@@ -154,13 +155,11 @@ class RollingUpgrade:
             return
         while self.batches:
             yield from self._wait_for_window()
-            if self.done and (yield from self._too_many_unhealthy()):
+            if self.done and (yield from self._too_many(health.unhealthy(world))):
                 return
             yield from self._batch(self._next())
             self._change()
-            if self.overrun:
-                share = _share(self.overrun, len(world.vms))
-                self._fault(errors.UNHEALTHY_DURING, percent=share, threshold=policy.max_unhealthy_percent)
+            if self.overrun and (yield from self._too_many(self.overrun)):
                 return
             if (yield from self._breached()):
                 return
@@ -324,12 +323,12 @@ class RollingUpgrade:
             yield world.env.timeout(max(1, when - world.now))
         end = world.now
         for name, vm in pairs.items():
-            leaves = vm if vm.id in self.successful else world.vms.get(name)
-            if leaves is None or world.vms.get(leaves.id) is not leaves:
+            made, there = world.vms.get(name), self._is_there(vm)
+            leaves = vm if there and vm.id in self.successful else made  # who has lost its old one is one too many
+            if leaves is None or (leaves is made and there and options.surge_failed == "left"):
                 continue
-            if leaves is not vm and options.surge_failed == "left":
-                continue
-            end = self._delete(leaves)
+            if leaves.provisioning != "deleting":
+                end = max(end, self._delete(leaves))
         self.pairs = {}
         yield world.env.timeout(end - world.now)
 
@@ -341,16 +340,19 @@ class RollingUpgrade:
         world.remove_at(vm, end)
         return end
 
-    def _end_surge(self, keep: bool) -> None:
+    def _is_there(self, vm: Vm) -> bool:
+        return self.world.vms.get(vm.id) is vm and vm.provisioning != "deleting"
+
+    def end_surge(self, keep: bool) -> None:
         """A surge that is stopped half-way (rule 6): who is created takes over where `keep`, the others go."""
         world, pairs, self.pairs = self.world, self.pairs, {}
         for name, old in pairs.items():
             new = world.vms.get(name)
-            there = world.vms.get(old.id) is old and old.provisioning != "deleting"
-            if new is None or new.provisioning == "deleting" or not there:
+            there = self._is_there(old)
+            if new is None or new.provisioning == "deleting":
                 continue
-            keeps = keep and world.settled(new).error is None and new.busy_until <= world.now
-            if keep:
+            keeps = keep and there and world.settled(new).error is None and new.busy_until <= world.now
+            if keep and there:
                 (self.successful if keeps else self.failed)[old.id] = None
             self._delete(old if keeps else new)
 
@@ -379,10 +381,9 @@ class RollingUpgrade:
         if wait:
             yield self.world.env.timeout(wait)
 
-    def _too_many_unhealthy(self) -> Generator[simpy.Event, Any, bool]:
-        """Rule 1, before a later batch; and rule 5."""
-        world, percent = self.world, self.policy.max_unhealthy_percent
-        bad, total = health.unhealthy(world), len(world.vms)
+    def _too_many(self, bad: int) -> Generator[simpy.Event, Any, bool]:
+        """Rule 1, before a later batch, with so many unhealthy; and rule 5."""
+        total, percent = len(self.world.vms), self.policy.max_unhealthy_percent
         if not exceeds(bad, total, percent):
             return False
         yield from self._roll_back()
@@ -449,7 +450,7 @@ class RollingUpgrade:
         flying += [vm for one in self.pairs if (vm := world.vms.get(one)) is not None]
         if world.config.platform.cancel_batch == "abandoned":
             flying = []
-            self._end_surge(keep=False)
+            self.end_surge(keep=False)
         end = max([least_ms, *(vm.busy_until for vm in flying)])
         self._change()
         world.at(end, self._cancelled, flying)
@@ -457,7 +458,7 @@ class RollingUpgrade:
 
     def _cancelled(self, flying: list[Vm]) -> None:
         surge = tuple(self.pairs)
-        self._end_surge(keep=True)
+        self.end_surge(keep=True)
         for vm in flying:
             if vm.id in surge:
                 continue
@@ -470,7 +471,7 @@ class RollingUpgrade:
         """A newer update takes over: this one ends."""
         row = errors.PREEMPTED
         self._stop()
-        self._end_surge(keep=False)
+        self.end_surge(keep=False)
         self._close("Cancelled", row.code, row.sentence())
 
     def _stop(self) -> None:

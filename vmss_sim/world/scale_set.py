@@ -371,7 +371,7 @@ class World:
     def set_capacity(self, capacity: int, operation: Operation) -> int:
         """Scale out or in."""
         end = self.now + self.set_level("set-capacity")
-        alive = [vm for vm in self.vms.values() if vm.provisioning != "deleting"]
+        alive = self.counted()
         for _ in range(capacity - len(alive)):
             vm, created = lifecycle.add(self)
             operation.ids = (*operation.ids, vm.id)
@@ -381,6 +381,11 @@ class World:
                 lifecycle.down(vm, self.now)
                 self.remove_at(vm, end)
         return end
+
+    def counted(self) -> list[Vm]:
+        """The instances that make up the capacity: not those that are leaving, nor those that a surge adds for a while."""
+        lent = self.rollouts.lent
+        return [vm for vm in self.vms.values() if vm.provisioning != "deleting" and vm.id not in lent]
 
     def remove_at(self, vm: Vm, when: int) -> None:
         """A VM is being deleted, and gone by then."""
