@@ -171,7 +171,7 @@ _HEALTH_RULES: Final = (
         source="DOC-health",
         where=f"{_W}health.py:reported",
         test=f"{_HEALTH}test_an_instance_without_a_reported_state_is_judged_by_power_and_provisioning",
-        mutant=Mutant('vm.health in ("unknown", "absent"):', 'vm.health == "unknown":'),
+        mutant=Mutant('vm.health in ("unknown", "absent") or', 'vm.health == "unknown" or'),
     ),
     Rule(
         id="health-stopped",
