@@ -37,6 +37,7 @@ CHOICES: Mapping[str, tuple[str, ...]] = {
     "failed_within_limits": ("succeeds", "fails"),
     "surge_failed": ("deleted", "left"),
     "no_signal_counts": ("healthy", "unhealthy"),
+    "vms_of_a_request": ("independent", "together"),
     "scale_in": ("default", "newest", "oldest"),
     "verdict": ("delay", "fail", "time-out", "refuse", "lose-reply", "lose-request", "hang"),
     "request": (*SET_KINDS, *ID_KINDS),

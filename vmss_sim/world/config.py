@@ -162,6 +162,8 @@ class Platform(_Config, frozen=True, kw_only=True):
     repairs_wait: from when the grace period of a repair counts: from the last `change` of the instance's state (DOC-repairs;
     so what fails long after that is repaired at once), or from when it was seen `unhealthy`, too.
     scale_in: which instance a scale-in takes: `default` (the fullest zone and domain, then the newest), `newest`, `oldest`.
+    vms_of_a_request: how long the VMs of one request take: each for itself (`independent`), or all equally (`together`: REC, power-off,
+    start and restart of 5 VMs take no longer than of one; for what replaces OS disks recordings cannot tell).
     reuse_ids: a new instance takes the lowest free id (DOC-ids: may be reused), not the next one.
     throttle: requests are throttled by the documented token buckets.
     """
@@ -194,6 +196,7 @@ class Platform(_Config, frozen=True, kw_only=True):
     repairs_give_up: int = 3
     repairs_wait: str = "change"
     scale_in: str = "default"
+    vms_of_a_request: str = "independent"
     reuse_ids: bool = False
     throttle: bool = False
 

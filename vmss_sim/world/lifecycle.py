@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 
 MAY_FAIL = frozenset({"upgrade", "reimage", "reimage-all", "create"})
 _NOTHING = Constant(0)
+_READY = "ready"
+"""The column of the application's own start, beside those of the operations."""
 
 
 def row_of(world: World, does: str) -> tuple[Does, Timing]:
@@ -38,7 +40,8 @@ def row_of(world: World, does: str) -> tuple[Does, Timing]:
         row, operations = VM_TABLE[does], world.config.timings.operations
         if row.temp_disk == "option":
             row = row._replace(temp_disk=world.config.platform.reimage_temp)
-        known = world.rows[does] = (row, operations.get(row.timing) or operations.get(row.instead) or _NOTHING)
+        timing = operations.get(row.timing) or operations.get(row.instead) or _NOTHING
+        known = world.rows[does] = (row, timing.of_regime(world.regime))
     return known
 
 
@@ -72,7 +75,7 @@ def start(world: World, vm: Vm, kind: str, args: dict[str, Any]) -> int:
         row = row._replace(temp_disk="lost")
     disrupts = disrupts and row.down
     vm.attempt += 1
-    takes, wait = durations(world, row.timing, timing, vm)
+    takes, wait = durations(world, does, timing, vm)
     end = now + takes
     if failures.slow != 1.0 and image != vm.first_image:
         wait = round(wait * failures.slow)
@@ -132,20 +135,23 @@ def _reimaged(world: World, vm: Vm, args: dict[str, Any]) -> Any:
     return world.model_image if world.config.platform.reimage_boots == "model" else vm.image
 
 
-def durations(world: World, stage: str, timing: Timing, vm: Vm) -> tuple[int, int]:
+def durations(world: World, does: str, timing: Timing, vm: Vm) -> tuple[int, int]:
     """How long this attempt takes, and from its end until the application serves (rule 5).
 
     First attempts of all slots are computed at once: the whole column costs what a few calls would.
     """
     draws, columns, slot = world.draws, world.columns, vm.slot
+    if world.together:  # what starts at one time takes one time (`Platform.vms_of_a_request`)
+        ready = world.ready.ppf_ms_scalar(draws.uniform("ready", slot, vm.attempt))
+        return timing.ppf_ms_scalar(draws.later(f"together/{does}", 0, world.now)), ready
     if vm.attempt != 1 or slot >= draws.slots:
-        ready = world.config.timings.ready.ppf_ms_scalar(draws.uniform("ready", slot, vm.attempt))
+        ready = world.ready.ppf_ms_scalar(draws.uniform("ready", slot, vm.attempt))
         return timing.ppf_ms_scalar(draws.uniform("operation", slot, vm.attempt)), ready
-    if stage not in columns:
-        columns[stage] = timing.ppf_ms(draws.first("operation")).tolist()
-    if "ready" not in columns:
-        columns["ready"] = world.config.timings.ready.ppf_ms(draws.first("ready")).tolist()
-    return columns[stage][slot], columns["ready"][slot]
+    if does not in columns:
+        columns[does] = timing.ppf_ms(draws.first("operation")).tolist()
+    if _READY not in columns:
+        columns[_READY] = world.ready.ppf_ms(draws.first("ready")).tolist()
+    return columns[does][slot], columns[_READY][slot]
 
 
 def luck(world: World, vm: Vm, purpose: str, *, first: bool = False) -> float:

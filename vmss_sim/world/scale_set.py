@@ -95,6 +95,7 @@ class World:
         self.rows: dict[str, tuple[Does, Timing]] = {}
         self.columns: dict[str, list[int]] = {}
         self.buckets = Buckets() if config.platform.throttle else None
+        self.together = config.platform.vms_of_a_request == "together"
         self.watches_health = config.health == "rich" or config.repairs.enabled
         self.rollouts = Rollouts(self)
         self.repair_service = RepairService(self)
@@ -151,6 +152,16 @@ class World:
     def image_of_model(self, exact: str | None = None) -> Image | None:
         """The model's image; exact: in this version."""
         return image_of(self.model, self.latest, exact)
+
+    @cached_property
+    def regime(self) -> float:
+        """Which regime this replication is in, for timings that know regimes."""
+        return self.draws.later("regime", 0, 1)
+
+    @cached_property
+    def ready(self) -> Timing:
+        """From the end of a VM's operation until its application serves."""
+        return self.config.timings.ready.of_regime(self.regime)
 
     @cached_property
     def first_images(self) -> list[Image | None]:
@@ -317,7 +328,7 @@ class World:
         timing = self.config.timings.operations.get(kind)
         if timing is None:
             return 0
-        return timing.ppf_ms_scalar(self.draws.later(f"set/{kind}", 0, self.requests))
+        return timing.of_regime(self.regime).ppf_ms_scalar(self.draws.later(f"set/{kind}", 0, self.requests))
 
     def _update_model(self, operation: Operation) -> int:
         args = operation.args
@@ -377,6 +388,7 @@ class World:
             operation.ids = (*operation.ids, vm.id)
             end = max(end, created)
         if capacity < len(alive):
+            end = max(end, self.now + self.set_level("scale-in"))
             for vm in lifecycle.scale_in(self, len(alive) - capacity):
                 lifecycle.down(vm, self.now)
                 self.remove_at(vm, end)
