@@ -178,6 +178,25 @@ def test_o5_barrier_with_any_law(name):
     )
 
 
+def test_o5_barrier_under_a_regime():
+    """O5 in each regime, then over the regimes: the total of mean and variance. A draw a VM would be another law."""
+    n, b, m = 15, 5, 3
+    timing = RECORDED["reimage"]["windows"].timing
+    assert isinstance(timing, Mixture)
+    assert timing.shared
+    total = sum(part.weight for part in timing.parts)
+    mean = second = 0.0
+    for part in timing.parts:
+        first, square = (Law(part.of).largest_moment(b, power) for power in (1, 2))
+        mean += part.weight / total * m * first
+        second += part.weight / total * (m * (square - first**2) + (m * first) ** 2)
+    trial = Trial(n, timing, parameters={"size": b}, seed=50)
+    independent = m * Law(Mixture(timing.parts)).largest_moment(b, 1)
+    check_mean_and_variance(
+        "O5 duration, regime", durations_s(trial, 1000), mean, second - mean**2, {"a draw a VM": independent}
+    )
+
+
 def test_o5_worked_values():
     """E[max of b] / mean for a lognormal(120 s, 0.4): 1.525, 1.993, 2.311, 2.806 for b = 5, 20, 50, 200."""
     timing = Lognormal(median=120, sigma=0.4)
