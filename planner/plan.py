@@ -11,7 +11,9 @@ Rules this module decides:
 5. A batch that needs more than the budget (n minus floor) is split in order if the strategy groups by domain or the
    request says `fit`; otherwise the plan is refused. Instances out of service need no budget.
 6. Instances out of service go first only where the request says so, in batches of their own.
-7. What the set looked like is kept as a named projection; the drift table says what a difference means (`drift.py`).
+7. A surge adds before it takes: its batches cost what they take minus what they add, and its floor is by default what the
+   set has, less what is out of service and stands in no batch (`surge.py`).
+8. What the set looked like is kept as a named projection; the drift table says what a difference means (`drift.py`).
 """
 
 from __future__ import annotations
@@ -48,6 +50,7 @@ from planner.model import (
     service,
 )
 from planner.strategies import STRATEGIES, Batch, Parameters, Strategy, find
+from planner.surge import UNKNOWN, FallBack, Quota, Surging, largest_add, most_instances
 
 FORMAT = "vmss-sim/plan/1"
 
@@ -159,7 +162,8 @@ class EndState(_Value, frozen=True, kw_only=True):
     """What is left behind when a rollout ends or rests this way.
 
     model: `target`, `pinned` (the reverse), or `as-is`. in_flight: `awaited` or `left-running` (adopted on resume).
-    repairs: `restored` or `suspended`. mode: `restored` (where nothing is stale), or `as-is`.
+    repairs: `restored` or `suspended`. mode: `restored` (where nothing is stale), or `as-is`. added: instances that were
+    added and replace none: `removed` (as far as the floor lets them go), or `left`.
     """
 
     model: str
@@ -167,6 +171,7 @@ class EndState(_Value, frozen=True, kw_only=True):
     repairs: str
     mode: str
     exit_code: int
+    added: str = "removed"
 
 
 ENDS: dict[str, EndState] = {
@@ -174,14 +179,22 @@ ENDS: dict[str, EndState] = {
     "finish-with-exceptions": EndState(
         model="target", in_flight="awaited", repairs="restored", mode="as-is", exit_code=5
     ),
-    "pause": EndState(model="target", in_flight="awaited", repairs="suspended", mode="as-is", exit_code=3),
+    "pause": EndState(
+        model="target", in_flight="awaited", repairs="suspended", mode="as-is", exit_code=3, added="left"
+    ),
     "stop": EndState(model="pinned", in_flight="awaited", repairs="restored", mode="as-is", exit_code=1),
     "abort": EndState(model="pinned", in_flight="awaited", repairs="restored", mode="as-is", exit_code=1),
     "rollback": EndState(model="pinned", in_flight="awaited", repairs="restored", mode="restored", exit_code=1),
-    "drift": EndState(model="as-is", in_flight="awaited", repairs="restored", mode="as-is", exit_code=1),
-    "refused": EndState(model="as-is", in_flight="left-running", repairs="restored", mode="as-is", exit_code=2),
-    "window-closed": EndState(model="target", in_flight="awaited", repairs="suspended", mode="as-is", exit_code=3),
-    "dead-executor": EndState(model="as-is", in_flight="left-running", repairs="suspended", mode="as-is", exit_code=3),
+    "drift": EndState(model="as-is", in_flight="awaited", repairs="restored", mode="as-is", exit_code=1, added="left"),
+    "refused": EndState(
+        model="as-is", in_flight="left-running", repairs="restored", mode="as-is", exit_code=2, added="left"
+    ),
+    "window-closed": EndState(
+        model="target", in_flight="awaited", repairs="suspended", mode="as-is", exit_code=3, added="left"
+    ),
+    "dead-executor": EndState(
+        model="as-is", in_flight="left-running", repairs="suspended", mode="as-is", exit_code=3, added="left"
+    ),
 }
 
 
@@ -226,6 +239,7 @@ class Plan(_Value, frozen=True, kw_only=True):
     windows: tuple[Window, ...] = ()
     on_window_close: str = "pause"
     accept_no_health: bool = False
+    surge: Surging | None = None
 
 
 class Request(msgspec.Struct, frozen=True, kw_only=True):
@@ -247,6 +261,7 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
     upgraded_unhealthy: int | str = 0
     drop: int | str | None = None
     gates_dry_run: bool = False
+    quota: Quota = UNKNOWN
     title: str = ""
     tool: str = "vmss-sim"
     strategies: Mapping[str, Strategy] = msgspec.field(default_factory=lambda: STRATEGIES)
@@ -302,15 +317,24 @@ def build(request: Request) -> Plan:
             "action upgrade",
             "use a strategy that moves the instances itself",
         )
+    if strategy.surge and resolved.action is Action.RUN_COMMAND:
+        raise InputError(
+            "a surge replaces VMs, and a guest patch is only in those that are there",
+            strategy.name,
+            "a guest patch",
+            "a change of the model",
+            "use a strategy that keeps the instances, such as batch",
+        )
     total = len(scale_set.instances)
     services = {name: service(one, model.health_source) for name, one in scale_set.instances.items()}
     skipped = {name: rule for name in scale_set.instances if (rule := _skip_rule(scale_set, name, resolved))}
     batches = _batches(strategy, parameters, scale_set, skipped)
     if parameters.unhealthy_first and not strategy.platform:
-        batches = _unhealthy_first(batches, services)
+        batches = _unhealthy_first(batches, services, surge=strategy.surge)
     platform = strategy.platform
     largest = max((len(batch.take) for batch in batches), default=0)
-    floor_given = 0 if platform else _first(request.floor, request.min_healthy, f"n-{largest}")
+    usual = _kept(batches, services) if strategy.surge else f"n-{largest}"
+    floor_given = 0 if platform else _first(request.floor, None if strategy.surge else request.min_healthy, usual)
     floor = minimum(floor_given, total, "floor")
     budget = total - floor.absolute
     splits: tuple[str, ...] = ()
@@ -357,6 +381,31 @@ def build(request: Request) -> Plan:
         new_instances=request.new_instances,
         suspend_repairs=bool(repairs and repairs.enabled and not repairs.suspended and not platform),
         work_mode=UpgradeMode.AUTOMATIC if platform else UpgradeMode.MANUAL,
+        surge=_surging(parameters, scale_set, batches, request) if strategy.surge else None,
+    )
+
+
+def _kept(batches: tuple[Batch, ...], services: Mapping[str, Service]) -> int:
+    """Rule 7: the floor of a surge. What is out of service and stands in no batch is not counted on."""
+    moved = {name for one in batches for name in one.take}
+    return sum(state is not Service.OUT or name in moved for name, state in services.items())
+
+
+def _surging(parameters: Any, scale_set: ScaleSet, batches: tuple[Batch, ...], request: Request) -> Surging:
+    """Rule 7: what the plan says about the capacity it adds."""
+    total, add = len(scale_set.instances), largest_add(one.add for one in batches)
+    most = most_instances(scale_set.model)
+    given = _first(
+        parameters.in_place_floor, request.min_healthy, f"n-{max((len(one.take) for one in batches), default=1)}"
+    )
+    return Surging(
+        add=add,
+        peak=total + add,
+        most=most,
+        fallback=FallBack(parameters.fallback),
+        in_place_floor=minimum(given, total, "surge.in_place_floor"),
+        replace=parameters.retries,
+        quota=request.quota,
     )
 
 
@@ -428,20 +477,20 @@ def _batches(
     return made
 
 
-def _unhealthy_first(batches: tuple[Batch, ...], services: Mapping[str, Service]) -> tuple[Batch, ...]:
+def _unhealthy_first(batches: tuple[Batch, ...], services: Mapping[str, Service], *, surge: bool) -> tuple[Batch, ...]:
     """Rule 6: the instances out of service, in batches of at most the largest batch, before all others."""
     largest = max((len(one.take) for one in batches), default=1)
     sick = [name for one in batches for name in one.take if services[name] is Service.OUT]
     first = tuple(
-        Batch(take=tuple(sick[start : start + largest]), why="out of service, goes first")
-        for start in range(0, len(sick), largest)
+        Batch(take=part, why="out of service, goes first", add=len(part) if surge else 0)
+        for part in (tuple(sick[start : start + largest]) for start in range(0, len(sick), largest))
     )
     left = set(sick)
     rest = []
     for one in batches:
         take = tuple(name for name in one.take if name not in left)
         if take:
-            rest.append(msgspec.structs.replace(one, take=take))
+            rest.append(msgspec.structs.replace(one, take=take, add=len(take) if surge else one.add))
     return first + tuple(rest)
 
 
@@ -458,7 +507,7 @@ def _fit(
     made: list[Batch] = []
     splits: list[str] = []
     for one in batches:
-        cost = sum(services[name] is not Service.OUT for name in one.take)
+        cost = sum(services[name] is not Service.OUT for name in one.take) - one.add
         if cost <= budget:
             made.append(one)
             continue

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from planner.buckets import Bucket
 from planner.change import GuestPatch
 from planner.model import Service
@@ -50,6 +52,7 @@ def roll_back(t: Turn, *, whole: bool, why: str) -> None:
         progress_ms=t.now,
         direction_ms=t.now,
         given_up=0,
+        surge=msgspec.structs.replace(t.surge, back_from=0 if whole else t.surge.mark) if t.surge.fresh else t.surge,
     )
     t.memory = {}
     t.remembered = True

@@ -9,7 +9,7 @@ import msgspec
 from planner.buckets import UNTOUCHED, Memory
 from planner.change import at_target
 from planner.commands import TABLE, Command, Kind, Outcome, Status
-from planner.machine import setlevel
+from planner.machine import setlevel, surge
 from planner.model import Provisioning
 from planner.phases import Phase
 from planner.rollout import Ticket
@@ -48,6 +48,8 @@ def _refused(t: Turn, command: Command, outcome: Outcome) -> None:
     count = t.refusals + 1
     t.clear_ticket()
     answered(t)
+    if surge.adds(command) and surge.refused(t, outcome):
+        return
     t.put(refusals=count)
     if count > t.plan.failures.refusals and t.phase is Phase.FINISHING:
         t.put(refusals=0)
@@ -79,7 +81,10 @@ def settle(t: Turn, ticket: Ticket, failed: str, message: str = "") -> None:
         _settle_set_level(t, command, failed, message)
         return
     if command.kind is Kind.DELETE:
-        _settle_delete(t, command, failed)
+        if any(name in t.surge.removed for name in command.ids):
+            surge.settle_removal(t, command, failed)
+        else:
+            _settle_delete(t, command, failed)
         return
     alike: dict[tuple[int, bool], tuple[Memory, Memory]] = {}  # most have the same memory: it is made anew once
     for name in () if overtaken(t) else command.ids:
@@ -118,6 +123,9 @@ def answered(t: Turn) -> None:
 
 
 def _settle_set_level(t: Turn, command: Command, failed: str, message: str) -> None:
+    if surge.adds(command):
+        surge.settle_addition(t, command, failed, message)
+        return
     if command.kind is Kind.SET_CAPACITY:
         t.put(owed=0)
     own = command.id == t.step_command
@@ -208,6 +216,8 @@ def evidence(t: Turn, ticket: Ticket) -> str:
         moving = (Provisioning.UPDATING, Provisioning.CREATING)
         if t.rollout.platform and any(one.provisioning in moving for one in t.set.instances.values()):
             return "running"  # the model shows it at once, the platform is at it as long as instances are moved
+        if surge.adds(command) and surge.coming(t):
+            return "running"
         return "done" if setlevel.done(t, command) else "no-effect"
     shown: list[bool] = []
     for name in command.ids:

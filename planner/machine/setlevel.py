@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from planner.buckets import Bucket
 from planner.commands import Command, Kind
+from planner.machine import surge
 from planner.model import ImageReference, UpgradeMode, runs
 from planner.phases import Cause, Phase, move
 
@@ -53,6 +54,8 @@ def _steps(t: Turn) -> list[dict[str, Any] | None]:
         return steps
     end, old = plan.ends[t.ending], plan.scale_set.mode
     capacity = model = mode = repairs = None
+    over = surge.not_needed(t) if t.surge.fresh and end.added == "removed" else ()
+    added = {"kind": Kind.DELETE, "ids": over, "why": f"{len(over)} were added and replace none"} if over else None
     if t.owed:
         capacity = {
             "kind": Kind.SET_CAPACITY,
@@ -70,7 +73,8 @@ def _steps(t: Turn) -> list[dict[str, Any] | None]:
     if plan.suspend_repairs and end.repairs == "restored":
         repairs = {"kind": Kind.RESUME_REPAIRS, "why": "automatic repairs as they were before"}
     # The model is put back in mode Manual, where that touches no instance: before another mode comes back, or after.
-    return [model, capacity, mode, repairs] if old is not UpgradeMode.MANUAL else [mode, model, capacity, repairs]
+    rest = [model, capacity, mode, repairs] if old is not UpgradeMode.MANUAL else [mode, model, capacity, repairs]
+    return [added, *rest]
 
 
 def _nothing_stale(t: Turn) -> bool:
@@ -107,6 +111,8 @@ def advance(t: Turn) -> bool:
     if step is None or done(t, Command(id="", **step)):
         if step is not None and step["kind"] is Kind.SET_MODE:
             t.put(mode_set=True)
+        if t.phase is Phase.FINISHING and t.step == 0 and t.surge.fresh:
+            surge.left_over(t)
         t.put(step=t.step + 1, step_ended_ms=None, step_command="")
         return True
     if ended is not None:
@@ -121,6 +127,8 @@ def advance(t: Turn) -> bool:
             t.end("stop", reason)
         return True
     why = step.pop("why")
+    if step["kind"] is Kind.DELETE:
+        surge.note_removal(t, step["ids"])
     t.put(step_command=f"c{t.next_id}")
     t.send(step.pop("kind"), why, rule="set-level", **step)
     return True
@@ -146,6 +154,8 @@ def done(t: Turn, command: Command) -> bool:
             return model.repairs is None or not model.repairs.enabled or model.repairs.suspended
         case Kind.RESUME_REPAIRS:
             return model.repairs is None or not model.repairs.suspended
+        case Kind.DELETE:
+            return False  # it is wanted only for what is there
         case Kind.SET_CAPACITY:
             return len(t.set.instances) >= (command.capacity or 0)
         case _:
@@ -169,6 +179,8 @@ def _over(t: Turn) -> bool:
         t.note("ended", f"{t.ending}: {t.reason}" if t.reason else t.ending)
         return False
     cause = Cause.PREPARED_BACK if t.back else Cause.PREPARED
+    if t.back and t.plan.surge is not None:
+        surge.way_back(t)
     t.put(phase=move(t.phase, cause), batch=0, progress_ms=t.now, mode_set=t.mode_set or not t.back)
     if t.judge_model():  # what may still be seen while the set is prepared may not be seen any more
         return True
