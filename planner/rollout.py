@@ -56,7 +56,7 @@ class Surge(_Value, frozen=True, kw_only=True):
 
     fresh: the instances we added, id to VM id, in the order they came. removed: those we deleted, likewise. strangers: those
     that were neither the plan's nor ours when more were asked for. mark: how many of `fresh` belong to what is behind.
-    back_from: from which of `fresh` on they go back.
+    back_from: from which of `fresh` on they go back. changed: instances that were changed in place.
     wanted: how many were asked for and have not been seen yet; ended_ms: since when the answer is there.
     Of the current batch: tries: scale-outs that gave too few. replaced: additions that were replaced. in_place: the
     fall-back is at work.
@@ -65,6 +65,7 @@ class Surge(_Value, frozen=True, kw_only=True):
     fresh: dict[str, str] = {}
     removed: dict[str, str] = {}
     strangers: dict[str, str] = {}
+    changed: tuple[str, ...] = ()
     mark: int = 0
     back_from: int = 0
     wanted: int = 0

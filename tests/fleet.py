@@ -681,9 +681,11 @@ def fitting(fleet: Fleet) -> list[tuple[Change, Action]]:
 
 
 @st.composite
-def strategies(draw: st.DrawFn, fleet: Fleet, *, platform: bool = True) -> tuple[str, dict[str, Any]]:
-    """A strategy and its parameters; some do not fit the fleet, which `build` says."""
-    names = ["one-by-one", "per-ud", "per-fd", "per-zone", "batch", "ramp", "selected"]
+def strategies(
+    draw: st.DrawFn, fleet: Fleet, *, platform: bool = True, only: str | None = None
+) -> tuple[str, dict[str, Any]]:
+    """A strategy and its parameters; some do not fit the fleet, which `build` says. only: this one."""
+    names = ["one-by-one", "per-ud", "per-fd", "per-zone", "batch", "ramp", "selected", "surge"]
     if not fleet.zones:
         names.remove("per-zone")
     if not fleet.update_domains:
@@ -692,7 +694,7 @@ def strategies(draw: st.DrawFn, fleet: Fleet, *, platform: bool = True) -> tuple
         names.remove("per-fd")
     if platform:
         names.append("automatic")
-    name = draw(st.sampled_from(names))
+    name = only or draw(st.sampled_from(names))
     amounts = st.one_of(st.integers(1, fleet.size), st.sampled_from(("10%", "20%", "34%", "50%", "100%")))
     made: dict[str, Any] = {}
     if name == "batch":
@@ -714,6 +716,10 @@ def strategies(draw: st.DrawFn, fleet: Fleet, *, platform: bool = True) -> tuple
             "ids": [str(one) for one in draw(st.lists(st.integers(0, fleet.size - 1), unique=True, max_size=5))],
             "size": draw(amounts),
         }
+    elif name == "surge":
+        made = {"size": draw(amounts), "fallback": draw(st.sampled_from(("in-place", "stop")))}
+        if draw(st.booleans()):
+            made["in_place_floor"] = draw(st.integers(0, fleet.size - 1))
     if draw(st.booleans()):
         made["fit"] = True
     if draw(st.booleans()):
@@ -772,7 +778,14 @@ def acts(fleet: Fleet) -> st.SearchStrategy[Act]:
 
 
 @st.composite
-def cases(draw: st.DrawFn, most: int = 6, trouble: tuple[str, ...] = (), platform: bool = True, **fixed: Any) -> Case:
+def cases(
+    draw: st.DrawFn,
+    most: int = 6,
+    trouble: tuple[str, ...] = (),
+    platform: bool = True,
+    only: str | None = None,
+    **fixed: Any,
+) -> Case:
     """Rollouts. trouble: any of `fails`, `bad`, `flap`, `background`, `faults`, `asks`, `acts`."""
     fleet = draw(fleets(most, **fixed))
     change, action = draw(st.sampled_from(fitting(fleet)))
@@ -780,7 +793,7 @@ def cases(draw: st.DrawFn, most: int = 6, trouble: tuple[str, ...] = (), platfor
         fleet = replace(fleet, model=NEW)
     elif isinstance(change, PropertyChange) and fleet.image == "latest":
         fleet = replace(fleet, older=(), ahead=())  # nobody can say what an upgrade makes of these
-    name, parameters = draw(strategies(fleet, platform=platform))
+    name, parameters = draw(strategies(fleet, platform=platform, only=only))
     parameters["max_failed"] = draw(st.integers(0, 2))
     parameters["retries"] = draw(st.integers(0, 2))
     parameters["on_failure"] = draw(st.sampled_from(("stop", "rollback-batch", "rollback-all")))

@@ -29,7 +29,7 @@ def roll_back(t: Turn, *, whole: bool, why: str) -> None:
     sequence = _out_of_service(t, [name for one in batches[first : t.batch + 1] for name in one.take])
     gone_first = {name for one in sequence for name in one.take}
     for index in range(min(t.batch, len(batches) - 1), first - 1, -1):
-        touched = [name for name in reversed(batches[index].take) if name in t.memory and name not in gone_first]
+        touched = [name for name in reversed(batches[index].take) if _touched(t, name) and name not in gone_first]
         by_version: dict[str | None, list[str]] = {}
         for name in touched:
             by_version.setdefault(t.rollout.back_exact(name), []).append(name)
@@ -65,7 +65,7 @@ def _out_of_service(t: Turn, names: list[str]) -> list[Batch]:
     """What was touched and is out of service goes back first: that needs no budget, and it gives capacity back. The others may
     otherwise wait for a floor that nothing lifts.
     """
-    sick = [name for name in reversed(names) if name in t.memory and _out(t, name)]
+    sick = [name for name in reversed(names) if _touched(t, name) and _out(t, name)]
     by_version: dict[str | None, list[str]] = {}
     for name in sick:
         by_version.setdefault(t.rollout.back_exact(name), []).append(name)
@@ -75,6 +75,11 @@ def _out_of_service(t: Turn, names: list[str]) -> list[Batch]:
         for group in by_version.values()
         for start in range(0, len(group), size)
     ]
+
+
+def _touched(t: Turn, name: str) -> bool:
+    """Was it changed? In a surge one that was not changed in place is gone, or as it was."""
+    return name in t.memory and (t.plan.surge is None or name in t.surge.changed)
 
 
 def _out(t: Turn, name: str) -> bool:

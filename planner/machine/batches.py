@@ -271,6 +271,8 @@ def _admit(t: Turn, batch: Batch, todo: list[str]) -> bool:
         more["script"] = change.undo if t.back else change.script
         more["name"] = t.rollout.target(taken[0], t.back).run_command
     t.put(gate_ms=None, held_ms=None)
+    if t.plan.surge is not None:
+        surge.moved(t, taken)
     t.send(kind, why, rule="floor-holds" if held else "admitted", ids=tuple(taken), batch=t.batch, **more)
     return True
 

@@ -105,7 +105,8 @@ def _take_in(t: Turn, mine: list[str]) -> None:
             back_from -= order.index(name) < surge.back_from
             del fresh[name]
         fresh[name] = t.set.instances[name].vm_id
-        t.remember(name, Memory(stage=len(t.rollout.stages), ended_ms=t.now))
+        if Phase.PREPARING not in (t.phase, t.paused_from):  # else they are from before it turned back, and looked at anew
+            t.remember(name, Memory(stage=len(t.rollout.stages), ended_ms=t.now))
     left = surge.wanted - len(mine)
     t.put(surge=_replace(surge, fresh=fresh, removed=removed, mark=mark, back_from=back_from, wanted=left))
     t.note("surge-claimed", f"{len(mine)} instances were added", mine)
@@ -157,6 +158,13 @@ def note_removal(t: Turn, names: tuple[str, ...]) -> None:
     """These are about to be deleted in exchange, or since they replace none."""
     removed = {**t.surge.removed, **{name: t.set.instances[name].vm_id for name in names}}
     t.put(surge=_replace(t.surge, removed=removed))
+
+
+def moved(t: Turn, names: list[str]) -> None:
+    """These are about to be changed in place; which of them was to be deleted is not any more."""
+    left = {name: vm_id for name, vm_id in t.surge.removed.items() if name not in names}
+    changed = (*t.surge.changed, *(name for name in names if name not in t.surge.changed))
+    t.put(surge=_replace(t.surge, removed=left, changed=changed))
 
 
 def settle_removal(t: Turn, command: Command, failed: str) -> None:
