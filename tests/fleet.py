@@ -251,9 +251,32 @@ class WatchedWorld(World):
         super().__init__(*args, **more)
         self.log: list[Done] = []
         self.plan: Plan | None = None
+        self.born: dict[int, str] = {}
+        self.scale_outs = 0
 
     def submit(self, name: str, kind: str, ids: tuple[str, ...] = (), **args: Any) -> Reply:
-        """Pass on and write down."""
+        """Pass on and write down. born: what is wrong with our scale-outs, by their number: `fewer` or `more` come than were
+        asked for, or they boot the `old` image.
+        """
+        if kind == "set-capacity" and name.startswith("c"):
+            self.scale_outs += 1
+            how = self.born.get(self.scale_outs)
+            if how in ("fewer", "more"):
+                args["capacity"] = max(len(self.vms), args["capacity"] + (1 if how == "more" else -1))
+            elif how == "old" and self.mode == "manual":
+                said = {path: self.model[path] for path in self.was if path in self.model}
+                super().submit(f"foreign-{self.requests}", "update-model", patch=self.was)
+                reply = self._written(name, kind, ids, args)
+                super().submit(f"foreign-{self.requests}", "update-model", patch=said)
+                return reply
+        return self._written(name, kind, ids, args)
+
+    @property
+    def was(self) -> dict[str, Any]:
+        """What the model said before the rollout."""
+        return dict(self.plan.resolved.reverse) if self.plan is not None else {}
+
+    def _written(self, name: str, kind: str, ids: tuple[str, ...], args: dict[str, Any]) -> Reply:
         before, attempts = self.serves(), {one.id: one.attempt for one in self.vms.values()}
         plan = self.plan
         right = frozenset(one.id for one in self.vms.values() if at_target(plan, self, one)) if plan else frozenset()
@@ -524,6 +547,7 @@ class Case(_Spelled):
     poll_ms: int = 0
     restart_on_delta: bool = True
     platform: Platform = Platform()  # noqa: RUF009  # frozen
+    born: dict[int, str] = field(default_factory=dict)
 
     def plan(self) -> Plan:
         """Raises InputError where the request cannot be carried out."""
@@ -543,7 +567,7 @@ class Case(_Spelled):
 
     def world(self) -> WatchedWorld:
         """A world of its own."""
-        return world(
+        made = world(
             self.fleet.scale_set(),
             timings=QUICK if self.timings == "quick" else PERFECT,
             failures=Failures(
@@ -560,6 +584,8 @@ class Case(_Spelled):
             restart_on_delta=self.restart_on_delta,
             platform=self.platform,
         )
+        made.born = self.born
+        return made
 
     def run(self, *, twice: bool = False, **more: Any) -> Run:
         """To the end."""
@@ -730,12 +756,12 @@ def strategies(
 def faults() -> st.SearchStrategy[Fault]:
     """One verdict on one or a few operations."""
     return st.builds(
-        lambda verdict, first, more, delay, of: Fault(
+        lambda verdict, first, more, delay, of, codes: Fault(
             verdict=verdict,
             first=first,
             last=first + more,
             of=of,
-            code={"refuse": "Conflict", "fail": "InternalExecutionError"}.get(verdict, ""),
+            code={"refuse": codes[0], "fail": codes[1]}.get(verdict, ""),
             delay_ms=delay if verdict == "delay" else 0,
             retry_after_ms=7_000 if verdict == "refuse" and delay % 2 else None,
         ),
@@ -743,7 +769,8 @@ def faults() -> st.SearchStrategy[Fault]:
         st.integers(1, 12),
         st.integers(0, 2),
         st.integers(1_000, 600_000),
-        st.sampled_from(("", "", "upgrade")),
+        st.sampled_from(("", "", "upgrade", "set-capacity", "delete")),
+        st.sampled_from((("Conflict", "InternalExecutionError"), ("QuotaExceeded", "AllocationFailed"))),
     )
 
 
@@ -812,7 +839,9 @@ def cases(
     made: dict[str, Any] = {"timings": draw(st.sampled_from(("quick", "perfect")))}
     if "fails" in trouble:
         attempts = st.sets(st.integers(1, 4), min_size=1).map(lambda found: tuple(sorted(found)))
-        made["fails"] = draw(st.dictionaries(st.integers(0, fleet.size - 1), attempts, max_size=3))
+        made["fails"] = draw(
+            st.dictionaries(st.integers(0, fleet.size * (2 if name == "surge" else 1) - 1), attempts, max_size=3)
+        )
         made["becomes"] = draw(st.sampled_from(("dead", "old-image")))
     if "bad" in trouble:
         made["bad"] = _members(draw, fleet.size, 2)
@@ -822,6 +851,8 @@ def cases(
         made["background_becomes"] = draw(st.sampled_from(("repaired", "old-image")))
     if "faults" in trouble:
         made["faults"] = tuple(draw(st.lists(faults(), max_size=3)))
+    if "born" in trouble:
+        made["born"] = draw(st.dictionaries(st.integers(1, 5), st.sampled_from(("fewer", "more", "old")), max_size=3))
     if "asks" in trouble:
         made["asks"] = tuple(draw(st.lists(asks(fleet), max_size=4)))
     if "acts" in trouble:

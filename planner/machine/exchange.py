@@ -147,7 +147,7 @@ def _not_served(t: Turn, batch: Batch, name: str) -> bool:
     if one.provisioning in (Provisioning.UPDATING, Provisioning.CREATING):
         return False
     why = t.memory.get(name, UNTOUCHED).failed or "provisioning-failed"
-    replace = t.surge.replaced < surging.replace * max(1, batch.add)
+    replace = t.surge.in_place or t.surge.replaced < surging.replace * max(1, batch.add)
     if not _delete(t, [name], "surge-replaces", f"added instance {name}: {why}"):
         return False
     if replace:

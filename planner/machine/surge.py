@@ -105,7 +105,10 @@ def _take_in(t: Turn, mine: list[str]) -> None:
             back_from -= order.index(name) < surge.back_from
             del fresh[name]
         fresh[name] = t.set.instances[name].vm_id
-        if Phase.PREPARING not in (t.phase, t.paused_from):  # else they are from before it turned back, and looked at anew
+        if Phase.PREPARING not in (
+            t.phase,
+            t.paused_from,
+        ):  # else they are from before it turned back, and looked at anew
             t.remember(name, Memory(stage=len(t.rollout.stages), ended_ms=t.now))
     left = surge.wanted - len(mine)
     t.put(surge=_replace(surge, fresh=fresh, removed=removed, mark=mark, back_from=back_from, wanted=left))
