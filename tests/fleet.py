@@ -251,16 +251,16 @@ class WatchedWorld(World):
         super().__init__(*args, **more)
         self.log: list[Done] = []
         self.plan: Plan | None = None
-        self.born: dict[int, str] = {}
+        self.odd: dict[int, str] = {}
         self.scale_outs = 0
 
     def submit(self, name: str, kind: str, ids: tuple[str, ...] = (), **args: Any) -> Reply:
-        """Pass on and write down. born: what is wrong with our scale-outs, by their number: `fewer` or `more` come than were
+        """Pass on and write down. odd: what is wrong with our scale-outs, by their number: `fewer` or `more` come than were
         asked for, or they boot the `old` image.
         """
         if kind == "set-capacity" and name.startswith("c"):
             self.scale_outs += 1
-            how = self.born.get(self.scale_outs)
+            how = self.odd.get(self.scale_outs)
             if how in ("fewer", "more"):
                 args["capacity"] = max(len(self.vms), args["capacity"] + (1 if how == "more" else -1))
             elif how == "old" and self.mode == "manual":
@@ -547,7 +547,7 @@ class Case(_Spelled):
     poll_ms: int = 0
     restart_on_delta: bool = True
     platform: Platform = Platform()  # noqa: RUF009  # frozen
-    born: dict[int, str] = field(default_factory=dict)
+    odd: dict[int, str] = field(default_factory=dict)
 
     def plan(self) -> Plan:
         """Raises InputError where the request cannot be carried out."""
@@ -584,7 +584,7 @@ class Case(_Spelled):
             restart_on_delta=self.restart_on_delta,
             platform=self.platform,
         )
-        made.born = self.born
+        made.odd = self.odd
         return made
 
     def run(self, *, twice: bool = False, **more: Any) -> Run:
@@ -851,8 +851,8 @@ def cases(
         made["background_becomes"] = draw(st.sampled_from(("repaired", "old-image")))
     if "faults" in trouble:
         made["faults"] = tuple(draw(st.lists(faults(), max_size=3)))
-    if "born" in trouble:
-        made["born"] = draw(st.dictionaries(st.integers(1, 5), st.sampled_from(("fewer", "more", "old")), max_size=3))
+    if "odd" in trouble:
+        made["odd"] = draw(st.dictionaries(st.integers(1, 5), st.sampled_from(("fewer", "more", "old")), max_size=3))
     if "asks" in trouble:
         made["asks"] = tuple(draw(st.lists(asks(fleet), max_size=4)))
     if "acts" in trouble:
