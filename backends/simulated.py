@@ -110,6 +110,7 @@ class SimulatedBackend:
             power=_POWER[power],
             health=_HEALTH[health],
             protected=vm.protected,
+            scale_in_protected=vm.scale_in_protected,
             os_disk=f"{machine.os_disk}{vm.disk}" if vm.disk else machine.os_disk,
             run_commands=vm.commands,
         )
@@ -164,6 +165,7 @@ class SimulatedBackend:
                     command=command.id,
                     status=Status.FAILED,
                     code=reply.code,
+                    message=reply.message,
                     refused=True,
                     retry_after_ms=reply.retry_after_ms,
                 )
@@ -241,7 +243,7 @@ def reference(image: Image) -> ImageReference:
 
 def _outcome(command: str, operation: Operation) -> Outcome:
     status = Status.SUCCEEDED if operation.status == "succeeded" else Status.FAILED
-    return Outcome(command=command, status=status, code=operation.code)
+    return Outcome(command=command, status=status, code=operation.code, message=operation.message)
 
 
 def _arguments(command: Command) -> dict[str, object]:
