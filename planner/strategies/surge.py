@@ -4,7 +4,8 @@ batches = instances ordered by domain, cut into runs of size; each batch adds as
 size: a count or percentage of the whole set, rounded down, at least 1. Floor: what the set has. Precedence: instances out of
 service first (they are replaced like the others, and give capacity back), then domain, then size.
 What is replaced gets a new id, address and disk, and perhaps another domain. Where the platform refuses to add, `fallback`
-says what happens to that batch: `in-place` (upgraded within `in_place_floor`), or `stop`.
+says what happens to that batch: `in-place` (upgraded within `in_place_floor`), or `stop`. An added instance that does not come
+to serve is replaced `retries` times.
 Source: Azure's MaxSurge (azure-compute-docs), Kubernetes maxSurge, managed instance groups.
 """
 
@@ -18,8 +19,7 @@ from planner.surge import FallBack
 class SurgeBy(Parameters, frozen=True, kw_only=True):
     """size: how many are added, and then replaced, at a time. fallback: in-place or stop, where there is no room to add.
 
-    in_place_floor: what an in-place batch may not cross; all but one batch by default. retries: also how often an added
-    instance that does not come to serve is replaced.
+    in_place_floor: what an in-place batch may not cross, where that is not all but the largest batch.
     """
 
     size: int | str = "20%"

@@ -74,6 +74,7 @@ def request_for(
         strategies=known,
         title=setup.title,
         deadlines=setup.deadlines,
+        quota=setup.quota,
     )
 
 
@@ -92,6 +93,8 @@ def run(setup: Setup, plan: Plan, seed: int, replication: int, rollout: Rollout 
         name for name in setup.scale_set.instances if name not in plan.skipped
     ]
     instances = backend.observe().scale_set.instances
+    if plan.surge is not None:  # what was replaced is gone; what is there now has to be right
+        members = [name for name in instances if name not in plan.skipped]
     target = plan.resolved.target
     given_up = {name for name, memory in state.memory.items() if memory.quarantined}  # no more than the plan tolerates
     completed = state.ending in ("finish", "finish-with-exceptions") and all(
