@@ -39,6 +39,8 @@ SHAPES = (
     ("per-ud", {}),
     ("batch", {"size": 2, "fit": True, "max_failed": 1}),
     ("batch", {"size": 2, "fit": True, "on_failure": "rollback-all"}),
+    ("surge", {"size": 2, "fallback": "in-place"}),
+    ("surge", {"size": 2, "on_failure": "rollback-all"}),
 )
 AFTER = {(phase, after) for (phase, _), after in TRANSITIONS.items()}
 VERDICTS = ("lose-reply", "lose-request", "refuse", "fail", "delay")
@@ -98,7 +100,7 @@ class Rolling(RuleBasedStateMachine):
         names = tuple(str(one) for one in ids if one < self.case.fleet.size)
         self.journal.ask(asked, names if asked in (Asked.SKIP, Asked.RETRY) else ())
 
-    @rule(verdict=st.sampled_from(VERDICTS), code=st.sampled_from(("Conflict", "TooManyRequests")))
+    @rule(verdict=st.sampled_from(VERDICTS), code=st.sampled_from(("Conflict", "TooManyRequests", "QuotaExceeded")))
     def the_next_request_meets_a_fault(self, verdict: str, code: str) -> None:
         number = self.world.requests + 1
         self.world.faults = (Fault(verdict=verdict, first=number, last=number, code=code, delay_ms=90_000),)

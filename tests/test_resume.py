@@ -204,6 +204,28 @@ STORIES: dict[str, tuple[Case, int, Asked | None]] = {
     "upgrade, then reimage": (Case(fleet=TWO, action=Action.UPGRADE_THEN_REIMAGE), 0, None),
     "guest patch": (Case(fleet=TWO, change=PATCH), 0, None),
     "automatic": (Case(fleet=TWO, strategy="automatic"), 0, None),
+    "surge": (Case(fleet=TWO, strategy="surge", parameters={"size": 1}), 0, None),
+    "a surge whose addition never serves": (
+        Case(fleet=TWO, strategy="surge", parameters={"size": 1}, fails={0: (1,)}),
+        0,
+        None,
+    ),
+    "a surge that falls back": (
+        Case(
+            fleet=TWO,
+            strategy="surge",
+            parameters={"size": 1, "fallback": "in-place"},
+            faults=(Fault(verdict="refuse", first=1, last=99, of="set-capacity", code="QuotaExceeded"),),
+        ),
+        0,
+        None,
+    ),
+    "rollback of a surge": (
+        Case(fleet=TWO, strategy="surge", parameters={"size": 1}, asks=(Ask(100_000, Asked.ROLLBACK),)),
+        0,
+        None,
+    ),
+    "abort of a surge": (Case(fleet=TWO, strategy="surge", parameters={"size": 1}), 2, Asked.ABORT),
     "a retry": (Case(fleet=TWO, fails={0: (1,)}), 0, None),
     "a reimage as repair": (
         Case(fleet=TWO, fails={0: (1,)}, ladder=(Rung.REIMAGE, Rung.QUARANTINE), more={"floor": 0}),

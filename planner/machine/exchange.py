@@ -6,6 +6,7 @@ Named rules, beside those of `surge.py`:
 * surge-takes: additions that serve and replace none yet let as many of the batch go, in order, as the floor allows too.
 * surge-replaces: an addition that never serves, or boots another image, is deleted and asked for again, each once a retry;
   then its place is given up: it goes, and an old one of the batch stays as it is (given up, which `max_failed` counts).
+* surge-stuck: an addition that neither serves nor can be deleted ends it, as a gate that does not hold would.
 * surge-in-place: what additions there are let others go; the rest of the batch is upgraded in place, within the plan's floor
   for that. The next batch asks for additions again.
 """
@@ -146,7 +147,10 @@ def _not_served(t: Turn, batch: Batch, name: str) -> bool:
     assert surging is not None  # it was added
     if one.provisioning in (Provisioning.UPDATING, Provisioning.CREATING):
         return False
-    why = t.memory.get(name, UNTOUCHED).failed or "provisioning-failed"
+    memory = t.memory.get(name, UNTOUCHED)
+    why = memory.failed or "provisioning-failed"
+    if memory.attempts >= len(t.plan.failures.ladder):
+        return batches.fail(t, "surge-stuck", f"added instance {name} neither serves nor can be deleted: {why}")
     replace = t.surge.in_place or t.surge.replaced < surging.replace * max(1, batch.add)
     if not _delete(t, [name], "surge-replaces", f"added instance {name}: {why}"):
         return False
@@ -155,8 +159,7 @@ def _not_served(t: Turn, batch: Batch, name: str) -> bool:
         return True
     left = [old for old in batch.take if t.bucket(old) not in DECIDED]
     kept = left[-1] if left else name
-    memory = t.memory.get(kept, UNTOUCHED)
-    t.remember(kept, _replace(memory, quarantined=f"its replacement: {why}"))
+    t.remember(kept, _replace(t.memory.get(kept, UNTOUCHED), quarantined=f"its replacement: {why}"))
     t.put(given_up=t.given_up + 1)
     t.note("quarantined", f"instance {kept} is given up: its replacement {name} {why}", (kept,))
     return True

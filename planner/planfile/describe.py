@@ -253,7 +253,8 @@ def _ends(plan: Plan) -> Iterator[str]:
     for name, end in plan.ends.items():
         yield (
             f"{name}: model {end.model}, operations in flight {end.in_flight}, repairs {end.repairs}, mode {end.mode},"
-            f" added instances {end.added}, exit status {end.exit_code}"
+            + (f" added instances {end.added}," if plan.surge else "")
+            + f" exit status {end.exit_code}"
         )
 
 
