@@ -58,8 +58,8 @@ class Surge(_Value, frozen=True, kw_only=True):
     that were neither the plan's nor ours when more were asked for. mark: how many of `fresh` belong to what is behind.
     back_from: from which of `fresh` on they go back. changed: instances that were changed in place.
     wanted: how many were asked for and have not been seen yet; ended_ms: since when the answer is there.
-    Of the current batch: tries: scale-outs that gave too few. replaced: additions that were replaced. in_place: the
-    fall-back is at work.
+    Of the current batch: tries: scale-outs that gave too few. given: places that were given up. in_place: the fall-back is
+    at work.
     """
 
     fresh: dict[str, str] = {}
@@ -71,7 +71,7 @@ class Surge(_Value, frozen=True, kw_only=True):
     wanted: int = 0
     ended_ms: int | None = None
     tries: int = 0
-    replaced: int = 0
+    given: int = 0
     in_place: bool = False
 
 

@@ -22,6 +22,7 @@ from planner.commands import Kind
 from planner.machine import batches, surge
 from planner.machine.batches import DECIDED, TOUCHED
 from planner.model import Provisioning, Service
+from planner.rollout import is_there
 from planner.strategies.base import Batch
 
 if TYPE_CHECKING:
@@ -38,6 +39,8 @@ def work(t: Turn, batch: Batch) -> bool:
         return True
     if not batch.add and not _removes(t, batch):
         return batches.work(t, batch, batch.take)
+    if batch.add and _given_up(t, batch):
+        return True
     unready: list[str] = []
     waiting: list[str] = []
     wake: int | None = None
@@ -52,7 +55,7 @@ def work(t: Turn, batch: Batch) -> bool:
                 return True
             wake = late if wake is None else min(wake, late)
             waiting.append(name)
-        elif bucket in (Bucket.FAILED, Bucket.QUARANTINED) and _not_served(t, batch, name):
+        elif bucket in (Bucket.FAILED, Bucket.QUARANTINED) and _not_served(t, name):
             return True
     undecided = [name for name in batch.take if t.bucket(name) not in DECIDED]
     leaving = [name for name in undecided if not t.memory.get(name, UNTOUCHED).stage or _is_ours(t, name)]
@@ -141,26 +144,39 @@ def _delete(t: Turn, names: list[str], rule: str, why: str) -> bool:
     return True
 
 
-def _not_served(t: Turn, batch: Batch, name: str) -> bool:
+def _not_served(t: Turn, name: str) -> bool:
     """Rule surge-replaces. False: it cannot go at the moment."""
-    one, surging = t.set.instances[name], t.plan.surge
-    assert surging is not None  # it was added
+    one = t.set.instances[name]
     if one.provisioning in (Provisioning.UPDATING, Provisioning.CREATING):
         return False
     memory = t.memory.get(name, UNTOUCHED)
     why = memory.failed or "provisioning-failed"
     if memory.attempts >= len(t.plan.failures.ladder):
         return batches.fail(t, "surge-stuck", f"added instance {name} neither serves nor can be deleted: {why}")
-    replace = t.surge.in_place or t.surge.replaced < surging.replace * max(1, batch.add)
     if not _delete(t, [name], "surge-replaces", f"added instance {name}: {why}"):
         return False
-    if replace:
-        t.put(surge=_replace(t.surge, replaced=t.surge.replaced + 1))
-        return True
+    t.remember(name, _replace(memory, failed=why))
+    return True
+
+
+def _given_up(t: Turn, batch: Batch) -> bool:
+    """Rule surge-replaces: more additions never served than are replaced. A deletion counts when the instance is gone."""
+    remembered, surging = t.surge, t.plan.surge
+    assert surging is not None  # this is a surge
+    lost = [
+        name
+        for name in list(remembered.fresh)[remembered.mark :]
+        if remembered.removed.get(name) == remembered.fresh[name]
+        and not is_there(t.set.instances, name, remembered.fresh[name])
+    ]
+    if remembered.in_place or len(lost) - surging.replace * max(1, batch.add) <= remembered.given:
+        return False
+    name = lost[-1]
+    why = t.memory.get(name, UNTOUCHED).failed or "provisioning-failed"
     left = [old for old in batch.take if t.bucket(old) not in DECIDED]
     kept = left[-1] if left else name
     t.remember(kept, _replace(t.memory.get(kept, UNTOUCHED), quarantined=f"its replacement: {why}"))
-    t.put(given_up=t.given_up + 1)
+    t.put(given_up=t.given_up + 1, surge=_replace(remembered, given=remembered.given + 1))
     t.note("quarantined", f"instance {kept} is given up: its replacement {name} {why}", (kept,))
     return True
 

@@ -193,7 +193,7 @@ def settle_removal(t: Turn, command: Command, failed: str) -> None:
 def next_batch(t: Turn) -> None:
     """The batch is done: what was remembered of it is forgotten."""
     surge = t.surge
-    done = _replace(surge, mark=len(surge.fresh), tries=0, replaced=0, in_place=False, ended_ms=None)
+    done = _replace(surge, mark=len(surge.fresh), tries=0, given=0, in_place=False, ended_ms=None)
     if done != surge:
         t.put(surge=done)
 
@@ -255,5 +255,5 @@ def way_back(t: Turn) -> None:
         )
     t.put(
         sequence=(*made, *(t.sequence or ()), *again),
-        surge=_replace(surge, mark=len(surge.fresh), tries=0, replaced=0, in_place=False, wanted=0, ended_ms=None),
+        surge=_replace(surge, mark=len(surge.fresh), tries=0, given=0, in_place=False, wanted=0, ended_ms=None),
     )
