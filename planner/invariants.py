@@ -137,6 +137,8 @@ def _floor(context: Context) -> list[str]:
 
 
 def _one_operation(context: Context) -> list[str]:
+    if context.command.kind is Kind.CANCEL_ROLLING:
+        return []  # it ends what is in flight, and does nothing to an instance
     span = context.plan.deadlines.operation_ms
     return [
         f"{sent.command.kind.value} ({name}) is still in flight"
@@ -316,6 +318,24 @@ def _way_back(context: Context) -> list[str]:
     ]
 
 
+def _cancels(context: Context) -> list[str]:
+    command, state = context.command, context.state
+    if command.kind is not Kind.CANCEL_ROLLING:
+        return []
+    if context.plan.handed is None:
+        return ["there is no rollout of the platform that this plan handed over"]
+    if any(sent.command.kind is Kind.CANCEL_ROLLING for sent in context.in_flight.values()):
+        return ["it is being cancelled already"]
+    return [] if state.ticket is not None else ["nothing of ours is in flight that it could cancel"]
+
+
+def _started(context: Context) -> list[str]:
+    handed = context.plan.handed
+    if context.command.kind is not Kind.START_OS_UPGRADE or (handed is not None and handed.by == "os-upgrade"):
+        return []
+    return ["the plan does not say that the platform upgrades the OS"]
+
+
 def _capacity(context: Context) -> list[str]:
     """Capacity is absolute: a number below what there is, or is on its way, is a scale-in of the platform's choice."""
     command, state, plan = context.command, context.state, context.plan
@@ -376,6 +396,8 @@ ALL: tuple[Invariant, ...] = (
     Invariant("capacity", "capacity never shrinks by a number, and grows by no more than was vetted", _capacity),
     Invariant("exchange", "an old instance of a surge goes only where an added one takes its place", _exchange),
     Invariant("in-place", "a surge moves instances in place only as its declared fall-back", _in_place),
+    Invariant("cancel", "only a rollout that was handed over is cancelled, once at a time", _cancels),
+    Invariant("os-upgrade", "the platform upgrades the OS only where the plan says so", _started),
 )
 
 

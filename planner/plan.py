@@ -4,7 +4,8 @@ Rules this module decides:
 
 1. Every knob stands in the plan explicitly; nothing is inherited when it is applied.
 2. The floor is the request's, else the objective's `min_healthy`, else n minus the largest batch; 0 for a platform-moved
-   rollout. A percentage floor follows the set's capacity, never below `floor_min`.
+   rollout. A percentage floor follows the set's capacity, never below `floor_min`. Where the platform follows a policy that
+   can be cancelled the floor holds when it is handed over, and is a gate afterwards.
 3. Protected instances, instances being deleted and instances already at the target stand in no batch; the plan names
    them and the rule.
 4. A strategy is audited: its batches are disjoint, not empty, and hold only instances it was given.
@@ -28,6 +29,7 @@ from planner.amount import Threshold, amount, maximum, minimum
 from planner.change import (
     Action,
     Change,
+    Refresh,
     Resolved,
     at_target,
     resolve,
@@ -39,9 +41,11 @@ from planner.model import (
     AutomaticRepairs,
     HealthSource,
     ImageReference,
+    Model,
     OperatingSystem,
     Orchestration,
     Provisioning,
+    RollingPolicy,
     ScaleSet,
     Service,
     UpgradeMode,
@@ -49,6 +53,7 @@ from planner.model import (
     runs,
     service,
 )
+from planner.platform import lacks_health
 from planner.strategies import STRATEGIES, Batch, Parameters, Strategy, find
 from planner.surge import UNKNOWN, FallBack, Quota, Surging, largest_add, most_instances
 
@@ -198,6 +203,18 @@ ENDS: dict[str, EndState] = {
 }
 
 
+class HandOver(_Value, frozen=True, kw_only=True):
+    """A rollout that the platform does by its own policy, and that is watched.
+
+    by: `model` (its update in mode Rolling starts it) or `os-upgrade` (Azure's OS upgrade is started). policy: as the plan saw it.
+    grace_ms: how long fewer than the floor may be in service before it is cancelled.
+    """
+
+    by: str
+    policy: RollingPolicy
+    grace_ms: int
+
+
 class Window(_Value, frozen=True, kw_only=True):
     """A time span in which batches may start: weekday names, local times `HH:MM`, IANA time zone."""
 
@@ -240,6 +257,7 @@ class Plan(_Value, frozen=True, kw_only=True):
     on_window_close: str = "pause"
     accept_no_health: bool = False
     surge: Surging | None = None
+    handed: HandOver | None = None
 
 
 class Request(msgspec.Struct, frozen=True, kw_only=True):
@@ -270,7 +288,7 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
 def parameters_of(strategy: Strategy, given: Mapping[str, Any]) -> Parameters:
     """The strategy's parameter struct from a mapping. Raises InputError naming the key (and the nearest known one)."""
     made = convert(dict(given), strategy.parameters, "", strategy.name)
-    for name in ("pause_ms", "soak_ms", "canary_soak_ms", "retries"):
+    for name in ("pause_ms", "soak_ms", "canary_soak_ms", "grace_ms", "retries"):
         if getattr(made, name, 0) < 0:
             raise InputError("cannot be negative", f"{strategy.name}.{name}", str(getattr(made, name)), "0 or more")
     if made.on_failure not in {choice.value for choice in OnFailure}:
@@ -309,7 +327,8 @@ def build(request: Request) -> Plan:
     strategy = find(request.strategy, "strategy", request.strategies)
     parameters = parameters_of(strategy, request.parameters)
     resolved = resolve(request.change, scale_set, request.action)
-    if strategy.platform and resolved.action is not Action.UPGRADE:
+    by_os = strategy.hands_over and isinstance(resolved.change, Refresh)
+    if strategy.platform and resolved.action is not Action.UPGRADE and not by_os:
         raise InputError(
             "the platform moves the instances here, and all it does is upgrade them to the model",
             strategy.name,
@@ -334,11 +353,21 @@ def build(request: Request) -> Plan:
     platform = strategy.platform
     largest = max((len(batch.take) for batch in batches), default=0)
     usual = _kept(batches, services) if strategy.surge else f"n-{largest}"
-    floor_given = 0 if platform else _first(request.floor, None if strategy.surge else request.min_healthy, usual)
+    floor_given = (
+        0
+        if platform and not strategy.hands_over
+        else _first(request.floor, None if strategy.surge else request.min_healthy, usual)
+    )
     floor = minimum(floor_given, total, "floor")
     budget = total - floor.absolute
     splits: tuple[str, ...] = ()
-    if not platform:
+    if strategy.hands_over:
+        _hand_over(strategy, model, largest, floor, total)
+        batches = tuple(
+            msgspec.structs.replace(one, soak_ms=0 if index + 1 < len(batches) else None)
+            for index, one in enumerate(batches)
+        )
+    elif not platform:
         batches, splits = _fit(batches, services, budget, floor, total, strategy, parameters)
     if parameters.approve:
         batches = tuple(msgspec.structs.replace(one, approve=index > 0) for index, one in enumerate(batches))
@@ -356,7 +385,7 @@ def build(request: Request) -> Plan:
         moved_by=MovedBy.PLATFORM if platform else MovedBy.PLANNER,
         floor=floor,
         floor_min=request.floor_min if request.floor_min is not None else min(1, floor.absolute),
-        rollback_floor=minimum(_first(request.rollback_floor, floor.given), total, "rollback_floor"),
+        rollback_floor=minimum(_first(request.rollback_floor, 0 if platform else floor.given), total, "rollback_floor"),
         emergency_floor=minimum(_first(request.emergency_floor, min(1, floor.absolute)), total, "emergency_floor"),
         required=None if request.required is None else minimum(request.required, total, "required"),
         objective=None if request.min_healthy is None else minimum(request.min_healthy, total, "min_healthy"),
@@ -367,7 +396,7 @@ def build(request: Request) -> Plan:
             upgraded_unhealthy=maximum(request.upgraded_unhealthy, total, "upgraded_unhealthy"),
             drop=None if request.drop is None else maximum(request.drop, total, "drop"),
             soak_ms=parameters.soak_ms,
-            pause_ms=parameters.pause_ms,
+            pause_ms=0 if platform else parameters.pause_ms,
             dry_run=request.gates_dry_run,
         ),
         deadlines=request.deadlines,
@@ -380,9 +409,45 @@ def build(request: Request) -> Plan:
         drift=DRIFT,
         new_instances=request.new_instances,
         suspend_repairs=bool(repairs and repairs.enabled and not repairs.suspended and not platform),
-        work_mode=UpgradeMode.AUTOMATIC if platform else UpgradeMode.MANUAL,
+        work_mode=_work_mode(strategy, model.mode, by_os=by_os),
+        handed=HandOver(
+            by="os-upgrade" if by_os else "model",
+            policy=model.rolling or RollingPolicy(),
+            grace_ms=getattr(parameters, "grace_ms", 0),
+        )
+        if strategy.hands_over
+        else None,
         surge=_surging(parameters, scale_set, batches, request) if strategy.surge else None,
     )
+
+
+def _work_mode(strategy: Strategy, mode: UpgradeMode, *, by_os: bool) -> UpgradeMode:
+    """The mode in which instances move; Azure's OS upgrade moves them in any."""
+    if strategy.hands_over:
+        return mode if by_os else UpgradeMode.ROLLING
+    return UpgradeMode.AUTOMATIC if strategy.platform else UpgradeMode.MANUAL
+
+
+def _hand_over(strategy: Strategy, model: Model, largest: int, floor: Threshold, total: int) -> None:
+    """Rule 2: can the platform be given this rollout? Raises InputError."""
+    met = lacks_health(model)
+    if met:
+        raise InputError(
+            "the platform's own rollouts need a health source",
+            strategy.name,
+            met,
+            "the application health extension"
+            + ("" if model.orchestration is Orchestration.FLEXIBLE else ", or a health probe"),
+            "use a strategy that moves the instances itself",
+        )
+    if largest > total - floor.absolute:
+        raise InputError(
+            f"the policy's largest batch is {largest}: {total} instances minus the floor ({floor}) is {total - floor.absolute}",
+            strategy.name,
+            str(largest),
+            f"at most {max(0, total - floor.absolute)}",
+            "lower maxBatchInstancePercent or the floor, or use a strategy that moves the instances itself",
+        )
 
 
 def _kept(batches: tuple[Batch, ...], services: Mapping[str, Service]) -> int:

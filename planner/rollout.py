@@ -14,6 +14,8 @@ Rules this module decides:
 7. Every wait has a deadline. Every decision is a note with the rule's name.
 8. A surge adds before it takes, batch by batch (`machine/surge.py`); what it added and what it took is remembered by id and
    VM, and `surplus` counts it against the snapshot.
+9. A rollout that the platform does by its own policy is watched while its request is open, and cancelled where a gate does
+   not hold (`machine/handover.py`): cancel aside, at most one mutating operation is in flight.
 
 `State` is small and savable; `View` is what was derived from it and the last snapshot, and may be dropped at any time:
 `step` with a view and `changed` equals `step` with neither (a property test).
@@ -94,6 +96,26 @@ def surplus(surge: Surge, scale_set: ScaleSet) -> int:
     return max(0, here - gone)
 
 
+class Handed(_Value, frozen=True, kw_only=True):
+    """What is remembered of a rollout that the platform does.
+
+    before: when the platform's rollout before it began, on its clock. below_ms: since when fewer than the floor serve. cancel: its
+    cancelling, in flight. asked: it was asked for. tries, later_ms: how often, and when again at the earliest. waits: it cannot be
+    handed over yet.
+    """
+
+    before: int | None = None
+    below_ms: int | None = None
+    cancel: Ticket | None = None
+    asked: bool = False
+    tries: int = 0
+    later_ms: int = 0
+    waits: bool = False
+
+
+NOT_HANDED = Handed()
+
+
 class State(_Value, frozen=True, kw_only=True):
     """Where a rollout stands: all that is remembered between two steps.
 
@@ -101,6 +123,7 @@ class State(_Value, frozen=True, kw_only=True):
     step. mode_set: the set has been in the plan's work mode. batch: index into the batches (`sequence` when going back, else the plan's, then `extra`). queue: appended
     instances not yet in a batch. appended: their vm ids. held_ms: since when the gate holds. owed: instances deleted by
     us and not yet replaced. request: id of the last operator request heard. surge: what was added and taken in exchange.
+    handed: of a rollout that the platform does.
     """
 
     phase: Phase = Phase.PREPARING
@@ -136,6 +159,7 @@ class State(_Value, frozen=True, kw_only=True):
     owed: int = 0
     pause_wanted: bool = False
     surge: Surge = NO_SURGE
+    handed: Handed = NOT_HANDED
 
 
 class Asked(str, Enum):

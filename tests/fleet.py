@@ -48,6 +48,7 @@ from planner.model import (
     Model,
     Power,
     Provisioning,
+    RollingPolicy,
     ScaleSet,
     UpgradeMode,
     id_key,
@@ -58,6 +59,7 @@ from planner.plan import Deadlines, Plan, Request, Rung, build
 from planner.rollout import Asked, Observation, Rollout, State, Step, View
 from planner.trace import Turn as TurnRecord
 from vmss_sim.world.config import Failures, Image, Machine, Platform, Repairs, Timings, WorldConfig
+from vmss_sim.world.config import RollingPolicy as WorldPolicy
 from vmss_sim.world.draws import Draws
 from vmss_sim.world.faults import Fault
 from vmss_sim.world.scale_set import IMAGE, URI, Reply, Vm, World
@@ -147,6 +149,7 @@ class Fleet(_Spelled):
     older: tuple[int, ...] = ()
     ahead: tuple[int, ...] = ()
     repairs: bool = False
+    rolling: RollingPolicy | None = None
 
     def instances(self) -> list[Instance]:
         """In the order of their numbers."""
@@ -183,6 +186,7 @@ class Fleet(_Spelled):
             image=image(self.model, self.image, booted=False),
             capacity=self.size,
             health_source=self.source,
+            rolling=self.rolling,
             repairs=AutomaticRepairs(enabled=True) if self.repairs else None,
             settings={SETTING: "old", OS_PROFILE: "old"},
         )
@@ -360,6 +364,12 @@ def world(
         mode=model.mode.value,
         health=model.health_source.value,
         repairs=Repairs(enabled=bool(model.repairs)),
+        rolling=WorldPolicy(
+            **{
+                name.replace("pause_between_batches_ms", "pause_ms"): getattr(model.rolling, name)
+                for name in (model.rolling.__struct_fields__ if model.rolling else ())
+            }
+        ),
         latest=OLD,
         **more,
     )
@@ -673,6 +683,13 @@ def fleets(draw: st.DrawFn, most: int = 8, **fixed: Any) -> Fleet:
         "ahead": _members(draw, size, 2),
         "repairs": draw(st.booleans()),
     }
+    if made["mode"] is UpgradeMode.ROLLING:
+        made["rolling"] = RollingPolicy(
+            max_batch_percent=draw(st.sampled_from((20, 50, 100))),
+            max_unhealthy_percent=draw(st.sampled_from((20, 100))),
+            max_unhealthy_upgraded_percent=draw(st.sampled_from((0, 20, 100))),
+            pause_between_batches_ms=draw(st.sampled_from((0, 30_000))),
+        )
     made.update(fixed)
     if made["image"] in ("id", "uri"):
         made["older"] = ()  # what a VM of these ran before cannot be asked for by version
@@ -719,7 +736,7 @@ def strategies(
     if not fleet.fault_domains:
         names.remove("per-fd")
     if platform:
-        names.append("automatic")
+        names += ["automatic", "platform-rolling"]
     name = only or draw(st.sampled_from(names))
     amounts = st.one_of(st.integers(1, fleet.size), st.sampled_from(("10%", "20%", "34%", "50%", "100%")))
     made: dict[str, Any] = {}
@@ -742,6 +759,8 @@ def strategies(
             "ids": [str(one) for one in draw(st.lists(st.integers(0, fleet.size - 1), unique=True, max_size=5))],
             "size": draw(amounts),
         }
+    elif name == "platform-rolling":
+        made = {"grace_ms": draw(st.sampled_from((0, 60_000, 600_000)))}
     elif name == "surge":
         made = {"size": draw(amounts), "fallback": draw(st.sampled_from(("in-place", "stop")))}
         if draw(st.booleans()):
@@ -769,7 +788,7 @@ def faults() -> st.SearchStrategy[Fault]:
         st.integers(1, 12),
         st.integers(0, 2),
         st.integers(1_000, 600_000),
-        st.sampled_from(("", "", "upgrade", "set-capacity", "delete")),
+        st.sampled_from(("", "", "upgrade", "set-capacity", "delete", "cancel-rolling-upgrade")),
         st.sampled_from((("Conflict", "InternalExecutionError"), ("QuotaExceeded", "AllocationFailed"))),
     )
 

@@ -16,11 +16,11 @@ from planner.change import at_target
 from planner.commands import Command, Kind
 from planner.drift import Absorb, instance_differences, model_differences
 from planner.errors import PlannerBug
-from planner.machine import batches, exchange, outcomes, requests, setlevel, surge
+from planner.machine import batches, exchange, handover, outcomes, requests, setlevel, surge
 from planner.model import Instance, Provisioning, ScaleSet, Service, in_service, service
 from planner.phases import RESUME, Cause, Phase, move
 from planner.plan import Pinned
-from planner.rollout import Note, Observation, Rollout, State, Step, Surge, Ticket, View, surplus
+from planner.rollout import Handed, Note, Observation, Rollout, State, Step, Surge, Ticket, View, surplus
 from planner.strategies.base import Batch
 
 STRAYS = frozenset({Bucket.FOREIGN, Bucket.REVERTED, Bucket.REPLACED})
@@ -66,6 +66,7 @@ class Turn:
     owed: int
     pause_wanted: bool
     surge: Surge
+    handed: Handed
 
     def __init__(self, rollout: Rollout, state: State, observation: Observation, view: View | None) -> None:
         self.rollout = rollout
@@ -113,6 +114,8 @@ class Turn:
         for outcome in self.observation.outcomes:
             outcomes.take(self, outcome)
         outcomes.look_at_unknown(self)
+        if self.handed.cancel is not None:
+            handover.look_at_cancel(self)
         if self.surge.wanted:
             surge.claim(self)
         if self.dirty is not None or self.phase is not Phase.PREPARING:
@@ -388,7 +391,17 @@ class Turn:
             return False
         ticket = self.ticket
         if ticket is not None:
-            self._wait_for(ticket)
+            if handover.hands_over(self, ticket.command) and phase is not Phase.PAUSED:
+                handover.watch(self, ticket)
+            else:
+                self._wait_for(ticket)
+            return False
+        cancel = self.handed.cancel
+        if cancel is not None:
+            self.wake = (
+                cancel.sent_ms if cancel.unknown_ms is None else cancel.unknown_ms
+            ) + self.plan.deadlines.settle_ms
+            self.wake = max(self.wake, self.now + 1_000)
             return False
         if phase is Phase.PAUSED:
             return False

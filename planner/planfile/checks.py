@@ -138,7 +138,7 @@ def _thresholds(plan: Plan) -> Iterator[Problem]:
 
 
 def _budget(plan: Plan) -> Iterator[Problem]:
-    if plan.moved_by is MovedBy.PLATFORM:
+    if plan.moved_by is MovedBy.PLATFORM and plan.handed is None:
         return
     saw = plan.scale_set.instances
     budget = plan.scale_set.capacity - plan.floor.absolute
@@ -265,7 +265,14 @@ def _choices(plan: Plan) -> Iterator[Problem]:
         yield Problem(
             "instances that the planner moves are moved in mode manual", "work_mode", plan.work_mode.value, "manual"
         )
-    if plan.moved_by is MovedBy.PLATFORM and plan.work_mode is UpgradeMode.MANUAL:
+    by_os = plan.handed is not None and plan.handed.by == "os-upgrade"
+    if plan.handed is not None and plan.handed.by not in ("model", "os-upgrade"):
+        yield Problem("not one of the choices", "handed.by", repr(plan.handed.by), "model, os-upgrade")
+    if plan.handed is not None and plan.moved_by is not MovedBy.PLATFORM:
+        yield Problem("what is handed over the platform moves", "moved_by", plan.moved_by.value, "platform")
+    if plan.handed is not None and not by_os and plan.work_mode is not UpgradeMode.ROLLING:
+        yield Problem("Azure's policy is followed in mode rolling", "work_mode", plan.work_mode.value, "rolling")
+    if plan.moved_by is MovedBy.PLATFORM and plan.work_mode is UpgradeMode.MANUAL and not by_os:
         yield Problem(
             "the platform moves nothing in mode manual", "work_mode", plan.work_mode.value, "automatic or rolling"
         )
@@ -283,6 +290,7 @@ def _times(plan: Plan) -> Iterator[Problem]:
     for place, value in (
         *((f"deadlines.{name}", getattr(plan.deadlines, name)) for name in plan.deadlines.__struct_fields__),
         ("gates.soak_ms", plan.gates.soak_ms),
+        ("handed.grace_ms", plan.handed.grace_ms if plan.handed else 0),
         ("gates.pause_ms", plan.gates.pause_ms),
         ("failures.refusals", plan.failures.refusals),
         ("failures.backoff_ms", plan.failures.backoff_ms),
