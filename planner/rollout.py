@@ -99,13 +99,15 @@ def surplus(surge: Surge, scale_set: ScaleSet) -> int:
 class Handed(_Value, frozen=True, kw_only=True):
     """What is remembered of a rollout that the platform does.
 
-    before: when the platform's rollout before it began, on its clock. below_ms: since when fewer than the floor serve. cancel: its
+    before: when the platform's rollout before it began, on its clock. below_ms: since when fewer than the floor serve.
+    over_ms: since when it is over, though its request is not answered. cancel: its
     cancelling, in flight. asked: it was asked for. tries, later_ms: how often, and when again at the earliest. waits: it cannot be
     handed over yet.
     """
 
     before: int | None = None
     below_ms: int | None = None
+    over_ms: int | None = None
     cancel: Ticket | None = None
     asked: bool = False
     tries: int = 0

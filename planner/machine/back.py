@@ -24,6 +24,8 @@ def roll_back(t: Turn, *, whole: bool, why: str) -> None:
     if isinstance(t.plan.resolved.change, GuestPatch) and t.plan.resolved.change.undo is None:
         t.end("stop", f"{why}; the guest patch has no undo")
         return
+    if t.dirty is None:  # while the set was prepared nobody asked for buckets
+        t.classify()
     batches = (*t.plan.batches, *t.extra)
     first = 0 if whole else t.batch
     sequence = _out_of_service(t, [name for one in batches[first : t.batch + 1] for name in one.take])

@@ -52,6 +52,21 @@ def ours(t: Turn) -> RollingUpgrade | None:
     return None if seen is None or seen.started_ms == t.handed.before else seen
 
 
+def still_open(t: Turn) -> bool:
+    """May the request that started the rollout still be open? As long as the rollout is, however long that is; when it is over,
+    for the settle time; where none is seen, for as long as any operation.
+    """
+    seen, ticket = ours(t), t.ticket
+    assert ticket is not None  # it is asked of what is in flight
+    if seen is None:
+        return t.now - ticket.sent_ms < t.plan.deadlines.operation_ms
+    if seen.open:
+        return True
+    if t.handed.over_ms is None:
+        t.put(handed=_replace(t.handed, over_ms=t.now))
+    return t.handed.over_ms is None or t.now - t.handed.over_ms < t.plan.deadlines.settle_ms
+
+
 def behind(t: Turn) -> bool:
     """Is any instance of the plan not at the target yet?"""
     names = (name for batch in t.plan.batches for name in batch.take)
@@ -82,7 +97,7 @@ def held(t: Turn, command: Command) -> bool:
             why = f"the policy's largest batch would leave {left} in service, the floor is {t.floor()}"
     if not why:
         before = None if seen is None else seen.started_ms
-        t.put(handed=_replace(t.handed, before=before, below_ms=None, tries=0, waits=False))
+        t.put(handed=_replace(t.handed, before=before, below_ms=None, over_ms=None, tries=0, waits=False))
         return False
     stall = t.progress_ms + t.plan.deadlines.stall_ms
     if t.now >= stall:
@@ -108,6 +123,10 @@ def watch(t: Turn, ticket: Ticket) -> None:
     times = [t.direction_ms + t.plan.deadlines.rollout_ms]
     if t.handed.below_ms is not None and t.plan.handed is not None:
         times.append(t.handed.below_ms + t.plan.handed.grace_ms + 1)
+    if t.handed.over_ms is not None:
+        times.append(t.handed.over_ms + t.plan.deadlines.settle_ms)
+    elif ours(t) is None:
+        times.append(ticket.sent_ms + t.plan.deadlines.operation_ms)
     if ticket.unknown_ms is not None:
         times.append(ticket.unknown_ms + t.plan.deadlines.settle_ms)
         times.append(t.now + t.plan.deadlines.settle_ms)

@@ -184,8 +184,8 @@ def look_at_unknown(t: Turn) -> None:
         return
     handed = handover.hands_over(t, ticket.command)
     if ticket.unknown_ms is None:
-        if handed or t.now - ticket.sent_ms < t.plan.deadlines.operation_ms:
-            return  # one that is handed over takes as long as all of it: its gates have a deadline
+        if handover.still_open(t) if handed else t.now - ticket.sent_ms < t.plan.deadlines.operation_ms:
+            return
         t.note(
             "operation-deadline",
             f"{ticket.command.kind.value} did not end in time; its outcome is unknown",
