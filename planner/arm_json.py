@@ -132,7 +132,7 @@ def read_scale_set(documents: Sequence[tuple[str, Any]], *, watch: Sequence[str]
 def read_rolling_upgrade(document: Any, where: str) -> RollingUpgrade | None:
     """Read `rollingUpgrades/latest` (rule 10); None where there was no rollout yet. Raises `InputError`."""
     node = _Node(document, where)
-    if node.has("error") and not node.has("properties"):
+    if node.has("error") and not node.has("properties") and not node.has("runningStatus"):
         if node.object("error").text("code") in ("NotFound", "ResourceNotFound"):
             return None
         raise node.wrong("rollingUpgrades/latest", "take it with `az vmss rolling-upgrade get-latest -o json`")

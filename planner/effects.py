@@ -14,8 +14,8 @@ import msgspec
 
 from planner.change import Target, at_target
 from planner.commands import TABLE, Command, Kind
-from planner.model import Instance, Model, RollingPolicy, ScaleSet, UpgradeMode
-from planner.platform import batch_limit, behind_image, says
+from planner.model import Instance, Model, RollingPolicy, ScaleSet, UpgradeMode, runs
+from planner.platform import batch_limit, says
 
 
 class Touched(msgspec.Struct, frozen=True, kw_only=True):
@@ -37,7 +37,9 @@ def touched(command: Command, scale_set: ScaleSet, target: Target) -> Touched:
         return Touched(ids=ids, at_once=len(ids))
     if command.kind is Kind.START_OS_UPGRADE:
         behind = tuple(
-            name for name, one in scale_set.instances.items() if not one.protected and behind_image(one, target)
+            name
+            for name, one in scale_set.instances.items()
+            if not one.protected and (target.image is None or runs(one.image, target.image) is not True)
         )
         policy = scale_set.model.rolling or RollingPolicy()
         return Touched(

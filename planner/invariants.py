@@ -148,14 +148,14 @@ def _one_operation(context: Context) -> list[str]:
 
 
 def _rolled_out(context: Context, sent: Sent) -> bool:
-    """Does the set show that the platform's rollout, which this request was open for, is over? Then the request is."""
+    """Does the set show that the platform's rollout is over, which this request was open for, or cancelled? Then the request is."""
     seen = context.scale_set.rolling_upgrade
     over = seen is not None and not seen.open and seen.started_ms != context.state.handed.before
     return over and _hands_over(context, sent) and context.now_ms - sent.sent_ms >= context.plan.deadlines.settle_ms
 
 
 def _hands_over(context: Context, sent: Sent) -> bool:
-    kinds = (Kind.UPDATE_MODEL, Kind.SET_MODE, Kind.START_OS_UPGRADE)
+    kinds = (Kind.UPDATE_MODEL, Kind.SET_MODE, Kind.START_OS_UPGRADE, Kind.CANCEL_ROLLING)
     return context.plan.handed is not None and sent.command.kind in kinds
 
 

@@ -5,7 +5,8 @@ Rules this module decides:
 1. Every knob stands in the plan explicitly; nothing is inherited when it is applied.
 2. The floor is the request's, else the objective's `min_healthy`, else n minus the largest batch; 0 for a platform-moved
    rollout. A percentage floor follows the set's capacity, never below `floor_min`. Where the platform follows a policy that
-   can be cancelled the floor holds when it is handed over, and is a gate afterwards.
+   can be cancelled the floor holds when it is handed over, and is a gate afterwards; there it is by default also less what
+   is out of service, which the platform does not take first.
 3. Protected instances, instances being deleted and instances already at the target stand in no batch; the plan names
    them and the rule.
 4. A strategy is audited: its batches are disjoint, not empty, and hold only instances it was given.
@@ -352,7 +353,8 @@ def build(request: Request) -> Plan:
         batches = _unhealthy_first(batches, services, surge=strategy.surge)
     platform = strategy.platform
     largest = max((len(batch.take) for batch in batches), default=0)
-    usual = _kept(batches, services) if strategy.surge else f"n-{largest}"
+    out = sum(state is Service.OUT for state in services.values())
+    usual = _kept(batches, services) if strategy.surge else f"n-{largest + (out if strategy.hands_over else 0)}"
     floor_given = (
         0
         if platform and not strategy.hands_over

@@ -239,7 +239,10 @@ def setup(scenario: Scenario, folder: Path, where: str) -> Setup:
         change=change,
         action=action,
         world=quota.limited(
-            _surrounded(_world(fleet, operations, ready, probe_ms, failures), scenario, where, assumed), room
+            _newest(
+                _surrounded(_world(fleet, operations, ready, probe_ms, failures), scenario, where, assumed), change
+            ),
+            room,
         ),
         faults=surroundings.faults(scenario.fault, f"{where}: fault"),
         poll_ms=poll_ms,
@@ -914,6 +917,11 @@ def _surrounded(config: WorldConfig, scenario: Scenario, where: str, assumed: li
     )
 
 
+def _newest(config: WorldConfig, change: Change) -> WorldConfig:
+    """What `latest` means once the version is there that instances are to be refreshed to."""
+    return msgspec.structs.replace(config, latest=change.exact_version) if isinstance(change, Refresh) else config
+
+
 def _rolling_policy(model: Model) -> WorldRollingPolicy:
     policy = model.rolling
     if policy is None:
@@ -1083,6 +1091,10 @@ def _does_not_fit(strategy: Strategy, fleet: ScaleSet, gaps: Sequence[Gap], minu
     """Why a strategy is not compared by default, or ''."""
     if strategy.name == "selected":
         return "it needs instance ids"
+    if strategy.hands_over:
+        return (
+            "it would be what `today` is" if fleet.model.mode is UpgradeMode.ROLLING else "it would need mode Rolling"
+        )
     if strategy.surge and scenario.quota is None:
         return "whether there is room for more instances is not known; [quota] tells"
     if strategy.surge and scenario.change.guest is not None:

@@ -25,7 +25,7 @@ from planner.invariants import ALL, Invariant, Sent, check
 from planner.model import Health, Provisioning, ScaleSet, UpgradeMode
 from planner.phases import Phase
 from planner.plan import Plan, Request, build
-from planner.rollout import Rollout, State, Surge
+from planner.rollout import Rollout, State, Surge, Ticket
 from planner.surge import FallBack
 from planner.trace import Refusal
 from tests.fleet import NEW, Case, Fleet, image, world
@@ -97,6 +97,23 @@ def surging(moment: Moment) -> Moment:
     return removes(Moment(plan, state, after, moment.command, {}), "0", "3")
 
 
+def handed(moment: Moment) -> Moment:
+    """The same in mode Rolling, about to be handed over to the platform's policy."""
+    before = Fleet(size=6, mode=UpgradeMode.ROLLING).scale_set()
+    plan = build(Request(scale_set=before, change=ImageChange(version=NEW), strategy="platform-rolling"))
+    update = Command(id="c1", kind=Kind.UPDATE_MODEL, why="", patch=plan.resolved.patch)
+    return Moment(plan, State(started_ms=0), before, update, {})
+
+
+def cancels(moment: Moment, *, in_flight: bool = True) -> Moment:
+    """What was handed over is in flight, and is cancelled."""
+    sent = moment.command
+    state = replace(moment.state, ticket=Ticket(command=sent, sent_ms=0)) if in_flight else moment.state
+    flying = {sent.id: Sent(sent, 0)} if in_flight else {}
+    moment = moment._replace(state=state, in_flight=flying)
+    return command(moment, id="c2", kind=Kind.CANCEL_ROLLING, patch={})
+
+
 def removes(moment: Moment, *names: str) -> Moment:
     """These are to be deleted in exchange."""
     gone = {name: moment.scale_set.instances[name].vm_id for name in names}
@@ -166,6 +183,11 @@ PLANTED |= {
         "upgrade in place, and the plan's fall-back is stop",
         lambda m: command(surging(m), kind=Kind.UPGRADE),
     ),
+    "cancel": ("nothing of ours is in flight that it could cancel", lambda m: cancels(handed(m), in_flight=False)),
+    "os-upgrade": (
+        "the plan does not say that the platform upgrades the OS",
+        lambda m: command(handed(m), kind=Kind.START_OS_UPGRADE, ids=(), batch=None),
+    ),
 }
 MORE: dict[str, tuple[str, str, Callable[[Moment], Moment]]] = {
     "everything at once": ("floor", "would leave 0 instances in service", lambda m: command(m, ids=("*",))),
@@ -219,6 +241,26 @@ MORE |= {
         "instance 6 is another VM (vm-x) than the plan saw (vm-6)",
         lambda m: instance(command(surging(m), ids=("6",)), "6", vm_id="vm-x"),
     ),
+    "a hand-over that the floor does not allow": (
+        "floor",
+        "would leave 4 instances in service, the floor is 5",
+        lambda m: sick(handed(m), "5"),
+    ),
+    "cancelled twice": (
+        "cancel",
+        "it is being cancelled already",
+        lambda m: another_cancel(cancels(handed(m))),
+    ),
+    "a rollout that was not handed over is cancelled": (
+        "cancel",
+        "there is no rollout of the platform that this plan handed over",
+        lambda m: command(m, kind=Kind.CANCEL_ROLLING, ids=(), batch=None),
+    ),
+    "another command beside what was handed over": (
+        "one-operation",
+        "update-model (c1) is still in flight",
+        lambda m: command(cancels(handed(m)), kind=Kind.SET_MODE, mode=UpgradeMode.ROLLING),
+    ),
     "in place where nothing was refused": (
         "in-place",
         "upgrade in place, and nothing was refused",
@@ -230,6 +272,11 @@ MORE |= {
         lambda m: sick(refused(command(surging(m), kind=Kind.UPGRADE)), "1", "2", "4"),
     ),
 }
+
+
+def another_cancel(moment: Moment) -> Moment:
+    sent = Command(id="c9", kind=Kind.CANCEL_ROLLING, why="")
+    return moment._replace(in_flight={**moment.in_flight, "c9": Sent(sent, 0)})
 
 
 def over(moment: Moment, *names: str) -> Moment:
@@ -253,14 +300,23 @@ def refused(moment: Moment) -> Moment:
 @pytest.mark.parametrize(
     "moment",
     [
+        handed(sound()),
+        cancels(handed(sound())),
         surging(sound()),
         over(sound(), "6", "7"),
         refused(command(surging(sound()), kind=Kind.UPGRADE)),
         command(surging(sound()), kind=Kind.SET_CAPACITY, ids=(), capacity=8),
     ],
-    ids=["in exchange", "what replaces none, at the end", "in place after a refusal", "a capacity that is there"],
+    ids=[
+        "handed over",
+        "cancelled",
+        "in exchange",
+        "what replaces none, at the end",
+        "in place after a refusal",
+        "a capacity that is there",
+    ],
 )
-def test_a_sound_command_of_a_surge_violates_nothing(moment: Moment) -> None:
+def test_a_sound_command_of_a_surge_or_a_hand_over_violates_nothing(moment: Moment) -> None:
     assert moment.violations() == {}
 
 

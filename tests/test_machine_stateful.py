@@ -22,6 +22,7 @@ from backends.driver import Driver
 from backends.journal import MemoryJournal
 from backends.protocol import Wait
 from backends.simulated import SimulatedBackend
+from planner.model import RollingPolicy, UpgradeMode
 from planner.phases import TRANSITIONS, Phase
 from planner.rollout import Asked, Rollout
 from planner.trace import Turn, replay
@@ -33,6 +34,7 @@ FLEETS = (
     Fleet(size=5, sick=(1,), protected=(3,)),
     Fleet(size=4, zones=2, repairs=True),
     Fleet(size=3, ahead=(2,), older=(0,)),
+    Fleet(size=5, mode=UpgradeMode.ROLLING, rolling=RollingPolicy(max_batch_percent=40, max_unhealthy_percent=100)),
 )
 SHAPES = (
     ("one-by-one", {}),
@@ -41,6 +43,8 @@ SHAPES = (
     ("batch", {"size": 2, "fit": True, "on_failure": "rollback-all"}),
     ("surge", {"size": 2, "fallback": "in-place"}),
     ("surge", {"size": 2, "on_failure": "rollback-all"}),
+    ("platform-rolling", {"max_failed": 1}),
+    ("platform-rolling", {"max_failed": "100%", "grace_ms": 600_000}),
 )
 AFTER = {(phase, after) for (phase, _), after in TRANSITIONS.items()}
 VERDICTS = ("lose-reply", "lose-request", "refuse", "fail", "delay")
@@ -141,7 +145,10 @@ class Rolling(RuleBasedStateMachine):
             running = [
                 one
                 for one in self.world.operations.values()
-                if one.status == "running" and not one.name.startswith("foreign") and one.ends_at > self.world.now
+                if one.status == "running"
+                and not one.name.startswith("foreign")
+                and one.ends_at > self.world.now
+                and one.kind != "cancel-rolling-upgrade"
             ]
             assert len(running) <= 1, [one.name for one in running]
 

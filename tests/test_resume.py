@@ -204,6 +204,25 @@ STORIES: dict[str, tuple[Case, int, Asked | None]] = {
     "upgrade, then reimage": (Case(fleet=TWO, action=Action.UPGRADE_THEN_REIMAGE), 0, None),
     "guest patch": (Case(fleet=TWO, change=PATCH), 0, None),
     "automatic": (Case(fleet=TWO, strategy="automatic"), 0, None),
+    "platform-rolling": (Case(fleet=Fleet(size=3), strategy="platform-rolling"), 0, None),
+    "platform-rolling that is cancelled": (
+        Case(
+            fleet=Fleet(size=3, mode=UpgradeMode.ROLLING),
+            strategy="platform-rolling",
+            asks=(Ask(100_000, Asked.ABORT),),
+        ),
+        0,
+        None,
+    ),
+    "rollback of platform-rolling": (
+        Case(
+            fleet=Fleet(size=3, mode=UpgradeMode.ROLLING),
+            strategy="platform-rolling",
+            asks=(Ask(100_000, Asked.ROLLBACK),),
+        ),
+        0,
+        None,
+    ),
     "surge": (Case(fleet=TWO, strategy="surge", parameters={"size": 1}), 0, None),
     "a surge whose addition never serves": (
         Case(fleet=TWO, strategy="surge", parameters={"size": 1}, fails={0: (1,)}),

@@ -209,12 +209,12 @@ def look_at_cancel(t: Turn) -> None:
     cancel = t.handed.cancel
     if cancel is None:
         return
-    since = cancel.unknown_ms
-    if since is None and t.now - cancel.sent_ms >= t.plan.deadlines.operation_ms:
-        since = t.now - t.plan.deadlines.settle_ms
     seen = ours(t)
     over = t.ticket is None or (seen is not None and not seen.open)
-    if since is not None and (over or t.now - since >= t.plan.deadlines.settle_ms):
+    since = cancel.sent_ms if cancel.unknown_ms is None else cancel.unknown_ms
+    settle, longest = t.plan.deadlines.settle_ms, t.plan.deadlines.operation_ms
+    span = settle if over or cancel.unknown_ms is not None else longest
+    if t.now - since >= span:
         t.put(handed=_replace(t.handed, cancel=None, tries=t.handed.tries + 1, later_ms=t.now))
 
 

@@ -401,7 +401,7 @@ class Turn:
             self.wake = (
                 cancel.sent_ms if cancel.unknown_ms is None else cancel.unknown_ms
             ) + self.plan.deadlines.settle_ms
-            self.wake = max(self.wake, self.now + 1_000)
+            self.wake = max(self.wake, self.now + 1)
             return False
         if phase is Phase.PAUSED:
             return False
