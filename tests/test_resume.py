@@ -342,9 +342,13 @@ def test_killed_at_every_line_when_an_operator_turns_it_around(name: str) -> Non
     most = begun(whole)
     for _, run, when in lives(case, after, ask):
         assert run.state.ending == whole.state.ending, when
-        assert (run.world.model, run.world.mode, run.world.repairs_suspended) == (whole.world.model, "manual", False)
+        assert (run.world.model, run.world.mode, run.world.repairs_suspended) == (
+            whole.world.model,
+            case.fleet.mode.value,
+            False,
+        )
         assert begun(run) <= most, when
-        if ask is not Asked.ABORT:
+        if ask is not Asked.ABORT and not any(one.asked is Asked.ABORT for one in case.asks):
             back_again(run, when)
 
 
