@@ -31,10 +31,10 @@ class Driver:
         self.in_flight: dict[str, Sent] = {}
         last = journal.last_state()
         self.state: State = last if last is not None else rollout.start()
-        ticket = self.state.ticket
-        if last is not None and ticket is not None:
-            self.in_flight[ticket.command.id] = Sent(ticket.command, ticket.sent_ms)
-            backend.adopt(ticket.command, journal.receipt(ticket.command.id))
+        for ticket in (self.state.ticket, self.state.handed.cancel):
+            if last is not None and ticket is not None:
+                self.in_flight[ticket.command.id] = Sent(ticket.command, ticket.sent_ms)
+                backend.adopt(ticket.command, journal.receipt(ticket.command.id))
 
     def turn(self) -> Wait | None:
         """One turn; None when the rollout has ended. Raises InvariantViolated when the guard refuses."""

@@ -11,7 +11,7 @@ import msgspec
 
 from backends.protocol import Seen, Wait
 from planner.commands import Command, Kind, Outcome, Status
-from planner.model import Health, ImageReference, Instance, Power, Provisioning, ScaleSet, UpgradeMode
+from planner.model import Health, ImageReference, Instance, Power, Provisioning, RollingUpgrade, ScaleSet, UpgradeMode
 from vmss_sim.world.config import Image, WorldConfig
 from vmss_sim.world.scale_set import NEVER, Operation, Vm, World
 
@@ -36,6 +36,7 @@ class SimulatedBackend:
         self._names: dict[str, str] = {}
         self._first = True
         self._shown: tuple[object, ...] = ()
+        self._rollouts, self._rolling = 0, _rolling(world)
 
     # -- looking -------------------------------------------------------------------------------------------------
 
@@ -55,7 +56,7 @@ class SimulatedBackend:
         outcomes = self._take_outcomes()
         return Seen(
             now_ms=world.now,
-            scale_set=ScaleSet(model=self.model, instances=self.instances),
+            scale_set=ScaleSet(model=self.model, instances=self.instances, rolling_upgrade=self._look_at_rollout()),
             changed=changed,
             outcomes=outcomes,
         )
@@ -110,6 +111,7 @@ class SimulatedBackend:
             power=_POWER[power],
             health=_HEALTH[health],
             protected=vm.protected,
+            scale_in_protected=vm.scale_in_protected,
             os_disk=f"{machine.os_disk}{vm.disk}" if vm.disk else machine.os_disk,
             run_commands=vm.commands,
         )
@@ -139,6 +141,12 @@ class SimulatedBackend:
             capacity=len(world.vms),
         )
 
+    def _look_at_rollout(self) -> RollingUpgrade | None:
+        version = self.world.rollouts.version
+        if version != self._rollouts:
+            self._rollouts, self._rolling = version, _rolling(self.world)
+        return self._rolling
+
     def _take_outcomes(self) -> tuple[Outcome, ...]:
         made, self._outcomes = self._outcomes, []
         still: list[Operation] = []
@@ -164,6 +172,7 @@ class SimulatedBackend:
                     command=command.id,
                     status=Status.FAILED,
                     code=reply.code,
+                    message=reply.message,
                     refused=True,
                     retry_after_ms=reply.retry_after_ms,
                 )
@@ -223,6 +232,8 @@ class SimulatedBackend:
         world = self.world
         if any(operation.name in self._names for operation in world.ended):
             return True
+        if wait.watch and world.rollouts.version != self._rollouts:
+            return True
         return bool(world.disturbed) and (wait.watch or any(name in world.disturbed for name in wait.awaiting))
 
 
@@ -239,9 +250,27 @@ def reference(image: Image) -> ImageReference:
     )
 
 
+def _rolling(world: World) -> RollingUpgrade | None:
+    status = world.rolling_upgrade
+    if status is None:
+        return None
+    return RollingUpgrade(
+        code=status.code,
+        last_action=status.last_action,
+        started_ms=status.started_ms,
+        ended_ms=status.ended_ms,
+        successful=status.successful,
+        failed=status.failed,
+        in_progress=status.in_progress,
+        pending=status.pending,
+        error_code=status.error_code,
+        error_message=status.error_message,
+    )
+
+
 def _outcome(command: str, operation: Operation) -> Outcome:
     status = Status.SUCCEEDED if operation.status == "succeeded" else Status.FAILED
-    return Outcome(command=command, status=status, code=operation.code)
+    return Outcome(command=command, status=status, code=operation.code, message=operation.message)
 
 
 def _arguments(command: Command) -> dict[str, object]:

@@ -23,6 +23,10 @@ Rules this module decides ("recorded" means seen in the 880 recordings that `tes
    listed, a VM of which too little was asked is unprotected, and repairs without the set's instance view not suspended.
 9. *Custom metrics* (preview) stand as JSON text in the message of the substatus `ComponentStatus/CustomMetrics/...` of an
    extension (azure-compute-docs, custom metrics for rollouts); serialised twice or once. What is not that is no metric.
+10. *The platform's own rollout* (`rollingUpgrades/latest`) may stand beside the others; before there was any Azure answers 404
+   (recorded), which is none. Its times are milliseconds since 1970, with seven digits of a second cut to three (recorded).
+   That it was cancelled tells when it ended; that it completed does not, unless `endTime` (or `completedTime`, recorded 2018
+   to 2020) is there. Property names differ in case between versions (`inprogressInstanceCount`, recorded 2017).
 """
 
 from __future__ import annotations
@@ -49,6 +53,7 @@ from planner.model import (
     Power,
     Provisioning,
     RollingPolicy,
+    RollingUpgrade,
     ScaleSet,
     UpgradeMode,
     scale_set,
@@ -56,6 +61,11 @@ from planner.model import (
 
 _E = TypeVar("_E", bound=Enum)
 
+_ROLLOUT_CODES = ("RollingForward", "RollingBack", "Cancelled", "Completed", "Faulted")
+_MOMENT = re.compile(
+    r"(?P<y>\d{4})-(?P<mo>\d\d)-(?P<d>\d\d)[T ](?P<h>\d\d):(?P<mi>\d\d):(?P<s>\d\d)(?:\.(?P<f>\d{1,9}))?"
+    r"(?:Z|(?P<sign>[+-])(?P<oh>\d\d):?(?P<om>\d\d))?"
+)
 _SET_TYPE = "microsoft.compute/virtualmachinescalesets"
 _VM_TYPES = (f"{_SET_TYPE}/virtualmachines", "microsoft.compute/virtualmachines")
 _COMPUTE = r"/subscriptions/[^/]+/resourceGroups/(?P<group>[^/]+)/providers/Microsoft\.Compute"
@@ -100,15 +110,53 @@ def read_scale_set(documents: Sequence[tuple[str, Any]], *, watch: Sequence[str]
 
     Exactly one is, or holds, the model; any number are instance lists (pages of one list), or none. `watch`: dotted
     paths under the model document, in wire case, `properties.` optional; their values, None where absent, go to
-    `Model.settings` under the path with its leading part. Raises `InputError` saying what, where, found, expected.
+    `Model.settings` under the path with its leading part. One may be `rollingUpgrades/latest`. Raises `InputError` saying what,
+    where, found, expected.
     """
+    rollouts = [(name, value) for name, value in documents if _is_rollout(_Node(value, name))]
+    if len(rollouts) > 1:
+        raise InputError("more than one rollingUpgrades/latest", ", ".join(name for name, _ in rollouts), "", "one")
+    documents = [one for one in documents if one not in rollouts]
     model_node, lists, set_view = _sort_documents(documents)
     identity = _identify(model_node)
     seen = [_read_instance(item) for _, items in lists for item in _own_items(items, identity)]
     _refuse_duplicates(seen)
     model, gaps = _read_model(model_node, identity, seen, set_view, watch)
     gaps += _list_gaps(model, lists, len(seen)) + _instance_gaps(model, seen)
-    return Reading(scale_set=scale_set(model, (each.instance for each in seen)), gaps=tuple(gaps))
+    read = scale_set(model, (each.instance for each in seen))
+    if rollouts:
+        read = msgspec.structs.replace(read, rolling_upgrade=read_rolling_upgrade(rollouts[0][1], rollouts[0][0]))
+    return Reading(scale_set=read, gaps=tuple(gaps))
+
+
+def read_rolling_upgrade(document: Any, where: str) -> RollingUpgrade | None:
+    """Read `rollingUpgrades/latest` (rule 10); None where there was no rollout yet. Raises `InputError`."""
+    node = _Node(document, where)
+    if node.has("error") and not node.has("properties") and not node.has("runningStatus"):
+        if node.object("error").text("code") in ("NotFound", "ResourceNotFound"):
+            return None
+        raise node.wrong("rollingUpgrades/latest", "take it with `az vmss rolling-upgrade get-latest -o json`")
+    facts = node.facts()
+    running, progress, error = facts.object("runningStatus"), facts.object("progress"), facts.object("error")
+    code = running.text("code")
+    if code is None:
+        raise running.get("code").wrong("RollingForward, RollingBack, Cancelled, Completed or Faulted")
+    last_action = running.text("lastAction") or "Start"
+    ended = running.moment("endTime") or running.moment("completedTime")
+    if ended is None and last_action.lower() == "cancel":
+        ended = running.moment("lastActionTime")
+    return RollingUpgrade(
+        code=next((known for known in _ROLLOUT_CODES if known.lower() == code.lower()), code),
+        last_action=last_action,
+        started_ms=running.moment("startTime"),
+        ended_ms=ended,
+        successful=progress.integer("successfulInstanceCount") or 0,
+        failed=progress.integer("failedInstanceCount") or 0,
+        in_progress=progress.integer("inProgressInstanceCount") or 0,
+        pending=progress.integer("pendingInstanceCount") or 0,
+        error_code=error.text("code") or "",
+        error_message=error.text("message") or "",
+    )
 
 
 # Walking a document.
@@ -201,6 +249,23 @@ class _Node:
         whole = ((days * 24 + hours) * 60 + minutes) * 60 + seconds
         return whole * 1000 + int(((match["f"] or "") + "000")[:3])
 
+    def moment(self, key: str) -> int | None:
+        """A time, in ms since 1970 (rule 10)."""
+        text = self.text(key)
+        if text is None:
+            return None
+        match = _MOMENT.fullmatch(text)
+        if match is None:
+            raise self.get(key).wrong("a time such as 2026-05-19T10:00:00.1234567+00:00")
+        year, month, day, hour, minute, second = (int(match[part]) for part in ("y", "mo", "d", "h", "mi", "s"))
+        # Days from 1970: years begin in March, so that the day that comes every fourth year is the last one.
+        shifted = year - (month <= 2)
+        of_year = (153 * ((month + 9) % 12) + 2) // 5 + day - 1
+        days = shifted * 365 + shifted // 4 - shifted // 100 + shifted // 400 + of_year - 719_468
+        offset = 0 if match["sign"] is None else (int(match["oh"]) * 60 + int(match["om"])) * int(match["sign"] + "1")
+        whole = ((days * 24 + hour) * 60 + minute - offset) * 60 + second
+        return whole * 1000 + int(((match["f"] or "") + "000")[:3])
+
     def closed(self, key: str, words: type[_E]) -> _E | None:
         """Rule 2, closed vocabulary."""
         text = self.text(key)
@@ -251,6 +316,15 @@ def _is_set(node: _Node) -> bool:
     match = _SET_ID.fullmatch(_id_of(node))
     inner = node.get("properties") if isinstance(node.get("properties").value, dict) else node
     return bool(match and not match["instance"]) or inner.has("upgradePolicy") or inner.has("virtualMachineProfile")
+
+
+def _is_rollout(node: _Node) -> bool:
+    if not isinstance(node.value, dict):
+        return False
+    if _type_of(node):
+        return _type_of(node) == f"{_SET_TYPE}/rollingupgrades"
+    inner = node.get("properties") if isinstance(node.get("properties").value, dict) else node
+    return inner.has("runningStatus") and inner.has("progress")
 
 
 def _is_instance(node: _Node) -> bool:

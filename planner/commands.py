@@ -28,6 +28,8 @@ class Kind(str, Enum):
     RUN_COMMAND = "run-command"
     DELETE = "delete"
     SET_CAPACITY = "set-capacity"
+    START_OS_UPGRADE = "os-rolling-upgrade"
+    CANCEL_ROLLING = "cancel-rolling-upgrade"
 
 
 class Rule(NamedTuple):
@@ -51,6 +53,8 @@ TABLE: dict[Kind, Rule] = {
     Kind.RUN_COMMAND: Rule("ids", True, "run-command"),  # a managed run-command of the same name is not run again
     Kind.DELETE: Rule("ids", True, "gone"),
     Kind.SET_CAPACITY: Rule("set", True, "capacity"),
+    Kind.START_OS_UPGRADE: Rule("model", True, "rolling-upgrade"),  # a second one is refused while one is running
+    Kind.CANCEL_ROLLING: Rule("set", True, "rolling-upgrade"),  # with nothing to cancel it is refused
 }
 
 

@@ -4,7 +4,8 @@
 2. A model update on a set in mode Automatic touches everything that is not at the new model.
 3. A model update on a set in mode Rolling touches at most the policy's largest batch at a time, but in the end everything.
 4. A change to mode Automatic or Rolling is a model update in that mode: it touches what does not have the latest model.
-5. A model update on a Manual set, a change to mode Manual, of repairs or of capacity upwards touches nothing.
+5. A started OS upgrade touches what does not run the newest image, in batches of the policy, whatever the mode.
+6. A model update on a Manual set, a change to mode Manual, of repairs or of capacity upwards touches nothing.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import msgspec
 
 from planner.change import Target, at_target
 from planner.commands import TABLE, Command, Kind
-from planner.model import Instance, Model, RollingPolicy, ScaleSet, UpgradeMode
+from planner.model import Instance, Model, RollingPolicy, ScaleSet, UpgradeMode, runs
 from planner.platform import batch_limit, says
 
 
@@ -34,6 +35,16 @@ def touched(command: Command, scale_set: ScaleSet, target: Target) -> Touched:
         named = bool(command.ids) and "*" not in command.ids
         ids = command.ids if named else tuple(scale_set.instances)
         return Touched(ids=ids, at_once=len(ids))
+    if command.kind is Kind.START_OS_UPGRADE:
+        behind = tuple(
+            name
+            for name, one in scale_set.instances.items()
+            if not one.protected and (target.image is None or runs(one.image, target.image) is not True)
+        )
+        policy = scale_set.model.rolling or RollingPolicy()
+        return Touched(
+            ids=behind, at_once=min(batch_limit(policy.max_batch_percent, len(scale_set.instances)), len(behind))
+        )
     if rule.touches == "model" or command.kind is Kind.SET_MODE:
         mode = scale_set.model.mode if command.mode is None else command.mode
         if mode is UpgradeMode.MANUAL:

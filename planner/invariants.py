@@ -21,7 +21,8 @@ from planner.effects import Touched, touched
 from planner.model import Provisioning, ScaleSet, Service, UpgradeMode, in_service, runs, service
 from planner.phases import Phase
 from planner.plan import MovedBy, Plan
-from planner.rollout import Rollout, State
+from planner.rollout import Rollout, State, is_there, surplus
+from planner.surge import FallBack
 
 BUSY = (Provisioning.UPDATING, Provisioning.CREATING, Provisioning.DELETING)
 
@@ -40,6 +41,7 @@ class Context:
         "command",
         "disrupts",
         "effect",
+        "exchanged",
         "floor",
         "in_flight",
         "left",
@@ -48,6 +50,7 @@ class Context:
         "rollout",
         "scale_set",
         "serving_taken",
+        "spare",
         "state",
     )
 
@@ -68,12 +71,16 @@ class Context:
         self.in_flight = {name: sent for name, sent in in_flight.items() if name != command.id}
         self.now_ms = now_ms
         self.effect: Touched = touched(command, scale_set, self.plan.resolved.target if not state.back else Target())
+        self.spare = surplus(state.surge, scale_set) if state.surge.fresh else 0
+        self.exchanged = command.kind is Kind.DELETE and all(name in state.surge.removed for name in command.ids)
         self.disrupts = bool(self.effect.at_once)
         self.floor = self._floor()
         self.left, self.serving_taken = self._serving_left()
 
     def _floor(self) -> int:
-        plan, total = self.plan, len(self.scale_set.instances)
+        plan, total = self.plan, len(self.scale_set.instances) - self.spare
+        if plan.surge is not None and not self.exchanged and not self.state.emergency:
+            return max(plan.floor_min, follow(plan.surge.in_place_floor, total))
         if self.state.back:
             return follow(plan.emergency_floor if self.state.emergency else plan.rollback_floor, total)
         return max(plan.floor_min, follow(plan.floor, total))
@@ -106,6 +113,13 @@ class Context:
         return instance is not None and instance.provisioning in BUSY
 
 
+def _over(context: Context) -> bool:
+    """Does this command only take away instances that we added, and no more of them than replace none?"""
+    fresh, instances = context.state.surge.fresh, context.scale_set.instances
+    ours = all(name in fresh and is_there(instances, name, fresh[name]) for name in context.command.ids)
+    return context.command.kind is Kind.DELETE and ours and 0 < len(context.command.ids) <= context.spare
+
+
 class Invariant(NamedTuple):
     """A named rule. `check` returns one sentence per violation."""
 
@@ -123,12 +137,26 @@ def _floor(context: Context) -> list[str]:
 
 
 def _one_operation(context: Context) -> list[str]:
+    if context.command.kind is Kind.CANCEL_ROLLING:
+        return []  # it ends what is in flight, and does nothing to an instance
     span = context.plan.deadlines.operation_ms
     return [
         f"{sent.command.kind.value} ({name}) is still in flight"
         for name, sent in context.in_flight.items()
-        if context.now_ms - sent.sent_ms < span
+        if context.now_ms - sent.sent_ms < span and not _rolled_out(context, sent)
     ]
+
+
+def _rolled_out(context: Context, sent: Sent) -> bool:
+    """Does the set show that the platform's rollout is over, which this request was open for, or cancelled? Then the request is."""
+    seen = context.scale_set.rolling_upgrade
+    over = seen is not None and not seen.open and seen.started_ms != context.state.handed.before
+    return over and _hands_over(context, sent) and context.now_ms - sent.sent_ms >= context.plan.deadlines.settle_ms
+
+
+def _hands_over(context: Context, sent: Sent) -> bool:
+    kinds = (Kind.UPDATE_MODEL, Kind.SET_MODE, Kind.START_OS_UPGRADE, Kind.CANCEL_ROLLING)
+    return context.plan.handed is not None and sent.command.kind in kinds
 
 
 def _explicit_ids(context: Context) -> list[str]:
@@ -156,7 +184,7 @@ def _planned_only(context: Context) -> list[str]:
     return [
         f"instance {name} stands in no batch of the plan"
         for name in context.command.ids
-        if name not in allowed and name not in appended
+        if name not in allowed and name not in appended and name not in context.state.surge.fresh
     ]
 
 
@@ -164,12 +192,16 @@ def _one_batch(context: Context) -> list[str]:
     command, state = context.command, context.state
     if TABLE[command.kind].touches != "ids":
         return []
+    if command.batch is None and state.phase is Phase.FINISHING and _over(context):
+        return []
     if command.batch is None:
         return [f"{command.kind.value} belongs to no batch"]
     batches = state.sequence if state.sequence is not None else (*context.plan.batches, *state.extra)
     if not 0 <= command.batch < len(batches):
         return [f"there is no batch {command.batch + 1}"]
     members = set(batches[command.batch].take)
+    if command.kind is Kind.DELETE:
+        members |= state.surge.fresh.keys()  # what was added for a batch belongs to it
     return [f"instance {name} is not in batch {command.batch + 1}" for name in command.ids if name not in members]
 
 
@@ -192,7 +224,9 @@ def _same_vm(context: Context) -> list[str]:
     found = []
     for name in context.command.ids:
         pinned, now = context.plan.scale_set.instances.get(name), context.scale_set.instances.get(name)
-        wanted = context.state.appended.get(name) or (pinned.vm_id if pinned else "")
+        wanted = (
+            context.state.surge.fresh.get(name) or context.state.appended.get(name) or (pinned.vm_id if pinned else "")
+        )
         if now is not None and wanted and now.vm_id and now.vm_id != wanted:
             found.append(f"instance {name} is another VM ({now.vm_id}) than the plan saw ({wanted})")
     return found
@@ -202,7 +236,7 @@ def _not_current(context: Context) -> list[str]:
     command = context.command
     if command.kind not in (Kind.UPGRADE, Kind.REIMAGE, Kind.DELETE, Kind.RUN_COMMAND):
         return []
-    if len(context.rollout.stages) > 1:
+    if len(context.rollout.stages) > 1 or _over(context):
         return []
     found = []
     verdicts: dict[tuple[int, bool | None, int], bool | None] = {}  # instances of one snapshot share their images
@@ -279,6 +313,8 @@ def _bounded(context: Context) -> list[str]:
 def _moving_phase(context: Context) -> list[str]:
     if TABLE[context.command.kind].touches != "ids" or context.state.phase in (Phase.ROLLING, Phase.ROLLING_BACK):
         return []
+    if context.state.phase is Phase.FINISHING and _over(context):
+        return []
     return [f"{context.command.kind.value} in phase {context.state.phase.value}"]
 
 
@@ -288,8 +324,68 @@ def _way_back(context: Context) -> list[str]:
     return [
         f"what instance {name} goes back to is not pinned"
         for name in context.command.ids
-        if name not in context.plan.scale_set.instances and name not in context.state.appended
+        if name not in context.plan.scale_set.instances
+        and name not in context.state.appended
+        and name not in context.state.surge.fresh
     ]
+
+
+def _cancels(context: Context) -> list[str]:
+    command, state = context.command, context.state
+    if command.kind is not Kind.CANCEL_ROLLING:
+        return []
+    if context.plan.handed is None:
+        return ["there is no rollout of the platform that this plan handed over"]
+    if any(sent.command.kind is Kind.CANCEL_ROLLING for sent in context.in_flight.values()):
+        return ["it is being cancelled already"]
+    return [] if state.ticket is not None else ["nothing of ours is in flight that it could cancel"]
+
+
+def _started(context: Context) -> list[str]:
+    handed = context.plan.handed
+    if context.command.kind is not Kind.START_OS_UPGRADE or (handed is not None and handed.by == "os-upgrade"):
+        return []
+    return ["the plan does not say that the platform upgrades the OS"]
+
+
+def _capacity(context: Context) -> list[str]:
+    """Capacity is absolute: a number below what there is, or is on its way, is a scale-in of the platform's choice."""
+    command, state, plan = context.command, context.state, context.plan
+    if command.kind is not Kind.SET_CAPACITY:
+        return []
+    asked, there = command.capacity or 0, len(context.scale_set.instances)
+    present = max(there, context.scale_set.model.capacity) if command.batch is not None else there
+    if asked < present:
+        return [f"capacity {asked} is less than the {present} instances there are: the platform would choose which go"]
+    allowed = state.owed
+    if command.batch is not None:
+        batches = state.sequence if state.sequence is not None else (*plan.batches, *state.extra)
+        add = batches[command.batch].add if 0 <= command.batch < len(batches) else 0
+        allowed = max(0, add - context.spare)
+    more = asked - present
+    return [f"{more} instances would be added, {allowed} are vetted"] if more > allowed else []
+
+
+def _exchange(context: Context) -> list[str]:
+    """Of the old ones of a surge at most as many go as were added and replace none yet."""
+    if context.plan.surge is None or not context.exchanged:
+        return []
+    fresh = context.state.surge.fresh
+    old = [name for name in context.command.ids if context.state.back or name not in fresh]
+    if _over(context) or len(old) <= context.spare:
+        return []
+    return [f"{len(old)} instances would go, and {context.spare} were added in their place"]
+
+
+def _in_place(context: Context) -> list[str]:
+    plan, command = context.plan, context.command
+    if plan.surge is None or TABLE[command.kind].touches != "ids" or context.exchanged:
+        return []
+    if plan.surge.fallback is not FallBack.IN_PLACE:
+        return [f"{command.kind.value} in place, and the plan's fall-back is {plan.surge.fallback.value}"]
+    if not context.state.surge.in_place and not context.state.back:
+        return [f"{command.kind.value} in place, and nothing was refused"]
+    return []
 
 
 ALL: tuple[Invariant, ...] = (
@@ -309,6 +405,11 @@ ALL: tuple[Invariant, ...] = (
     Invariant("bounded-attempts", "no instance is tried more often than its ladder has rungs", _bounded),
     Invariant("moving-phase", "instances move only while the rollout is rolling", _moving_phase),
     Invariant("way-back", "what an instance goes back to is pinned before it is touched", _way_back),
+    Invariant("capacity", "capacity never shrinks by a number, and grows by no more than was vetted", _capacity),
+    Invariant("exchange", "an old instance of a surge goes only where an added one takes its place", _exchange),
+    Invariant("in-place", "a surge moves instances in place only as its declared fall-back", _in_place),
+    Invariant("cancel", "only a rollout that was handed over is cancelled, once at a time", _cancels),
+    Invariant("os-upgrade", "the platform upgrades the OS only where the plan says so", _started),
 )
 
 

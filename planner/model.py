@@ -178,6 +178,30 @@ class AutomaticRepairs(Struct, frozen=True, kw_only=True, omit_defaults=True, fo
     suspended: bool = False
 
 
+class RollingUpgrade(Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):
+    """`rollingUpgrades/latest`: the last rollout that the platform itself did, as far as it has come.
+
+    code: RollingForward, RollingBack, Cancelled, Completed or Faulted. last_action: Start or Cancel. started_ms, ended_ms: on the
+    platform's clock, so they are compared with each other only. error_code, error_message: why it stopped.
+    """
+
+    code: str
+    last_action: str = "Start"
+    started_ms: int | None = None
+    ended_ms: int | None = None
+    successful: int = 0
+    failed: int = 0
+    in_progress: int = 0
+    pending: int = 0
+    error_code: str = ""
+    error_message: str = ""
+
+    @property
+    def open(self) -> bool:
+        """Is it going on?"""
+        return self.code in ("RollingForward", "RollingBack")
+
+
 class Model(Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):
     """The scale set's model: what a new instance would be given, and the policies.
 
@@ -214,10 +238,14 @@ class Model(Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknow
 
 
 class ScaleSet(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A snapshot: the model, and the instances by id in placement order. Never modified in place."""
+    """A snapshot: the model, and the instances by id in placement order. Never modified in place.
+
+    rolling_upgrade: the last rollout of the platform's own; None where there was none, or it was not looked at.
+    """
 
     model: Model
     instances: dict[str, Instance]
+    rolling_upgrade: RollingUpgrade | None = None
 
 
 def _service(power: Power, health: Health, provisioning: Provisioning, source: HealthSource) -> Service:

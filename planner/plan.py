@@ -4,14 +4,18 @@ Rules this module decides:
 
 1. Every knob stands in the plan explicitly; nothing is inherited when it is applied.
 2. The floor is the request's, else the objective's `min_healthy`, else n minus the largest batch; 0 for a platform-moved
-   rollout. A percentage floor follows the set's capacity, never below `floor_min`.
+   rollout. A percentage floor follows the set's capacity, never below `floor_min`. Where the platform follows a policy that
+   can be cancelled the floor holds when it is handed over, and is a gate afterwards; there it is by default also less what
+   is out of service, which the platform does not take first.
 3. Protected instances, instances being deleted and instances already at the target stand in no batch; the plan names
    them and the rule.
 4. A strategy is audited: its batches are disjoint, not empty, and hold only instances it was given.
 5. A batch that needs more than the budget (n minus floor) is split in order if the strategy groups by domain or the
    request says `fit`; otherwise the plan is refused. Instances out of service need no budget.
 6. Instances out of service go first only where the request says so, in batches of their own.
-7. What the set looked like is kept as a named projection; the drift table says what a difference means (`drift.py`).
+7. A surge adds before it takes: its batches cost what they take minus what they add, and its floor is by default what the
+   set has, less what is out of service and stands in no batch (`surge.py`).
+8. What the set looked like is kept as a named projection; the drift table says what a difference means (`drift.py`).
 """
 
 from __future__ import annotations
@@ -26,6 +30,7 @@ from planner.amount import Threshold, amount, maximum, minimum
 from planner.change import (
     Action,
     Change,
+    Refresh,
     Resolved,
     at_target,
     resolve,
@@ -37,9 +42,11 @@ from planner.model import (
     AutomaticRepairs,
     HealthSource,
     ImageReference,
+    Model,
     OperatingSystem,
     Orchestration,
     Provisioning,
+    RollingPolicy,
     ScaleSet,
     Service,
     UpgradeMode,
@@ -47,7 +54,9 @@ from planner.model import (
     runs,
     service,
 )
+from planner.platform import lacks_health
 from planner.strategies import STRATEGIES, Batch, Parameters, Strategy, find
+from planner.surge import UNKNOWN, FallBack, Quota, Surging, largest_add, most_instances
 
 FORMAT = "vmss-sim/plan/1"
 
@@ -159,7 +168,8 @@ class EndState(_Value, frozen=True, kw_only=True):
     """What is left behind when a rollout ends or rests this way.
 
     model: `target`, `pinned` (the reverse), or `as-is`. in_flight: `awaited` or `left-running` (adopted on resume).
-    repairs: `restored` or `suspended`. mode: `restored` (where nothing is stale), or `as-is`.
+    repairs: `restored` or `suspended`. mode: `restored` (where nothing is stale), or `as-is`. added: instances that were
+    added and replace none: `removed` (as far as the floor lets them go), or `left`.
     """
 
     model: str
@@ -167,6 +177,7 @@ class EndState(_Value, frozen=True, kw_only=True):
     repairs: str
     mode: str
     exit_code: int
+    added: str = "removed"
 
 
 ENDS: dict[str, EndState] = {
@@ -174,15 +185,35 @@ ENDS: dict[str, EndState] = {
     "finish-with-exceptions": EndState(
         model="target", in_flight="awaited", repairs="restored", mode="as-is", exit_code=5
     ),
-    "pause": EndState(model="target", in_flight="awaited", repairs="suspended", mode="as-is", exit_code=3),
+    "pause": EndState(
+        model="target", in_flight="awaited", repairs="suspended", mode="as-is", exit_code=3, added="left"
+    ),
     "stop": EndState(model="pinned", in_flight="awaited", repairs="restored", mode="as-is", exit_code=1),
     "abort": EndState(model="pinned", in_flight="awaited", repairs="restored", mode="as-is", exit_code=1),
     "rollback": EndState(model="pinned", in_flight="awaited", repairs="restored", mode="restored", exit_code=1),
-    "drift": EndState(model="as-is", in_flight="awaited", repairs="restored", mode="as-is", exit_code=1),
-    "refused": EndState(model="as-is", in_flight="left-running", repairs="restored", mode="as-is", exit_code=2),
-    "window-closed": EndState(model="target", in_flight="awaited", repairs="suspended", mode="as-is", exit_code=3),
-    "dead-executor": EndState(model="as-is", in_flight="left-running", repairs="suspended", mode="as-is", exit_code=3),
+    "drift": EndState(model="as-is", in_flight="awaited", repairs="restored", mode="as-is", exit_code=1, added="left"),
+    "refused": EndState(
+        model="as-is", in_flight="left-running", repairs="restored", mode="as-is", exit_code=2, added="left"
+    ),
+    "window-closed": EndState(
+        model="target", in_flight="awaited", repairs="suspended", mode="as-is", exit_code=3, added="left"
+    ),
+    "dead-executor": EndState(
+        model="as-is", in_flight="left-running", repairs="suspended", mode="as-is", exit_code=3, added="left"
+    ),
 }
+
+
+class HandOver(_Value, frozen=True, kw_only=True):
+    """A rollout that the platform does by its own policy, and that is watched.
+
+    by: `model` (its update in mode Rolling starts it) or `os-upgrade` (Azure's OS upgrade is started). policy: as the plan saw it.
+    grace_ms: how long fewer than the floor may be in service before it is cancelled.
+    """
+
+    by: str
+    policy: RollingPolicy
+    grace_ms: int
 
 
 class Window(_Value, frozen=True, kw_only=True):
@@ -226,6 +257,8 @@ class Plan(_Value, frozen=True, kw_only=True):
     windows: tuple[Window, ...] = ()
     on_window_close: str = "pause"
     accept_no_health: bool = False
+    surge: Surging | None = None
+    handed: HandOver | None = None
 
 
 class Request(msgspec.Struct, frozen=True, kw_only=True):
@@ -247,6 +280,7 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
     upgraded_unhealthy: int | str = 0
     drop: int | str | None = None
     gates_dry_run: bool = False
+    quota: Quota = UNKNOWN
     title: str = ""
     tool: str = "vmss-sim"
     strategies: Mapping[str, Strategy] = msgspec.field(default_factory=lambda: STRATEGIES)
@@ -255,7 +289,7 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
 def parameters_of(strategy: Strategy, given: Mapping[str, Any]) -> Parameters:
     """The strategy's parameter struct from a mapping. Raises InputError naming the key (and the nearest known one)."""
     made = convert(dict(given), strategy.parameters, "", strategy.name)
-    for name in ("pause_ms", "soak_ms", "canary_soak_ms", "retries"):
+    for name in ("pause_ms", "soak_ms", "canary_soak_ms", "grace_ms", "retries"):
         if getattr(made, name, 0) < 0:
             raise InputError("cannot be negative", f"{strategy.name}.{name}", str(getattr(made, name)), "0 or more")
     if made.on_failure not in {choice.value for choice in OnFailure}:
@@ -294,7 +328,8 @@ def build(request: Request) -> Plan:
     strategy = find(request.strategy, "strategy", request.strategies)
     parameters = parameters_of(strategy, request.parameters)
     resolved = resolve(request.change, scale_set, request.action)
-    if strategy.platform and resolved.action is not Action.UPGRADE:
+    by_os = strategy.hands_over and isinstance(resolved.change, Refresh)
+    if strategy.platform and resolved.action is not Action.UPGRADE and not by_os:
         raise InputError(
             "the platform moves the instances here, and all it does is upgrade them to the model",
             strategy.name,
@@ -302,19 +337,39 @@ def build(request: Request) -> Plan:
             "action upgrade",
             "use a strategy that moves the instances itself",
         )
+    if strategy.surge and resolved.action is Action.RUN_COMMAND:
+        raise InputError(
+            "a surge replaces VMs, and a guest patch is only in those that are there",
+            strategy.name,
+            "a guest patch",
+            "a change of the model",
+            "use a strategy that keeps the instances, such as batch",
+        )
     total = len(scale_set.instances)
     services = {name: service(one, model.health_source) for name, one in scale_set.instances.items()}
     skipped = {name: rule for name in scale_set.instances if (rule := _skip_rule(scale_set, name, resolved))}
     batches = _batches(strategy, parameters, scale_set, skipped)
     if parameters.unhealthy_first and not strategy.platform:
-        batches = _unhealthy_first(batches, services)
+        batches = _unhealthy_first(batches, services, surge=strategy.surge)
     platform = strategy.platform
     largest = max((len(batch.take) for batch in batches), default=0)
-    floor_given = 0 if platform else _first(request.floor, request.min_healthy, f"n-{largest}")
+    out = sum(state is Service.OUT for state in services.values())
+    usual = _kept(batches, services) if strategy.surge else f"n-{largest + (out if strategy.hands_over else 0)}"
+    floor_given = (
+        0
+        if platform and not strategy.hands_over
+        else _first(request.floor, None if strategy.surge else request.min_healthy, usual)
+    )
     floor = minimum(floor_given, total, "floor")
     budget = total - floor.absolute
     splits: tuple[str, ...] = ()
-    if not platform:
+    if strategy.hands_over:
+        _hand_over(strategy, model, largest, floor, total)
+        batches = tuple(
+            msgspec.structs.replace(one, soak_ms=0 if index + 1 < len(batches) else None)
+            for index, one in enumerate(batches)
+        )
+    elif not platform:
         batches, splits = _fit(batches, services, budget, floor, total, strategy, parameters)
     if parameters.approve:
         batches = tuple(msgspec.structs.replace(one, approve=index > 0) for index, one in enumerate(batches))
@@ -332,7 +387,7 @@ def build(request: Request) -> Plan:
         moved_by=MovedBy.PLATFORM if platform else MovedBy.PLANNER,
         floor=floor,
         floor_min=request.floor_min if request.floor_min is not None else min(1, floor.absolute),
-        rollback_floor=minimum(_first(request.rollback_floor, floor.given), total, "rollback_floor"),
+        rollback_floor=minimum(_first(request.rollback_floor, 0 if platform else floor.given), total, "rollback_floor"),
         emergency_floor=minimum(_first(request.emergency_floor, min(1, floor.absolute)), total, "emergency_floor"),
         required=None if request.required is None else minimum(request.required, total, "required"),
         objective=None if request.min_healthy is None else minimum(request.min_healthy, total, "min_healthy"),
@@ -343,7 +398,7 @@ def build(request: Request) -> Plan:
             upgraded_unhealthy=maximum(request.upgraded_unhealthy, total, "upgraded_unhealthy"),
             drop=None if request.drop is None else maximum(request.drop, total, "drop"),
             soak_ms=parameters.soak_ms,
-            pause_ms=parameters.pause_ms,
+            pause_ms=0 if platform else parameters.pause_ms,
             dry_run=request.gates_dry_run,
         ),
         deadlines=request.deadlines,
@@ -356,7 +411,68 @@ def build(request: Request) -> Plan:
         drift=DRIFT,
         new_instances=request.new_instances,
         suspend_repairs=bool(repairs and repairs.enabled and not repairs.suspended and not platform),
-        work_mode=UpgradeMode.AUTOMATIC if platform else UpgradeMode.MANUAL,
+        work_mode=_work_mode(strategy, model.mode, by_os=by_os),
+        handed=HandOver(
+            by="os-upgrade" if by_os else "model",
+            policy=model.rolling or RollingPolicy(),
+            grace_ms=getattr(parameters, "grace_ms", 0),
+        )
+        if strategy.hands_over
+        else None,
+        surge=_surging(parameters, scale_set, batches, request) if strategy.surge else None,
+    )
+
+
+def _work_mode(strategy: Strategy, mode: UpgradeMode, *, by_os: bool) -> UpgradeMode:
+    """The mode in which instances move; Azure's OS upgrade moves them in any."""
+    if strategy.hands_over:
+        return mode if by_os else UpgradeMode.ROLLING
+    return UpgradeMode.AUTOMATIC if strategy.platform else UpgradeMode.MANUAL
+
+
+def _hand_over(strategy: Strategy, model: Model, largest: int, floor: Threshold, total: int) -> None:
+    """Rule 2: can the platform be given this rollout? Raises InputError."""
+    met = lacks_health(model)
+    if met:
+        raise InputError(
+            "the platform's own rollouts need a health source",
+            strategy.name,
+            met,
+            "the application health extension"
+            + ("" if model.orchestration is Orchestration.FLEXIBLE else ", or a health probe"),
+            "use a strategy that moves the instances itself",
+        )
+    if largest > total - floor.absolute:
+        raise InputError(
+            f"the policy's largest batch is {largest}: {total} instances minus the floor ({floor}) is {total - floor.absolute}",
+            strategy.name,
+            str(largest),
+            f"at most {max(0, total - floor.absolute)}",
+            "lower maxBatchInstancePercent or the floor, or use a strategy that moves the instances itself",
+        )
+
+
+def _kept(batches: tuple[Batch, ...], services: Mapping[str, Service]) -> int:
+    """Rule 7: the floor of a surge. What is out of service and stands in no batch is not counted on."""
+    moved = {name for one in batches for name in one.take}
+    return sum(state is not Service.OUT or name in moved for name, state in services.items())
+
+
+def _surging(parameters: Any, scale_set: ScaleSet, batches: tuple[Batch, ...], request: Request) -> Surging:
+    """Rule 7: what the plan says about the capacity it adds."""
+    total, add = len(scale_set.instances), largest_add(one.add for one in batches)
+    most = most_instances(scale_set.model)
+    given = _first(
+        parameters.in_place_floor, request.min_healthy, f"n-{max((len(one.take) for one in batches), default=1)}"
+    )
+    return Surging(
+        add=add,
+        peak=total + add,
+        most=most,
+        fallback=FallBack(parameters.fallback),
+        in_place_floor=minimum(given, total, "surge.in_place_floor"),
+        replace=parameters.retries,
+        quota=request.quota,
     )
 
 
@@ -428,20 +544,20 @@ def _batches(
     return made
 
 
-def _unhealthy_first(batches: tuple[Batch, ...], services: Mapping[str, Service]) -> tuple[Batch, ...]:
+def _unhealthy_first(batches: tuple[Batch, ...], services: Mapping[str, Service], *, surge: bool) -> tuple[Batch, ...]:
     """Rule 6: the instances out of service, in batches of at most the largest batch, before all others."""
     largest = max((len(one.take) for one in batches), default=1)
     sick = [name for one in batches for name in one.take if services[name] is Service.OUT]
     first = tuple(
-        Batch(take=tuple(sick[start : start + largest]), why="out of service, goes first")
-        for start in range(0, len(sick), largest)
+        Batch(take=part, why="out of service, goes first", add=len(part) if surge else 0)
+        for part in (tuple(sick[start : start + largest]) for start in range(0, len(sick), largest))
     )
     left = set(sick)
     rest = []
     for one in batches:
         take = tuple(name for name in one.take if name not in left)
         if take:
-            rest.append(msgspec.structs.replace(one, take=take))
+            rest.append(msgspec.structs.replace(one, take=take, add=len(take) if surge else one.add))
     return first + tuple(rest)
 
 
@@ -458,7 +574,7 @@ def _fit(
     made: list[Batch] = []
     splits: list[str] = []
     for one in batches:
-        cost = sum(services[name] is not Service.OUT for name in one.take)
+        cost = sum(services[name] is not Service.OUT for name in one.take) - one.add
         if cost <= budget:
             made.append(one)
             continue

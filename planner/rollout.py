@@ -12,6 +12,10 @@ Rules this module decides:
    anew what to send (as after a refusal); without evidence, ask.
 6. A new or reverted stale instance is appended, left or stops the rollout, by the plan's `new_instances`.
 7. Every wait has a deadline. Every decision is a note with the rule's name.
+8. A surge adds before it takes, batch by batch (`machine/surge.py`); what it added and what it took is remembered by id and
+   VM, and `surplus` counts it against the snapshot.
+9. A rollout that the platform does by its own policy is watched while its request is open, and cancelled where a gate does
+   not hold (`machine/handover.py`): cancel aside, at most one mutating operation is in flight.
 
 `State` is small and savable; `View` is what was derived from it and the last snapshot, and may be dropped at any time:
 `step` with a view and `changed` equals `step` with neither (a property test).
@@ -19,6 +23,7 @@ Rules this module decides:
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from enum import Enum
 from typing import Any
 
@@ -27,7 +32,7 @@ import msgspec
 from planner.buckets import Memory, Seen
 from planner.change import STAGES, Action, GuestPatch, PropertyChange, Target
 from planner.commands import Command, Outcome
-from planner.model import HealthSource, ImageReference, Model, ScaleSet, UpgradeMode, runs
+from planner.model import HealthSource, ImageReference, Instance, Model, ScaleSet, UpgradeMode, runs
 from planner.phases import Phase
 from planner.plan import MovedBy, Plan
 from planner.strategies.base import Batch
@@ -48,13 +53,79 @@ class Ticket(_Value, frozen=True, kw_only=True):
     disks: dict[str, str | None] = {}
 
 
+class Surge(_Value, frozen=True, kw_only=True):
+    """What is remembered of a surge.
+
+    fresh: the instances we added, id to VM id, in the order they came. removed: those we deleted, likewise. strangers: those
+    that were neither the plan's nor ours when more were asked for. mark: how many of `fresh` belong to what is behind.
+    back_from: from which of `fresh` on they go back. changed: instances that were changed in place.
+    wanted: how many were asked for and have not been seen yet; ended_ms: since when the answer is there.
+    Of the current batch: tries: scale-outs that gave too few. given: places that were given up. in_place: the fall-back is
+    at work.
+    """
+
+    fresh: dict[str, str] = {}
+    removed: dict[str, str] = {}
+    strangers: dict[str, str] = {}
+    changed: tuple[str, ...] = ()
+    mark: int = 0
+    back_from: int = 0
+    wanted: int = 0
+    ended_ms: int | None = None
+    tries: int = 0
+    given: int = 0
+    in_place: bool = False
+
+
+NO_SURGE = Surge()
+
+
+def is_there(instances: Mapping[str, Instance], name: str, vm_id: str) -> bool:
+    """Is this VM in the set? An id may name another VM by now."""
+    one = instances.get(name)
+    return one is not None and (not vm_id or not one.vm_id or one.vm_id == vm_id)
+
+
+def surplus(surge: Surge, scale_set: ScaleSet) -> int:
+    """How many instances the set has above what it should have: those we added, less those we took in exchange."""
+    instances, fresh = scale_set.instances, surge.fresh
+    here = sum(is_there(instances, name, vm_id) for name, vm_id in fresh.items())
+    gone = sum(
+        not is_there(instances, name, vm_id) for name, vm_id in surge.removed.items() if fresh.get(name) != vm_id
+    )
+    return max(0, here - gone)
+
+
+class Handed(_Value, frozen=True, kw_only=True):
+    """What is remembered of a rollout that the platform does.
+
+    before: when the platform's rollout before it began, on its clock. below_ms: since when fewer than the floor serve.
+    over_ms: since when it is over, though its request is not answered. cancel: its
+    cancelling, in flight. asked: it was asked for. tries, later_ms: how often, and when again at the earliest. waits: it cannot be
+    handed over yet.
+    """
+
+    before: int | None = None
+    below_ms: int | None = None
+    over_ms: int | None = None
+    cancel: Ticket | None = None
+    asked: bool = False
+    tries: int = 0
+    later_ms: int = 0
+    waits: bool = False
+
+
+NOT_HANDED = Handed()
+
+
 class State(_Value, frozen=True, kw_only=True):
     """Where a rollout stands: all that is remembered between two steps.
 
     ending: key of the plan's end-state table once it is decided. back: instances go back. step: index of the set-level
     step. mode_set: the set has been in the plan's work mode. batch: index into the batches (`sequence` when going back, else the plan's, then `extra`). queue: appended
     instances not yet in a batch. appended: their vm ids. held_ms: since when the gate holds. owed: instances deleted by
-    us and not yet replaced. request: id of the last operator request heard.
+    us and not yet replaced. request: id of the last operator request heard. surge: what was added and taken in exchange.
+    handed: of a rollout that the platform does.
     """
 
     phase: Phase = Phase.PREPARING
@@ -89,6 +160,8 @@ class State(_Value, frozen=True, kw_only=True):
     baseline: int = 0
     owed: int = 0
     pause_wanted: bool = False
+    surge: Surge = NO_SURGE
+    handed: Handed = NOT_HANDED
 
 
 class Asked(str, Enum):

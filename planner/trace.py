@@ -15,7 +15,7 @@ import msgspec
 
 from planner.commands import Command, Outcome
 from planner.invariants import Violation
-from planner.model import Instance, Model, ScaleSet
+from planner.model import Instance, Model, RollingUpgrade, ScaleSet
 from planner.rollout import Note, Observation, OperatorRequest, Rollout, State, View
 
 
@@ -47,6 +47,7 @@ class Turn(_Record, frozen=True, tag="turn"):
     requests: tuple[OperatorRequest, ...] = ()
     notes: tuple[Note, ...] = ()
     commands: tuple[Command, ...] = ()
+    rolling_upgrade: RollingUpgrade | None = None
 
 
 class Receipt(_Record, frozen=True, tag="receipt"):
@@ -91,6 +92,7 @@ def turn(
         notes=notes,
         commands=commands,
         state=state,
+        rolling_upgrade=now.rolling_upgrade,
     )
 
 
@@ -100,13 +102,15 @@ def observations(turns: Iterable[Turn]) -> Iterator[Observation]:
     for record in turns:
         if record.key or current is None:
             assert record.model is not None  # a key frame holds the model
-            current = ScaleSet(model=record.model, instances=record.instances)
+            current = ScaleSet(model=record.model, instances=record.instances, rolling_upgrade=record.rolling_upgrade)
             changed = None
         else:
             instances = {**current.instances, **record.instances}
             for name in record.gone:
                 instances.pop(name, None)
-            current = ScaleSet(model=record.model or current.model, instances=instances)
+            current = ScaleSet(
+                model=record.model or current.model, instances=instances, rolling_upgrade=record.rolling_upgrade
+            )
             changed = (*record.instances, *record.gone)
         yield Observation(
             now_ms=record.now_ms, scale_set=current, changed=changed, outcomes=record.outcomes, requests=record.requests

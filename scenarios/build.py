@@ -59,7 +59,8 @@ from planner.model import (
 )
 from planner.plan import Deadlines, parameters_of
 from planner.strategies import STRATEGIES, Strategy, find
-from scenarios import background, load_curve, surroundings, timing_file
+from planner.surge import Quota
+from scenarios import background, load_curve, quota, surroundings, timing_file
 from scenarios.expect import claims
 from scenarios.files import load, read_snapshot
 from scenarios.schema import (
@@ -140,6 +141,7 @@ class Setup(msgspec.Struct, frozen=True, kw_only=True):
     left_out: tuple[tuple[str, str], ...]
     assumptions: tuple[Assumption, ...]
     gaps: tuple[Gap, ...]
+    quota: Quota
     ready_is_default: bool
     ready_p95_s: float
 
@@ -198,6 +200,8 @@ def setup(scenario: Scenario, folder: Path, where: str) -> Setup:
         )
     required, required_given = _required(scenario, folder, where, total, min_healthy, horizon_ms, assumed)
     change, action = _change(scenario.change, fleet, where)
+    room = quota.read(scenario.quota, total, f"{where}: quota")
+    assumed += [Assumption(**one) for one in quota.told(scenario.quota, room)]
     choices, left_out = _choices(scenario, fleet, gaps, where, operations, ready)
     if scenario.expect is not None:
         claims(scenario.expect, f"{where}: expect")
@@ -234,7 +238,12 @@ def setup(scenario: Scenario, folder: Path, where: str) -> Setup:
         observed=observed,
         change=change,
         action=action,
-        world=_surrounded(_world(fleet, operations, ready, probe_ms, failures), scenario, where, assumed),
+        world=quota.limited(
+            _newest(
+                _surrounded(_world(fleet, operations, ready, probe_ms, failures), scenario, where, assumed), change
+            ),
+            room,
+        ),
         faults=surroundings.faults(scenario.fault, f"{where}: fault"),
         poll_ms=poll_ms,
         deadlines=Deadlines(healthy_ms=give_up_ms),
@@ -250,6 +259,7 @@ def setup(scenario: Scenario, folder: Path, where: str) -> Setup:
         left_out=left_out,
         assumptions=tuple(assumed),
         gaps=gaps,
+        quota=room,
         ready_is_default=scenario.timing.ready is None and book.ready[os].origin != "yours",  # type: ignore[index]
         ready_p95_s=ready.ppf_ms_scalar(0.95) / 1000,
     )
@@ -907,6 +917,11 @@ def _surrounded(config: WorldConfig, scenario: Scenario, where: str, assumed: li
     )
 
 
+def _newest(config: WorldConfig, change: Change) -> WorldConfig:
+    """What `latest` means once the version is there that instances are to be refreshed to."""
+    return msgspec.structs.replace(config, latest=change.exact_version) if isinstance(change, Refresh) else config
+
+
 def _rolling_policy(model: Model) -> WorldRollingPolicy:
     policy = model.rolling
     if policy is None:
@@ -1040,7 +1055,7 @@ def _choices(
     else:
         minutes = (operations["upgrade"].mean_s() + ready.mean_s()) / 60
         for name, strategy in STRATEGIES.items():
-            reason = _does_not_fit(strategy, fleet, gaps, minutes)
+            reason = _does_not_fit(strategy, fleet, gaps, minutes, scenario)
             if reason:
                 left_out.append((name, reason))
             else:
@@ -1072,10 +1087,18 @@ def _groups(fleet: ScaleSet, field: str) -> set[Any]:
     return {getattr(one, field) for one in fleet.instances.values()} - {None}
 
 
-def _does_not_fit(strategy: Strategy, fleet: ScaleSet, gaps: Sequence[Gap], minutes: float) -> str:
+def _does_not_fit(strategy: Strategy, fleet: ScaleSet, gaps: Sequence[Gap], minutes: float, scenario: Scenario) -> str:
     """Why a strategy is not compared by default, or ''."""
     if strategy.name == "selected":
         return "it needs instance ids"
+    if strategy.hands_over:
+        return (
+            "it would be what `today` is" if fleet.model.mode is UpgradeMode.ROLLING else "it would need mode Rolling"
+        )
+    if strategy.surge and scenario.quota is None:
+        return "whether there is room for more instances is not known; [quota] tells"
+    if strategy.surge and scenario.change.guest is not None:
+        return "it replaces VMs, which a guest patch does not reach"
     if strategy.name == "one-by-one" and minutes * len(fleet.instances) > 24 * 60:
         return f"{len(fleet.instances)} instances at {minutes:.1f} min each take {minutes * len(fleet.instances) / 60:.0f} h"
     if strategy.needs:

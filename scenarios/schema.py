@@ -265,6 +265,24 @@ class ObjectiveTable(_Table, frozen=True, kw_only=True):
     horizon: Duration = 86_400
 
 
+class QuotaTable(_Table, frozen=True, kw_only=True):
+    """Room for more instances, which a surge needs while it lasts. What is left out is not known, and then bounds nothing.
+
+    Without this table a surge is compared only where it is named. How many instances a set may hold (100 in a single
+    placement group, 600 of a custom image, else 1000) follows from the set.
+
+    cores_limit: of the VM size's family in the region.
+    cores_used: of these, in use now, this set's own among them.
+    cores_per_vm: of this VM size.
+    free_addresses: in the subnet.
+    """
+
+    cores_limit: int | None = None
+    cores_used: int | None = None
+    cores_per_vm: int | None = None
+    free_addresses: int | None = None
+
+
 class ExpectTable(_Table, frozen=True, kw_only=True):
     """What must hold when it runs with the seed and the replications given here (`expect.py` has the grammar of `holds`).
 
@@ -298,6 +316,7 @@ class Scenario(_Table, frozen=True, kw_only=True):
     fault: what the platform answers to some operations, a table each.
     load: what the service needs.
     objective: what is wanted.
+    quota: room for more instances.
     strategy: what is compared, a table each: `name`, the strategy's parameters, and a `label` where two have one name.
         None: all strategies that fit the set, with their defaults.
     expect: what must hold when it runs.
@@ -315,5 +334,6 @@ class Scenario(_Table, frozen=True, kw_only=True):
     fault: list[dict[str, Any]] = []
     load: LoadTable = LoadTable()
     objective: ObjectiveTable = ObjectiveTable()
+    quota: QuotaTable | None = None
     strategy: list[dict[str, Any]] = []
     expect: ExpectTable | None = None

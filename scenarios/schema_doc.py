@@ -30,6 +30,7 @@ from scenarios.schema import (
     Law,
     LoadTable,
     ObjectiveTable,
+    QuotaTable,
     RepairsTable,
     RollingTable,
     ScaleSetTable,
@@ -51,6 +52,7 @@ TABLES: tuple[tuple[str, type[msgspec.Struct]], ...] = (
     ("failures.bad_image", BadImageTable),
     ("load", LoadTable),
     ("objective", ObjectiveTable),
+    ("quota", QuotaTable),
     ("expect", ExpectTable),
 )
 _WORDS: dict[Any, str] = {

@@ -48,6 +48,7 @@ from planner.model import (
     Model,
     Power,
     Provisioning,
+    RollingPolicy,
     ScaleSet,
     UpgradeMode,
     id_key,
@@ -58,6 +59,7 @@ from planner.plan import Deadlines, Plan, Request, Rung, build
 from planner.rollout import Asked, Observation, Rollout, State, Step, View
 from planner.trace import Turn as TurnRecord
 from vmss_sim.world.config import Failures, Image, Machine, Platform, Repairs, Timings, WorldConfig
+from vmss_sim.world.config import RollingPolicy as WorldPolicy
 from vmss_sim.world.draws import Draws
 from vmss_sim.world.faults import Fault
 from vmss_sim.world.scale_set import IMAGE, URI, Reply, Vm, World
@@ -147,6 +149,7 @@ class Fleet(_Spelled):
     older: tuple[int, ...] = ()
     ahead: tuple[int, ...] = ()
     repairs: bool = False
+    rolling: RollingPolicy | None = None
 
     def instances(self) -> list[Instance]:
         """In the order of their numbers."""
@@ -183,6 +186,7 @@ class Fleet(_Spelled):
             image=image(self.model, self.image, booted=False),
             capacity=self.size,
             health_source=self.source,
+            rolling=self.rolling,
             repairs=AutomaticRepairs(enabled=True) if self.repairs else None,
             settings={SETTING: "old", OS_PROFILE: "old"},
         )
@@ -251,9 +255,32 @@ class WatchedWorld(World):
         super().__init__(*args, **more)
         self.log: list[Done] = []
         self.plan: Plan | None = None
+        self.odd: dict[int, str] = {}
+        self.scale_outs = 0
 
     def submit(self, name: str, kind: str, ids: tuple[str, ...] = (), **args: Any) -> Reply:
-        """Pass on and write down."""
+        """Pass on and write down. odd: what is wrong with our scale-outs, by their number: `fewer` or `more` come than were
+        asked for, or they boot the `old` image.
+        """
+        if kind == "set-capacity" and name.startswith("c"):
+            self.scale_outs += 1
+            how = self.odd.get(self.scale_outs)
+            if how in ("fewer", "more"):
+                args["capacity"] = max(len(self.vms), args["capacity"] + (1 if how == "more" else -1))
+            elif how == "old" and self.mode == "manual":
+                said = {path: self.model[path] for path in self.was if path in self.model}
+                super().submit(f"foreign-{self.requests}", "update-model", patch=self.was)
+                reply = self._written(name, kind, ids, args)
+                super().submit(f"foreign-{self.requests}", "update-model", patch=said)
+                return reply
+        return self._written(name, kind, ids, args)
+
+    @property
+    def was(self) -> dict[str, Any]:
+        """What the model said before the rollout."""
+        return dict(self.plan.resolved.reverse) if self.plan is not None else {}
+
+    def _written(self, name: str, kind: str, ids: tuple[str, ...], args: dict[str, Any]) -> Reply:
         before, attempts = self.serves(), {one.id: one.attempt for one in self.vms.values()}
         plan = self.plan
         right = frozenset(one.id for one in self.vms.values() if at_target(plan, self, one)) if plan else frozenset()
@@ -337,6 +364,12 @@ def world(
         mode=model.mode.value,
         health=model.health_source.value,
         repairs=Repairs(enabled=bool(model.repairs)),
+        rolling=WorldPolicy(
+            **{
+                name.replace("pause_between_batches_ms", "pause_ms"): getattr(model.rolling, name)
+                for name in (model.rolling.__struct_fields__ if model.rolling else ())
+            }
+        ),
         latest=OLD,
         **more,
     )
@@ -524,6 +557,7 @@ class Case(_Spelled):
     poll_ms: int = 0
     restart_on_delta: bool = True
     platform: Platform = Platform()  # noqa: RUF009  # frozen
+    odd: dict[int, str] = field(default_factory=dict)
 
     def plan(self) -> Plan:
         """Raises InputError where the request cannot be carried out."""
@@ -543,7 +577,7 @@ class Case(_Spelled):
 
     def world(self) -> WatchedWorld:
         """A world of its own."""
-        return world(
+        made = world(
             self.fleet.scale_set(),
             timings=QUICK if self.timings == "quick" else PERFECT,
             failures=Failures(
@@ -560,6 +594,8 @@ class Case(_Spelled):
             restart_on_delta=self.restart_on_delta,
             platform=self.platform,
         )
+        made.odd = self.odd
+        return made
 
     def run(self, *, twice: bool = False, **more: Any) -> Run:
         """To the end."""
@@ -647,6 +683,13 @@ def fleets(draw: st.DrawFn, most: int = 8, **fixed: Any) -> Fleet:
         "ahead": _members(draw, size, 2),
         "repairs": draw(st.booleans()),
     }
+    if made["mode"] is UpgradeMode.ROLLING:
+        made["rolling"] = RollingPolicy(
+            max_batch_percent=draw(st.sampled_from((20, 50, 100))),
+            max_unhealthy_percent=draw(st.sampled_from((20, 100))),
+            max_unhealthy_upgraded_percent=draw(st.sampled_from((0, 20, 100))),
+            pause_between_batches_ms=draw(st.sampled_from((0, 30_000))),
+        )
     made.update(fixed)
     if made["image"] in ("id", "uri"):
         made["older"] = ()  # what a VM of these ran before cannot be asked for by version
@@ -681,9 +724,11 @@ def fitting(fleet: Fleet) -> list[tuple[Change, Action]]:
 
 
 @st.composite
-def strategies(draw: st.DrawFn, fleet: Fleet, *, platform: bool = True) -> tuple[str, dict[str, Any]]:
-    """A strategy and its parameters; some do not fit the fleet, which `build` says."""
-    names = ["one-by-one", "per-ud", "per-fd", "per-zone", "batch", "ramp", "selected"]
+def strategies(
+    draw: st.DrawFn, fleet: Fleet, *, platform: bool = True, only: str | None = None
+) -> tuple[str, dict[str, Any]]:
+    """A strategy and its parameters; some do not fit the fleet, which `build` says. only: this one."""
+    names = ["one-by-one", "per-ud", "per-fd", "per-zone", "batch", "ramp", "selected", "surge"]
     if not fleet.zones:
         names.remove("per-zone")
     if not fleet.update_domains:
@@ -691,8 +736,8 @@ def strategies(draw: st.DrawFn, fleet: Fleet, *, platform: bool = True) -> tuple
     if not fleet.fault_domains:
         names.remove("per-fd")
     if platform:
-        names.append("automatic")
-    name = draw(st.sampled_from(names))
+        names += ["automatic", "platform-rolling"]
+    name = only or draw(st.sampled_from(names))
     amounts = st.one_of(st.integers(1, fleet.size), st.sampled_from(("10%", "20%", "34%", "50%", "100%")))
     made: dict[str, Any] = {}
     if name == "batch":
@@ -714,6 +759,12 @@ def strategies(draw: st.DrawFn, fleet: Fleet, *, platform: bool = True) -> tuple
             "ids": [str(one) for one in draw(st.lists(st.integers(0, fleet.size - 1), unique=True, max_size=5))],
             "size": draw(amounts),
         }
+    elif name == "platform-rolling":
+        made = {"grace_ms": draw(st.sampled_from((0, 60_000, 600_000)))}
+    elif name == "surge":
+        made = {"size": draw(amounts), "fallback": draw(st.sampled_from(("in-place", "stop")))}
+        if draw(st.booleans()):
+            made["in_place_floor"] = draw(st.integers(0, fleet.size - 1))
     if draw(st.booleans()):
         made["fit"] = True
     if draw(st.booleans()):
@@ -724,12 +775,12 @@ def strategies(draw: st.DrawFn, fleet: Fleet, *, platform: bool = True) -> tuple
 def faults() -> st.SearchStrategy[Fault]:
     """One verdict on one or a few operations."""
     return st.builds(
-        lambda verdict, first, more, delay, of: Fault(
+        lambda verdict, first, more, delay, of, codes: Fault(
             verdict=verdict,
             first=first,
             last=first + more,
             of=of,
-            code={"refuse": "Conflict", "fail": "InternalExecutionError"}.get(verdict, ""),
+            code={"refuse": codes[0], "fail": codes[1]}.get(verdict, ""),
             delay_ms=delay if verdict == "delay" else 0,
             retry_after_ms=7_000 if verdict == "refuse" and delay % 2 else None,
         ),
@@ -737,7 +788,8 @@ def faults() -> st.SearchStrategy[Fault]:
         st.integers(1, 12),
         st.integers(0, 2),
         st.integers(1_000, 600_000),
-        st.sampled_from(("", "", "upgrade")),
+        st.sampled_from(("", "", "upgrade", "set-capacity", "delete", "cancel-rolling-upgrade")),
+        st.sampled_from((("Conflict", "InternalExecutionError"), ("QuotaExceeded", "AllocationFailed"))),
     )
 
 
@@ -772,7 +824,14 @@ def acts(fleet: Fleet) -> st.SearchStrategy[Act]:
 
 
 @st.composite
-def cases(draw: st.DrawFn, most: int = 6, trouble: tuple[str, ...] = (), platform: bool = True, **fixed: Any) -> Case:
+def cases(
+    draw: st.DrawFn,
+    most: int = 6,
+    trouble: tuple[str, ...] = (),
+    platform: bool = True,
+    only: str | None = None,
+    **fixed: Any,
+) -> Case:
     """Rollouts. trouble: any of `fails`, `bad`, `flap`, `background`, `faults`, `asks`, `acts`."""
     fleet = draw(fleets(most, **fixed))
     change, action = draw(st.sampled_from(fitting(fleet)))
@@ -780,7 +839,7 @@ def cases(draw: st.DrawFn, most: int = 6, trouble: tuple[str, ...] = (), platfor
         fleet = replace(fleet, model=NEW)
     elif isinstance(change, PropertyChange) and fleet.image == "latest":
         fleet = replace(fleet, older=(), ahead=())  # nobody can say what an upgrade makes of these
-    name, parameters = draw(strategies(fleet, platform=platform))
+    name, parameters = draw(strategies(fleet, platform=platform, only=only))
     parameters["max_failed"] = draw(st.integers(0, 2))
     parameters["retries"] = draw(st.integers(0, 2))
     parameters["on_failure"] = draw(st.sampled_from(("stop", "rollback-batch", "rollback-all")))
@@ -799,7 +858,9 @@ def cases(draw: st.DrawFn, most: int = 6, trouble: tuple[str, ...] = (), platfor
     made: dict[str, Any] = {"timings": draw(st.sampled_from(("quick", "perfect")))}
     if "fails" in trouble:
         attempts = st.sets(st.integers(1, 4), min_size=1).map(lambda found: tuple(sorted(found)))
-        made["fails"] = draw(st.dictionaries(st.integers(0, fleet.size - 1), attempts, max_size=3))
+        made["fails"] = draw(
+            st.dictionaries(st.integers(0, fleet.size * (2 if name == "surge" else 1) - 1), attempts, max_size=3)
+        )
         made["becomes"] = draw(st.sampled_from(("dead", "old-image")))
     if "bad" in trouble:
         made["bad"] = _members(draw, fleet.size, 2)
@@ -809,6 +870,8 @@ def cases(draw: st.DrawFn, most: int = 6, trouble: tuple[str, ...] = (), platfor
         made["background_becomes"] = draw(st.sampled_from(("repaired", "old-image")))
     if "faults" in trouble:
         made["faults"] = tuple(draw(st.lists(faults(), max_size=3)))
+    if "odd" in trouble:
+        made["odd"] = draw(st.dictionaries(st.integers(1, 5), st.sampled_from(("fewer", "more", "old")), max_size=3))
     if "asks" in trouble:
         made["asks"] = tuple(draw(st.lists(asks(fleet), max_size=4)))
     if "acts" in trouble:

@@ -25,7 +25,8 @@ from planner.invariants import ALL, Invariant, Sent, check
 from planner.model import Health, Provisioning, ScaleSet, UpgradeMode
 from planner.phases import Phase
 from planner.plan import Plan, Request, build
-from planner.rollout import Rollout, State
+from planner.rollout import Rollout, State, Surge, Ticket
+from planner.surge import FallBack
 from planner.trace import Refusal
 from tests.fleet import NEW, Case, Fleet, image, world
 
@@ -87,6 +88,39 @@ def named_set(moment: Moment) -> Moment:
     return model(moment._replace(plan=replace(moment.plan, scale_set=seen)), unique_id="two")
 
 
+def surging(moment: Moment) -> Moment:
+    """The same as a surge by two: 6 and 7 were added on the new model and serve, 0 and 3 may go."""
+    before = Fleet(size=6).scale_set()
+    plan = build(Request(scale_set=before, change=ImageChange(version=NEW), strategy="surge", parameters={"size": 2}))
+    after = Fleet(size=8, model=NEW, ahead=(6, 7)).scale_set()
+    state = State(phase=Phase.ROLLING, started_ms=0, surge=Surge(fresh={"6": "vm-6", "7": "vm-7"}))
+    return removes(Moment(plan, state, after, moment.command, {}), "0", "3")
+
+
+def handed(moment: Moment) -> Moment:
+    """The same in mode Rolling, about to be handed over to the platform's policy."""
+    before = Fleet(size=6, mode=UpgradeMode.ROLLING).scale_set()
+    plan = build(Request(scale_set=before, change=ImageChange(version=NEW), strategy="platform-rolling"))
+    update = Command(id="c1", kind=Kind.UPDATE_MODEL, why="", patch=plan.resolved.patch)
+    return Moment(plan, State(started_ms=0), before, update, {})
+
+
+def cancels(moment: Moment, *, in_flight: bool = True) -> Moment:
+    """What was handed over is in flight, and is cancelled."""
+    sent = moment.command
+    state = replace(moment.state, ticket=Ticket(command=sent, sent_ms=0)) if in_flight else moment.state
+    flying = {sent.id: Sent(sent, 0)} if in_flight else {}
+    moment = moment._replace(state=state, in_flight=flying)
+    return command(moment, id="c2", kind=Kind.CANCEL_ROLLING, patch={})
+
+
+def removes(moment: Moment, *names: str) -> Moment:
+    """These are to be deleted in exchange."""
+    gone = {name: moment.scale_set.instances[name].vm_id for name in names}
+    state = replace(moment.state, surge=replace(moment.state.surge, removed=gone))
+    return command(moment._replace(state=state), kind=Kind.DELETE, ids=names, batch=0)
+
+
 PLANTED: dict[str, tuple[str, Callable[[Moment], Moment]]] = {
     "floor": ("would leave 3 instances in service, the floor is 4", lambda m: sick(m, "1")),
     "one-operation": ("upgrade (c1) is still in flight", another_in_flight),
@@ -136,6 +170,25 @@ PLANTED: dict[str, tuple[str, Callable[[Moment], Moment]]] = {
         ),
     ),
 }
+PLANTED |= {
+    "capacity": (
+        "capacity 7 is less than the 8 instances there are: the platform would choose which go",
+        lambda m: command(surging(m), kind=Kind.SET_CAPACITY, ids=(), capacity=7),
+    ),
+    "exchange": (
+        "3 instances would go, and 2 were added in their place",
+        lambda m: removes(surging(m), "0", "3", "1"),
+    ),
+    "in-place": (
+        "upgrade in place, and the plan's fall-back is stop",
+        lambda m: command(surging(m), kind=Kind.UPGRADE),
+    ),
+    "cancel": ("nothing of ours is in flight that it could cancel", lambda m: cancels(handed(m), in_flight=False)),
+    "os-upgrade": (
+        "the plan does not say that the platform upgrades the OS",
+        lambda m: command(handed(m), kind=Kind.START_OS_UPGRADE, ids=(), batch=None),
+    ),
+}
 MORE: dict[str, tuple[str, str, Callable[[Moment], Moment]]] = {
     "everything at once": ("floor", "would leave 0 instances in service", lambda m: command(m, ids=("*",))),
     "an id twice": ("explicit-ids", "instance 0 is named twice", lambda m: command(m, ids=("0", "0"))),
@@ -155,6 +208,116 @@ MORE: dict[str, tuple[str, str, Callable[[Moment], Moment]]] = {
     ),
     "another resource": ("same-set", "the plan is for", lambda m: model(m, id="/subscriptions/x")),
 }
+
+
+MORE |= {
+    "an addition beyond the batch": (
+        "capacity",
+        "3 instances would be added, 0 are vetted",
+        lambda m: command(surging(m), kind=Kind.SET_CAPACITY, ids=(), capacity=11),
+    ),
+    "below what the set is told to have": (
+        "capacity",
+        "capacity 9 is less than the 12 instances there are",
+        lambda m: model(command(surging(m), kind=Kind.SET_CAPACITY, ids=(), capacity=9), capacity=12),
+    ),
+    "what is taken before the others serve": (
+        "floor",
+        "would leave 5 instances in service, the floor is 6",
+        lambda m: sick(surging(m), "6"),
+    ),
+    "one of a surge that was not added": (
+        "planned-only",
+        "instance 9 stands in no batch of the plan",
+        lambda m: command(surging(m), ids=("9",)),
+    ),
+    "an addition that replaces none goes, but no more than that": (
+        "moving-phase",
+        "delete in phase finishing",
+        lambda m: over(m, "6", "7", "0"),
+    ),
+    "an addition that has another VM by now": (
+        "same-vm",
+        "instance 6 is another VM (vm-x) than the plan saw (vm-6)",
+        lambda m: instance(command(surging(m), ids=("6",)), "6", vm_id="vm-x"),
+    ),
+    "a hand-over that the floor does not allow": (
+        "floor",
+        "would leave 4 instances in service, the floor is 5",
+        lambda m: sick(handed(m), "5"),
+    ),
+    "cancelled twice": (
+        "cancel",
+        "it is being cancelled already",
+        lambda m: another_cancel(cancels(handed(m))),
+    ),
+    "a rollout that was not handed over is cancelled": (
+        "cancel",
+        "there is no rollout of the platform that this plan handed over",
+        lambda m: command(m, kind=Kind.CANCEL_ROLLING, ids=(), batch=None),
+    ),
+    "another command beside what was handed over": (
+        "one-operation",
+        "update-model (c1) is still in flight",
+        lambda m: command(cancels(handed(m)), kind=Kind.SET_MODE, mode=UpgradeMode.ROLLING),
+    ),
+    "in place where nothing was refused": (
+        "in-place",
+        "upgrade in place, and nothing was refused",
+        lambda m: declared(command(surging(m), kind=Kind.UPGRADE)),
+    ),
+    "in place below the floor for that": (
+        "floor",
+        "would leave 3 instances in service, the floor is 4",
+        lambda m: sick(refused(command(surging(m), kind=Kind.UPGRADE)), "1", "2", "4"),
+    ),
+}
+
+
+def another_cancel(moment: Moment) -> Moment:
+    sent = Command(id="c9", kind=Kind.CANCEL_ROLLING, why="")
+    return moment._replace(in_flight={**moment.in_flight, "c9": Sent(sent, 0)})
+
+
+def over(moment: Moment, *names: str) -> Moment:
+    """While it ends, these are deleted."""
+    moment = removes(surging(moment), *names)
+    return command(moment._replace(state=replace(moment.state, phase=Phase.FINISHING)), batch=None)
+
+
+def declared(moment: Moment) -> Moment:
+    """The plan's fall-back is in-place."""
+    assert moment.plan.surge is not None
+    return moment._replace(plan=replace(moment.plan, surge=replace(moment.plan.surge, fallback=FallBack.IN_PLACE)))
+
+
+def refused(moment: Moment) -> Moment:
+    """And nothing could be added."""
+    moment = declared(moment)
+    return moment._replace(state=replace(moment.state, surge=replace(moment.state.surge, in_place=True, removed={})))
+
+
+@pytest.mark.parametrize(
+    "moment",
+    [
+        handed(sound()),
+        cancels(handed(sound())),
+        surging(sound()),
+        over(sound(), "6", "7"),
+        refused(command(surging(sound()), kind=Kind.UPGRADE)),
+        command(surging(sound()), kind=Kind.SET_CAPACITY, ids=(), capacity=8),
+    ],
+    ids=[
+        "handed over",
+        "cancelled",
+        "in exchange",
+        "what replaces none, at the end",
+        "in place after a refusal",
+        "a capacity that is there",
+    ],
+)
+def test_a_sound_command_of_a_surge_or_a_hand_over_violates_nothing(moment: Moment) -> None:
+    assert moment.violations() == {}
 
 
 def test_every_invariant_has_its_planted_bug() -> None:

@@ -59,6 +59,7 @@ from planner.model import (
 )
 from planner.plan import Deadlines, Plan, Request, Window, build
 from planner.strategies import STRATEGIES, Batch, Parameters, Strategy
+from planner.surge import Quota
 from tests.fleet import Case, cases, examples, fleets, plan_or_none, strategies
 from tests.recorded_counts import RECORDINGS, read, recorded_documents
 from tests.test_arm_json import scale_sets
@@ -118,7 +119,7 @@ def request(place: ScaleSet | None = None, **given: Any) -> Request:
         "floor": 6,
     }
     told["parameters"] = {**told["parameters"], **given.pop("parameters", {})}
-    if "strategy" in given and given["strategy"] != "batch":
+    if "strategy" in given and given["strategy"] not in ("batch", "surge"):
         told["parameters"].pop("size", None)
     return Request(**{**told, **given})
 
@@ -184,6 +185,15 @@ def patch(undo: str | None, then: str = "stop") -> dict[str, Any]:
 def third_party(make: Callable[[ScaleSet, Any], tuple[Batch, ...]]) -> dict[str, Any]:
     made = Strategy("mine", make, Parameters, ())
     return {"strategy": "mine", "strategies": {**STRATEGIES, "mine": made}}
+
+
+def quota(**fields: Any) -> Quota:
+    return Quota(**{"cores_limit": 100, "cores_used": 40, "cores_per_vm": 4, "free_addresses": 9, **fields})
+
+
+def surge(fallback: str = "stop", **given: Any) -> dict[str, Any]:
+    told = {"strategy": "surge", "parameters": {"size": 2, "fallback": fallback}, "floor": None, "quota": quota()}
+    return {**told, **given}
 
 
 def twice(place: ScaleSet, _parameters: Any) -> tuple[Batch, ...]:
@@ -642,9 +652,73 @@ EXAMPLES: dict[str, Example] = {
         "use upgrade",
         of_plan(**property_change(SETTING, action=Action.UPGRADE)),
     ),
+    "VS335": Example(
+        of_plan(**surge(quota=quota(cores_used=95))),
+        "2 more instances need 8 cores, 5 are free: 3 are missing; the fall-back is to stop",
+        "raise the quota",
+        of_plan(**surge(quota=quota(cores_used=92))),
+    ),
+    "VS336": Example(
+        of_plan(**surge(quota=quota(free_addresses=1))),
+        "2 more instances need 2 addresses, 1 are free: 1 are missing; the fall-back is to stop",
+        "enlarge the subnet",
+        of_plan(**surge(quota=quota(free_addresses=2))),
+    ),
+    "VS337": Example(
+        of_plan(fleet(99, single_placement_group=True), **surge()),
+        "99 instances and 2 more are 101, and this set holds at most 100",
+        "add at most 1 at a time",
+        of_plan(fleet(98, single_placement_group=True), **surge()),
+    ),
+    "VS338": Example(
+        of_plan(**surge(quota=quota(cores_used=95), fallback="in-place")),
+        "2 more instances need 8 cores, 5 are free: 3 are missing; batches go in place, with n-2 = 8 of 10 kept in service",
+        "add fewer at a time",
+        of_plan(**surge(fallback="in-place")),
+    ),
+    "VS339": Example(
+        of_plan(**surge(quota=quota(cores_limit=None))),
+        "not known: cores limit; 12 instances are needed at the peak, 2 more than now",
+        "give them as [quota]",
+        of_plan(**surge()),
+    ),
+    "VS340": Example(
+        of_plan(fleet(orchestration=FLEXIBLE), live=fleet(orchestration=FLEXIBLE, **auto_os()), **surge()),
+        "automatic OS upgrade is on, and the plan is a surge on a Flexible set",
+        "turn automatic OS upgrade off",
+        of_plan(live=fleet(**auto_os()), **surge()),
+    ),
+    "VS341": Example(
+        of_plan(live=fleet(odd={3: {"scale_in_protected": True}}), **surge()),
+        "1 of 10 (10 %) are protected from scale-in, and the plan deletes them by id: 3",
+        "protect them from scale-set actions",
+        of_plan(live=fleet(odd={3: {"scale_in_protected": True}})),
+    ),
+    "VS342": Example(
+        of_plan(live=fleet(overprovision=True), **surge()),
+        "overprovisioning is on: a scale-out by 2 may need room for 1 more",
+        "turn overprovisioning off",
+        of_plan(live=fleet(overprovision=False), **surge()),
+    ),
+    "VS343": Example(
+        of_plan(live=fleet(repairs=REPAIRS), **surge()),
+        "repairs are on (replace, 1 of 10 (10 %) at a time): 12 instances are more than it may expect",
+        "suspend repairs",
+        of_plan(fleet(repairs=REPAIRS), live=fleet(repairs=REPAIRS), **surge()),
+    ),
+    "VS344": Example(
+        of_plan(
+            fleet(image=image(NEW), odd={n: {"latest_model": False} for n in range(10)}),
+            change=CurrentModel(),
+            **surge(),
+        ),
+        "10 instances are replaced, and the model has no old target to go back to",
+        "use a strategy that keeps the instances",
+        of_plan(**surge()),
+    ),
     "VS401": Example(
         of_request(strategy="bach"),
-        "strategy: unknown strategy; found 'bach'; expected automatic, one-by-one, selected, per-ud, per-fd, per-zone, batch, ramp",
+        f"strategy: unknown strategy; found 'bach'; expected {', '.join(STRATEGIES)}",
         "did you mean 'batch'?",
         of_request(),
     ),

@@ -22,6 +22,7 @@ from backends.driver import Driver
 from backends.journal import MemoryJournal
 from backends.protocol import Wait
 from backends.simulated import SimulatedBackend
+from planner.model import RollingPolicy, UpgradeMode
 from planner.phases import TRANSITIONS, Phase
 from planner.rollout import Asked, Rollout
 from planner.trace import Turn, replay
@@ -33,12 +34,17 @@ FLEETS = (
     Fleet(size=5, sick=(1,), protected=(3,)),
     Fleet(size=4, zones=2, repairs=True),
     Fleet(size=3, ahead=(2,), older=(0,)),
+    Fleet(size=5, mode=UpgradeMode.ROLLING, rolling=RollingPolicy(max_batch_percent=40, max_unhealthy_percent=100)),
 )
 SHAPES = (
     ("one-by-one", {}),
     ("per-ud", {}),
     ("batch", {"size": 2, "fit": True, "max_failed": 1}),
     ("batch", {"size": 2, "fit": True, "on_failure": "rollback-all"}),
+    ("surge", {"size": 2, "fallback": "in-place"}),
+    ("surge", {"size": 2, "on_failure": "rollback-all"}),
+    ("platform-rolling", {"max_failed": 1}),
+    ("platform-rolling", {"max_failed": "100%", "grace_ms": 600_000}),
 )
 AFTER = {(phase, after) for (phase, _), after in TRANSITIONS.items()}
 VERDICTS = ("lose-reply", "lose-request", "refuse", "fail", "delay")
@@ -98,7 +104,7 @@ class Rolling(RuleBasedStateMachine):
         names = tuple(str(one) for one in ids if one < self.case.fleet.size)
         self.journal.ask(asked, names if asked in (Asked.SKIP, Asked.RETRY) else ())
 
-    @rule(verdict=st.sampled_from(VERDICTS), code=st.sampled_from(("Conflict", "TooManyRequests")))
+    @rule(verdict=st.sampled_from(VERDICTS), code=st.sampled_from(("Conflict", "TooManyRequests", "QuotaExceeded")))
     def the_next_request_meets_a_fault(self, verdict: str, code: str) -> None:
         number = self.world.requests + 1
         self.world.faults = (Fault(verdict=verdict, first=number, last=number, code=code, delay_ms=90_000),)
@@ -139,7 +145,10 @@ class Rolling(RuleBasedStateMachine):
             running = [
                 one
                 for one in self.world.operations.values()
-                if one.status == "running" and not one.name.startswith("foreign") and one.ends_at > self.world.now
+                if one.status == "running"
+                and not one.name.startswith("foreign")
+                and one.ends_at > self.world.now
+                and one.kind != "cancel-rolling-upgrade"
             ]
             assert len(running) <= 1, [one.name for one in running]
 

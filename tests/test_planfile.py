@@ -32,6 +32,7 @@ from planner.planfile import (
 )
 from planner.planfile.checks import as_seen
 from planner.strategies import Batch
+from planner.surge import Quota
 from tests.fleet import Case, cases, examples, plan_or_none
 from tests.test_lint import SETTING, fleet, plan, rolling, sick
 
@@ -459,12 +460,36 @@ def test_a_plan_that_contradicts_itself_is_refused(row: tuple[Callable[[Plan], P
     )
 
 
-def test_the_check_sees_instances_out_of_service_and_added_ones_as_free() -> None:
+def test_the_check_sees_instances_out_of_service_as_free() -> None:
     free = plan(fleet(odd=sick(0)), floor=9, parameters={"fit": True, "size": 1})
     merged = replace(free, batches=(Batch(take=("0", "5"), why="one is sick"), *free.batches[2:]))
     assert decode(encode(merged), "f").plan == merged
     one_more = replace(free, batches=(Batch(take=("0", "5", "1"), why="one is sick", add=1), *free.batches[3:]))
-    assert decode(encode(one_more), "f").plan == one_more
+    assert "only a surge adds instances; found 1; expected 0" in refusal(encode(one_more))
+
+
+def test_a_surge_is_written_and_read_and_says_what_it_needs() -> None:
+    quota = Quota(cores_limit=100, cores_used=60, cores_per_vm=4, free_addresses=9)
+    made = plan(strategy="surge", parameters={"size": 2, "fallback": "in-place"}, floor=None, quota=quota)
+    assert decode(encode(made), "f").plan == made
+    told = {section.title: section.lines for section in describe(made)}
+    assert told["Added capacity"] == (
+        "at most 2 are added at a time: 12 instances at the peak, of 1000 the set may hold",
+        "cores: 48 at the peak, 8 more than now; 40 are free",
+        "addresses: 2 more than now; 9 are free",
+        "where the platform refuses to add: that batch goes in place, with n-2 = 8 of 10 kept in service",
+        "an added instance that does not come to serve is replaced 1 times; then its old one stays",
+    )
+    assert told["Batches"][1] == "1. would replace 0, 5 after adding 2 instances (surge of 2)"
+    surging = made.surge
+    assert surging is not None
+    for edit, found in (
+        (replace(made, surge=replace(surging, peak=11)), "surge.peak: the plan contradicts itself"),
+        (replace(made, surge=replace(surging, replace=-1)), "surge.replace"),
+        (replace(made, batches=(replace(made.batches[0], add=3), *made.batches[1:])), "batches[0].add"),
+        (replace(made, ends={**made.ends, "stop": replace(made.ends["stop"], added="sold")}), "ends.stop.added"),
+    ):
+        assert found in refusal(encode(edit))
 
 
 @examples(100)

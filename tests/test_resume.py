@@ -204,6 +204,47 @@ STORIES: dict[str, tuple[Case, int, Asked | None]] = {
     "upgrade, then reimage": (Case(fleet=TWO, action=Action.UPGRADE_THEN_REIMAGE), 0, None),
     "guest patch": (Case(fleet=TWO, change=PATCH), 0, None),
     "automatic": (Case(fleet=TWO, strategy="automatic"), 0, None),
+    "platform-rolling": (Case(fleet=Fleet(size=3), strategy="platform-rolling"), 0, None),
+    "platform-rolling that is cancelled": (
+        Case(
+            fleet=Fleet(size=3, mode=UpgradeMode.ROLLING),
+            strategy="platform-rolling",
+            asks=(Ask(100_000, Asked.ABORT),),
+        ),
+        0,
+        None,
+    ),
+    "rollback of platform-rolling": (
+        Case(
+            fleet=Fleet(size=3, mode=UpgradeMode.ROLLING),
+            strategy="platform-rolling",
+            asks=(Ask(100_000, Asked.ROLLBACK),),
+        ),
+        0,
+        None,
+    ),
+    "surge": (Case(fleet=TWO, strategy="surge", parameters={"size": 1}), 0, None),
+    "a surge whose addition never serves": (
+        Case(fleet=TWO, strategy="surge", parameters={"size": 1}, fails={0: (1,)}),
+        0,
+        None,
+    ),
+    "a surge that falls back": (
+        Case(
+            fleet=TWO,
+            strategy="surge",
+            parameters={"size": 1, "fallback": "in-place"},
+            faults=(Fault(verdict="refuse", first=1, last=99, of="set-capacity", code="QuotaExceeded"),),
+        ),
+        0,
+        None,
+    ),
+    "rollback of a surge": (
+        Case(fleet=TWO, strategy="surge", parameters={"size": 1}, asks=(Ask(100_000, Asked.ROLLBACK),)),
+        0,
+        None,
+    ),
+    "abort of a surge": (Case(fleet=TWO, strategy="surge", parameters={"size": 1}), 2, Asked.ABORT),
     "a retry": (Case(fleet=TWO, fails={0: (1,)}), 0, None),
     "a reimage as repair": (
         Case(fleet=TWO, fails={0: (1,)}, ladder=(Rung.REIMAGE, Rung.QUARANTINE), more={"floor": 0}),
@@ -301,9 +342,13 @@ def test_killed_at_every_line_when_an_operator_turns_it_around(name: str) -> Non
     most = begun(whole)
     for _, run, when in lives(case, after, ask):
         assert run.state.ending == whole.state.ending, when
-        assert (run.world.model, run.world.mode, run.world.repairs_suspended) == (whole.world.model, "manual", False)
+        assert (run.world.model, run.world.mode, run.world.repairs_suspended) == (
+            whole.world.model,
+            case.fleet.mode.value,
+            False,
+        )
         assert begun(run) <= most, when
-        if ask is not Asked.ABORT:
+        if ask is not Asked.ABORT and not any(one.asked is Asked.ABORT for one in case.asks):
             back_again(run, when)
 
 

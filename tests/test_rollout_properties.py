@@ -19,7 +19,7 @@ from planner.change import STAGES, Action, CurrentModel, GuestPatch, PropertyCha
 from planner.model import HealthSource, UpgradeMode
 from planner.phases import Phase
 from planner.plan import MovedBy, Plan, Rung
-from planner.rollout import Asked
+from planner.rollout import Asked, State
 from tests.fleet import (
     MINUTE,
     NEW,
@@ -29,6 +29,7 @@ from tests.fleet import (
     Act,
     Ask,
     Case,
+    Done,
     Fleet,
     Run,
     as_before,
@@ -84,7 +85,19 @@ def keeps_the_floor(run: Run) -> None:
             floor = follow(plan.emergency_floor if state.emergency else plan.rollback_floor, one.total)
         else:
             floor = max(plan.floor_min, follow(plan.floor, one.total))
+        if plan.surge is not None:
+            now = set_should_have(state, one, case_total=len(plan.scale_set.instances))
+            given = plan.rollback_floor if state.back else plan.floor
+            exchanged = one.kind == "delete" and set(one.ids) <= state.surge.removed.keys()
+            given = given if exchanged else plan.surge.in_place_floor
+            given = plan.emergency_floor if state.back and state.emergency else given
+            floor = follow(given, now) if state.back else max(plan.floor_min, follow(given, now))
         assert len(one.after) >= floor, f"{one.kind} of {one.ids} left {sorted(one.after)}, the floor is {floor}"
+
+
+def set_should_have(state: State, one: Done, case_total: int) -> int:
+    """How many instances the set should have: what a surge added and replaces none yet is not among them."""
+    return min(one.total, case_total) if state.surge.fresh else one.total
 
 
 def disturbs_nobody_without_need(run: Run) -> None:
@@ -125,7 +138,7 @@ def bounded(run: Run, case: Case) -> None:
 def leaves_alone(run: Run, case: Case) -> None:
     """Protected instances, and those no batch names."""
     plan = run.plan
-    named = {name for batch in (*plan.batches, *run.state.extra) for name in batch.take}
+    named = {name for batch in (*plan.batches, *run.state.extra) for name in batch.take} | run.state.surge.fresh.keys()
     for one in run.sent():
         assert not {str(index) for index in case.fleet.protected} & set(one.started)
         if plan.moved_by is MovedBy.PLANNER:
@@ -141,7 +154,7 @@ def goes_in_order(run: Run) -> None:
         assert command.batch >= last[state.back]
         last[state.back] = command.batch
         batches = state.sequence if state.sequence is not None else (*plan.batches, *state.extra)
-        assert set(command.ids) <= set(batches[command.batch].take)
+        assert set(command.ids) <= {*batches[command.batch].take, *state.surge.fresh}
 
 
 def one_at_a_time(run: Run) -> None:
@@ -257,6 +270,8 @@ def test_the_end_is_what_it_is_called(case: Case) -> None:
     assume(state.phase is Phase.ENDED)
     vms = place.vms
     members = [name for batch in (*plan.batches, *state.extra) for name in batch.take if name in vms]
+    if plan.surge is not None and not case.odd:  # what replaced them
+        members += [name for name in state.surge.fresh if name in vms and name not in members]
     left = {name for name, memory in state.memory.items() if memory.quarantined or memory.skipped}
     if state.ending == "finish":
         assert not left & set(members)

@@ -15,6 +15,7 @@ from planner.lint.moves import moves
 from planner.lint.page import page
 from planner.lint.policy import policy
 from planner.lint.request import refusals
+from planner.lint.surge import surge
 from planner.lint.target import target
 from planner.model import ScaleSet
 from planner.plan import Plan, Request
@@ -45,7 +46,7 @@ def lint_set(scale_set: ScaleSet, gaps: Sequence[Gap] = ()) -> tuple[Finding, ..
 
 def lint_plan(plan: Plan, scale_set: ScaleSet | None = None) -> tuple[Finding, ...]:
     """A plan. With a snapshot, also what its projection does not hold, and the budget as it is now."""
-    return _ordered((*moves(plan, scale_set), *target(plan, scale_set)))
+    return _ordered((*moves(plan, scale_set), *surge(plan, scale_set), *target(plan, scale_set)))
 
 
 def lint_request(request: Request, gaps: Sequence[Gap] = ()) -> tuple[Finding, ...]:

@@ -58,6 +58,7 @@ _AUTO_OS = "azure-compute-docs, automatic OS image upgrade"
 _HEALTH = "azure-compute-docs, application health extension"
 _REPAIRS = "azure-compute-docs, automatic instance repairs"
 _MODES = "azure-compute-docs, orchestration modes"
+_SURGE = "azure-compute-docs, MaxSurge"
 _PLAN = "the rules of plans (planner/plan.py)"
 _MACHINE = "the rules of rollouts (planner/rollout.py)"
 
@@ -547,6 +548,74 @@ CODES: dict[str, Code] = {
         "Only manualupgrade sets latestModelApplied: after a reimage or a restart alone it stays false, so the next rollout"
         " moves these instances again; also the platform's own, when mode Rolling or Automatic is put back.",
         "azure-cli #28008, vm-scale-sets #62",
+    ),
+    "VS335": Code(
+        "surge-quota",
+        _E,
+        "A surge needs cores for the instances it adds, beside those of the set. The platform refuses the scale-out otherwise,"
+        " and the plan's fall-back is to stop.",
+        _SURGE + "; recordings (409 OperationNotAllowed, exceeding quota limits of Core)",
+    ),
+    "VS336": Code(
+        "surge-addresses",
+        _E,
+        "Each instance that is added needs an address in the subnet, and the plan's fall-back is to stop.",
+        _SURGE,
+    ),
+    "VS337": Code(
+        "surge-instance-limit",
+        _E,
+        "A set holds at most 100 instances in a single placement group, 600 of a custom image that is in no gallery, 1000"
+        " otherwise: what is added counts.",
+        "azure-compute-docs, placement groups",
+    ),
+    "VS338": Code(
+        "surge-falls-back",
+        _W,
+        "There is no room for what a surge adds, so its batches would be upgraded in place, within the floor that the plan"
+        " gives that: fewer serve meanwhile.",
+        _SURGE,
+    ),
+    "VS339": Code(
+        "surge-quota-unknown",
+        _W,
+        "Whether there is room for what a surge adds cannot be worked out: quota, cores of the VM size and free addresses are"
+        " not part of a set's own documents.",
+        _SURGE,
+    ),
+    "VS340": Code(
+        "surge-flexible-auto-os-on",
+        _E,
+        "A surge on a Flexible set with automatic OS upgrade: the platform does not support the two together, and its own"
+        " rollout would meet instances that come and go.",
+        _SURGE,
+    ),
+    "VS341": Code(
+        "surge-scale-in-protected",
+        _W,
+        "protectFromScaleIn keeps an instance from a scale-in. A surge deletes by id, which it does not keep away.",
+        "azure-compute-docs, instance protection",
+    ),
+    "VS342": Code(
+        "surge-overprovision",
+        _W,
+        "With overprovisioning a scale-out creates up to 20 % more than asked for and deletes the surplus: quota and addresses"
+        " for these are needed for a while, and which ones stay is the platform's choice.",
+        "azure-compute-docs, placement groups",
+    ),
+    "VS343": Code(
+        "surge-fought",
+        _W,
+        "Repairs replace instances that come up slowly, and autoscale counts what a surge adds: either changes the number of"
+        " instances while the plan does.",
+        _REPAIRS + "; azure-monitor docs, autoscale settings",
+    ),
+    "VS344": Code(
+        "surge-no-way-back",
+        _W,
+        "The model stays as it is, so a new instance boots the target: what a surge replaced cannot be brought back by a"
+        " rollback.",
+        _PLAN,
     ),
     # What keeps a plan from being made.
     "VS401": Code("unknown-strategy", _E, "There is no strategy of this name.", _PLAN),

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from planner.buckets import Bucket
 from planner.change import GuestPatch
 from planner.model import Service
@@ -22,12 +24,14 @@ def roll_back(t: Turn, *, whole: bool, why: str) -> None:
     if isinstance(t.plan.resolved.change, GuestPatch) and t.plan.resolved.change.undo is None:
         t.end("stop", f"{why}; the guest patch has no undo")
         return
+    if t.dirty is None:  # while the set was prepared nobody asked for buckets
+        t.classify()
     batches = (*t.plan.batches, *t.extra)
     first = 0 if whole else t.batch
     sequence = _out_of_service(t, [name for one in batches[first : t.batch + 1] for name in one.take])
     gone_first = {name for one in sequence for name in one.take}
     for index in range(min(t.batch, len(batches) - 1), first - 1, -1):
-        touched = [name for name in reversed(batches[index].take) if name in t.memory and name not in gone_first]
+        touched = [name for name in reversed(batches[index].take) if _touched(t, name) and name not in gone_first]
         by_version: dict[str | None, list[str]] = {}
         for name in touched:
             by_version.setdefault(t.rollout.back_exact(name), []).append(name)
@@ -50,6 +54,7 @@ def roll_back(t: Turn, *, whole: bool, why: str) -> None:
         progress_ms=t.now,
         direction_ms=t.now,
         given_up=0,
+        surge=msgspec.structs.replace(t.surge, back_from=0 if whole else t.surge.mark) if t.surge.fresh else t.surge,
     )
     t.memory = {}
     t.remembered = True
@@ -62,7 +67,7 @@ def _out_of_service(t: Turn, names: list[str]) -> list[Batch]:
     """What was touched and is out of service goes back first: that needs no budget, and it gives capacity back. The others may
     otherwise wait for a floor that nothing lifts.
     """
-    sick = [name for name in reversed(names) if name in t.memory and _out(t, name)]
+    sick = [name for name in reversed(names) if _touched(t, name) and _out(t, name)]
     by_version: dict[str | None, list[str]] = {}
     for name in sick:
         by_version.setdefault(t.rollout.back_exact(name), []).append(name)
@@ -72,6 +77,11 @@ def _out_of_service(t: Turn, names: list[str]) -> list[Batch]:
         for group in by_version.values()
         for start in range(0, len(group), size)
     ]
+
+
+def _touched(t: Turn, name: str) -> bool:
+    """Was it changed? In a surge one that was not changed in place is gone, or as it was."""
+    return name in t.memory and (t.plan.surge is None or name in t.surge.changed)
 
 
 def _out(t: Turn, name: str) -> bool:

@@ -9,7 +9,7 @@ import msgspec
 from planner.buckets import UNTOUCHED, Bucket, Memory
 from planner.change import Action, GuestPatch, at_target
 from planner.commands import Kind
-from planner.machine import back
+from planner.machine import back, surge
 from planner.model import Service, placement_key
 from planner.phases import Cause, move
 from planner.plan import OnFailure, Rung
@@ -57,7 +57,9 @@ def current(t: Turn) -> Batch | None:
     if not queue:
         t.put(queue=())
         return None
-    made = Batch(take=queue[: t.rollout.largest], why="appended: new or reverted since the plan")
+    take = queue[: t.rollout.largest]
+    add = 0 if t.plan.surge is None else len(take)
+    made = Batch(take=take, why="appended: new or reverted since the plan", add=add)
     t.put(extra=(*t.extra, made), queue=queue[t.rollout.largest :])
     return made
 
@@ -101,7 +103,7 @@ def advance(t: Turn) -> bool:
         return True
     if t.given_up > _max_failed(t):
         return _too_many_failed(t)
-    if _absorb_new(t):
+    if t.surge.wanted == 0 and _absorb_new(t):  # what comes now is what we asked for
         return True
     if t.now < t.not_before_ms:
         t.wake = t.not_before_ms
@@ -113,7 +115,7 @@ def advance(t: Turn) -> bool:
     if batch.approve and t.approved < t.batch and not t.back:
         t.pause(f"approval needed for batch {t.batch + 1} ({batch.why})")
         return False
-    return _work(t, batch)
+    return t.work(batch)
 
 
 def _max_failed(t: Turn) -> int:
@@ -139,26 +141,26 @@ def fail(t: Turn, rule: str, reason: str) -> bool:
     return True
 
 
-def _work(t: Turn, batch: Batch) -> bool:
-    """Admission, waiting, ladder, gates for the current batch."""
+def work(t: Turn, batch: Batch, names: tuple[str, ...]) -> bool:
+    """Admission, waiting, ladder, gates for these of the current batch."""
     waiting: list[str] = []
     todo: list[str] = []
     busy: list[str] = []
     wake: int | None = None
     seen_of = t.seen
-    for name in batch.take:
+    for name in names:
         seen = seen_of.get(name)
         bucket = Bucket.VANISHED if seen is None else seen.bucket
         if bucket in DECIDED:
             continue
         if bucket is _WAITING:
-            late = _health_deadline(t, name)
+            late = health_deadline(t, name)
             if late is None:
                 return True  # its deadline passed just now: classify and look again
             wake = late if wake is None else min(wake, late)
             waiting.append(name)
         elif bucket is _FAILED:
-            if _climb(t, name):
+            if climb(t, name):
                 todo.append(name)
             else:
                 return True
@@ -171,11 +173,11 @@ def _work(t: Turn, batch: Batch) -> bool:
     if todo or busy:
         stall = t.progress_ms + t.plan.deadlines.stall_ms
         if t.now >= stall:
-            names = ", ".join([*todo, *busy][:5])
+            told = ", ".join([*todo, *busy][:5])
             return fail(
                 t,
                 "stalled",
-                f"nothing could be taken for {t.plan.deadlines.stall_ms // 1000} s: {'the floor holds' if todo else 'somebody else works on the instances'} ({names})",
+                f"nothing could be taken for {t.plan.deadlines.stall_ms // 1000} s: {'the floor holds' if todo else 'somebody else works on the instances'} ({told})",
             )
         t.watch = True
         t.wake = stall if wake is None else min(wake, stall)
@@ -185,10 +187,10 @@ def _work(t: Turn, batch: Batch) -> bool:
         t.awaiting = tuple(waiting)
         t.wake = wake
         return False
-    return _gate(t, batch)
+    return gate(t, batch)
 
 
-def _health_deadline(t: Turn, name: str) -> int | None:
+def health_deadline(t: Turn, name: str) -> int | None:
     """When a waiting instance is given up waiting for; None when that is now."""
     memory = t.memory.get(name, UNTOUCHED)
     since = memory.ended_ms if memory.ended_ms is not None else t.progress_ms
@@ -206,7 +208,7 @@ def _health_deadline(t: Turn, name: str) -> int | None:
     return None
 
 
-def _climb(t: Turn, name: str) -> bool:
+def climb(t: Turn, name: str) -> bool:
     """The next rung for a failed instance. True: it may be taken again; False: something changed, look again."""
     memory = t.memory.get(name, UNTOUCHED)
     ladder = t.plan.failures.ladder
@@ -234,7 +236,7 @@ def _climb(t: Turn, name: str) -> bool:
 def _admit(t: Turn, batch: Batch, todo: list[str]) -> bool:
     """Rule 2. Send one command for the instances of the first one's kind that the floor lets go."""
     kind, exact = _kind_for(t, todo[0])
-    floor = t.floor()
+    floor = t.floor(in_place=True)
     budget = t.serving - floor
     taken: list[str] = []
     spent = 0
@@ -269,6 +271,8 @@ def _admit(t: Turn, batch: Batch, todo: list[str]) -> bool:
         more["script"] = change.undo if t.back else change.script
         more["name"] = t.rollout.target(taken[0], t.back).run_command
     t.put(gate_ms=None, held_ms=None)
+    if t.plan.surge is not None:
+        surge.moved(t, taken)
     t.send(kind, why, rule="floor-holds" if held else "admitted", ids=tuple(taken), batch=t.batch, **more)
     return True
 
@@ -299,7 +303,7 @@ def _kind_for(t: Turn, name: str) -> tuple[Kind, str | None]:
     return kind, None
 
 
-def _gate(t: Turn, batch: Batch) -> bool:
+def gate(t: Turn, batch: Batch) -> bool:
     """Rule 3: the batch is decided; judge its gates, soak, pause, next."""
     gates = t.plan.gates
     bad = _gate_verdict(t)
@@ -324,6 +328,7 @@ def _gate(t: Turn, batch: Batch) -> bool:
         return False
     t.note("batch-done", f"batch {t.batch + 1} ({batch.why}) is done, its gates hold", batch=t.batch)
     t.put(batch=t.batch + 1, gate_ms=None, held_ms=None, progress_ms=t.now)
+    surge.next_batch(t)
     if gates.pause_ms and not t.back and _more(t):
         t.put(not_before_ms=t.now + gates.pause_ms)
     return True

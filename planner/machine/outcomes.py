@@ -9,7 +9,7 @@ import msgspec
 from planner.buckets import UNTOUCHED, Memory
 from planner.change import at_target
 from planner.commands import TABLE, Command, Kind, Outcome, Status
-from planner.machine import setlevel
+from planner.machine import handover, setlevel, surge
 from planner.model import Provisioning
 from planner.phases import Phase
 from planner.rollout import Ticket
@@ -22,7 +22,10 @@ _replace = msgspec.structs.replace
 
 def take(t: Turn, outcome: Outcome) -> None:
     """An outcome arrived."""
-    ticket = t.ticket
+    ticket, cancel = t.ticket, t.handed.cancel
+    if cancel is not None and cancel.command.id == outcome.command:
+        handover.cancel_answered(t, outcome)
+        return
     if ticket is None or ticket.command.id != outcome.command:
         t.note("late-outcome", f"an outcome of {outcome.command} came after it was settled: {outcome.status.value}")
         return
@@ -48,6 +51,8 @@ def _refused(t: Turn, command: Command, outcome: Outcome) -> None:
     count = t.refusals + 1
     t.clear_ticket()
     answered(t)
+    if surge.adds(command) and surge.refused(t, outcome):
+        return
     t.put(refusals=count)
     if count > t.plan.failures.refusals and t.phase is Phase.FINISHING:
         t.put(refusals=0)
@@ -79,7 +84,10 @@ def settle(t: Turn, ticket: Ticket, failed: str, message: str = "") -> None:
         _settle_set_level(t, command, failed, message)
         return
     if command.kind is Kind.DELETE:
-        _settle_delete(t, command, failed)
+        if any(name in t.surge.removed for name in command.ids):
+            surge.settle_removal(t, command, failed)
+        else:
+            _settle_delete(t, command, failed)
         return
     alike: dict[tuple[int, bool], tuple[Memory, Memory]] = {}  # most have the same memory: it is made anew once
     for name in () if overtaken(t) else command.ids:
@@ -118,9 +126,15 @@ def answered(t: Turn) -> None:
 
 
 def _settle_set_level(t: Turn, command: Command, failed: str, message: str) -> None:
+    if surge.adds(command):
+        surge.settle_addition(t, command, failed, message)
+        return
     if command.kind is Kind.SET_CAPACITY:
         t.put(owed=0)
     own = command.id == t.step_command
+    handed = handover.hands_over(t, command)
+    if handed and handover.ended(t, command, failed, message):
+        return
     if failed:
         t.note("set-operation-failed", f"{command.kind.value} failed: {failed} {message}".rstrip())
         reason = f"{command.kind.value} failed: {failed} {message}".rstrip()
@@ -132,7 +146,8 @@ def _settle_set_level(t: Turn, command: Command, failed: str, message: str) -> N
     if own:
         t.put(step_ended_ms=t.now)
     moves = Kind.UPDATE_MODEL if t.plan.resolved.patch else Kind.SET_MODE
-    if t.rollout.platform and command.kind is moves and t.phase is Phase.PREPARING and not t.back:
+    first = t.phase is Phase.PREPARING and not t.back
+    if t.plan.handed is None and t.rollout.platform and command.kind is moves and first:
         # The platform moved them: from here on they are watched like instances of our own operations.
         for name in t.plan.batches[0].take if t.plan.batches else ():
             t.remember(name, Memory(stage=len(t.rollout.stages), ended_ms=t.now))
@@ -167,8 +182,9 @@ def look_at_unknown(t: Turn) -> None:
     ticket = t.ticket
     if ticket is None:
         return
+    handed = handover.hands_over(t, ticket.command)
     if ticket.unknown_ms is None:
-        if t.now - ticket.sent_ms < t.plan.deadlines.operation_ms:
+        if handover.still_open(t) if handed else t.now - ticket.sent_ms < t.plan.deadlines.operation_ms:
             return
         t.note(
             "operation-deadline",
@@ -192,7 +208,7 @@ def look_at_unknown(t: Turn) -> None:
         t.note("no-effect", f"{command.kind.value}: the snapshot shows no effect", command.ids)
         _refused(t, command, Outcome(command=command.id, status=Status.FAILED, code="NoEffect", refused=True))
     elif verdict == "running":
-        if t.now - ticket.sent_ms > 2 * t.plan.deadlines.operation_ms:
+        if not handed and t.now - ticket.sent_ms > 2 * t.plan.deadlines.operation_ms:
             t.ask("still-running", f"{command.kind.value} still runs after twice its deadline")
     else:
         t.ask("no-evidence", f"whether {command.kind.value} took effect cannot be seen; say retry, skip or abort")
@@ -205,9 +221,13 @@ def evidence(t: Turn, ticket: Ticket) -> str:
     if kind == "none":
         return "none"
     if TABLE[command.kind].touches != "ids":
+        if handover.hands_over(t, command):
+            return handover.evidence(t, command, shown=setlevel.done(t, command))
         moving = (Provisioning.UPDATING, Provisioning.CREATING)
         if t.rollout.platform and any(one.provisioning in moving for one in t.set.instances.values()):
             return "running"  # the model shows it at once, the platform is at it as long as instances are moved
+        if surge.adds(command) and surge.coming(t):
+            return "running"
         return "done" if setlevel.done(t, command) else "no-effect"
     shown: list[bool] = []
     for name in command.ids:

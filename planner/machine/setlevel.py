@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from planner.buckets import Bucket
 from planner.commands import Command, Kind
+from planner.machine import handover, surge
 from planner.model import ImageReference, UpgradeMode, runs
 from planner.phases import Cause, Phase, move
 
@@ -45,14 +46,22 @@ def _steps(t: Turn) -> list[dict[str, Any] | None]:
                 {
                     "kind": Kind.SET_MODE,
                     "mode": plan.work_mode,
-                    "why": f"mode {plan.work_mode.value} before the image changes, so that nothing else moves instances",
+                    "why": f"mode {plan.work_mode.value} before the image changes, so that "
+                    + ("nothing else moves instances" if plan.handed is None else "the platform follows its policy"),
                 }
             )
-        if resolved.patch:
+        if plan.handed is not None and plan.handed.by == "os-upgrade":
+            steps.append({"kind": Kind.START_OS_UPGRADE, "why": "the platform upgrades the OS by its own policy"})
+        elif plan.handed is not None:
+            why = "the model gets the change, and the platform rolls it out by its own policy"
+            steps.append({"kind": Kind.UPDATE_MODEL, "patch": resolved.patch, "why": why})
+        elif resolved.patch:
             steps.append({"kind": Kind.UPDATE_MODEL, "patch": resolved.patch, "why": "the model gets the change"})
         return steps
     end, old = plan.ends[t.ending], plan.scale_set.mode
     capacity = model = mode = repairs = None
+    over = surge.not_needed(t) if t.surge.fresh and end.added == "removed" else ()
+    added = {"kind": Kind.DELETE, "ids": over, "why": f"{len(over)} were added and replace none"} if over else None
     if t.owed:
         capacity = {
             "kind": Kind.SET_CAPACITY,
@@ -70,7 +79,8 @@ def _steps(t: Turn) -> list[dict[str, Any] | None]:
     if plan.suspend_repairs and end.repairs == "restored":
         repairs = {"kind": Kind.RESUME_REPAIRS, "why": "automatic repairs as they were before"}
     # The model is put back in mode Manual, where that touches no instance: before another mode comes back, or after.
-    return [model, capacity, mode, repairs] if old is not UpgradeMode.MANUAL else [mode, model, capacity, repairs]
+    rest = [model, capacity, mode, repairs] if old is not UpgradeMode.MANUAL else [mode, model, capacity, repairs]
+    return [added, *rest]
 
 
 def _nothing_stale(t: Turn) -> bool:
@@ -104,9 +114,11 @@ def advance(t: Turn) -> bool:
         return True
     step = steps[t.step]
     ended = t.step_ended_ms
-    if step is None or done(t, Command(id="", **step)):
+    if step is None or _over_with(t, Command(id="", **step)):
         if step is not None and step["kind"] is Kind.SET_MODE:
             t.put(mode_set=True)
+        if t.phase is Phase.FINISHING and t.step == 0 and t.surge.fresh:
+            surge.left_over(t)
         t.put(step=t.step + 1, step_ended_ms=None, step_command="")
         return True
     if ended is not None:
@@ -120,10 +132,26 @@ def advance(t: Turn) -> bool:
         else:
             t.end("stop", reason)
         return True
+    if handover.held(t, Command(id="", **step)):
+        return t.phase is Phase.FINISHING
     why = step.pop("why")
+    if step["kind"] is Kind.DELETE:
+        surge.note_removal(t, step["ids"])
     t.put(step_command=f"c{t.next_id}")
     t.send(step.pop("kind"), why, rule="set-level", **step)
     return True
+
+
+def _over_with(t: Turn, command: Command) -> bool:
+    """Is there nothing left to do of this step? What hands the rollout over is sent where something is stale, whatever
+    the set shows, and is over with when it has ended.
+    """
+    if t.plan.handed is not None and t.phase is Phase.PREPARING and not t.back and command.kind is not Kind.SET_MODE:
+        if command.kind not in (Kind.UPDATE_MODEL, Kind.START_OS_UPGRADE):
+            return done(t, command)
+        shown = command.kind is Kind.START_OS_UPGRADE or done(t, command)
+        return shown and (t.step_ended_ms is not None or not handover.behind(t))
+    return done(t, command)
 
 
 def skip_step(t: Turn, reason: str) -> None:
@@ -146,6 +174,8 @@ def done(t: Turn, command: Command) -> bool:
             return model.repairs is None or not model.repairs.enabled or model.repairs.suspended
         case Kind.RESUME_REPAIRS:
             return model.repairs is None or not model.repairs.suspended
+        case Kind.DELETE | Kind.START_OS_UPGRADE | Kind.CANCEL_ROLLING:
+            return False  # it is wanted only for what is there
         case Kind.SET_CAPACITY:
             return len(t.set.instances) >= (command.capacity or 0)
         case _:
@@ -168,7 +198,11 @@ def _over(t: Turn) -> bool:
         t.put(phase=move(t.phase, Cause.FINISHED))
         t.note("ended", f"{t.ending}: {t.reason}" if t.reason else t.ending)
         return False
+    if t.plan.handed is not None and not t.back:
+        handover.moved(t)
     cause = Cause.PREPARED_BACK if t.back else Cause.PREPARED
+    if t.back and t.plan.surge is not None:
+        surge.way_back(t)
     t.put(phase=move(t.phase, cause), batch=0, progress_ms=t.now, mode_set=t.mode_set or not t.back)
     if t.judge_model():  # what may still be seen while the set is prepared may not be seen any more
         return True

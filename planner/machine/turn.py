@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import msgspec
@@ -16,11 +16,11 @@ from planner.change import at_target
 from planner.commands import Command, Kind
 from planner.drift import Absorb, instance_differences, model_differences
 from planner.errors import PlannerBug
-from planner.machine import batches, outcomes, requests, setlevel
+from planner.machine import batches, exchange, handover, outcomes, requests, setlevel, surge
 from planner.model import Instance, Provisioning, ScaleSet, Service, in_service, service
 from planner.phases import RESUME, Cause, Phase, move
 from planner.plan import Pinned
-from planner.rollout import Note, Observation, Rollout, State, Step, Ticket, View
+from planner.rollout import Handed, Note, Observation, Rollout, State, Step, Surge, Ticket, View, surplus
 from planner.strategies.base import Batch
 
 STRAYS = frozenset({Bucket.FOREIGN, Bucket.REVERTED, Bucket.REPLACED})
@@ -65,6 +65,8 @@ class Turn:
     baseline: int
     owed: int
     pause_wanted: bool
+    surge: Surge
+    handed: Handed
 
     def __init__(self, rollout: Rollout, state: State, observation: Observation, view: View | None) -> None:
         self.rollout = rollout
@@ -112,6 +114,10 @@ class Turn:
         for outcome in self.observation.outcomes:
             outcomes.take(self, outcome)
         outcomes.look_at_unknown(self)
+        if self.handed.cancel is not None:
+            handover.look_at_cancel(self)
+        if self.surge.wanted:
+            surge.claim(self)
         if self.dirty is not None or self.phase is not Phase.PREPARING:
             self.classify()  # while the set is being prepared nothing asks for buckets
         if self.phase is not Phase.ENDED:
@@ -167,7 +173,8 @@ class Turn:
         flying = frozenset(ticket.command.ids) if ticket is not None else frozenset()
         seen_of, memory_of, pins = self.seen, self.memory, self.plan.scale_set.instances
         skipped = {} if self.back else self.plan.skipped
-        target_of, kinds, back, appended = self.rollout.target, self._kinds, self.back, self.appended
+        target_of, kinds, back = self.rollout.target, self._kinds, self.back
+        appended = self.added() if self.surge.fresh else self.appended
         for name in names:
             old, one = seen_of.get(name), instances.get(name)
             if one is None:
@@ -183,11 +190,11 @@ class Turn:
                 id(memory), same_vm, pinned is None, name in flying, skipped.get(name), id(target),
             )  # fmt: skip
             if target.run_command is not None or name in appended:
-                seen = self._ask_rules(name, one, memory, pinned, flying, at_target(one, target))
+                seen = self._ask_rules(name, one, memory, pinned, flying, at_target(one, target), appended)
             else:
                 known = kinds.get(key)
                 if known is None:
-                    seen = self._ask_rules(name, one, memory, pinned, flying, at_target(one, target))
+                    seen = self._ask_rules(name, one, memory, pinned, flying, at_target(one, target), appended)
                     kinds[key] = (seen, one.image, memory)
                 else:
                     seen = known[0]
@@ -208,8 +215,9 @@ class Turn:
         pinned: Pinned | None,
         flying: frozenset[str],
         there: bool | None,
+        appended: Mapping[str, str],
     ) -> Seen:
-        added = name in self.appended
+        added = name in appended
         return classify(
             Case(
                 instance,
@@ -217,7 +225,7 @@ class Turn:
                 there,
                 memory,
                 known=added or pinned is not None,
-                vm_id=self.appended[name] if added else (pinned.vm_id if pinned else ""),
+                vm_id=appended[name] if added else (pinned.vm_id if pinned else ""),
                 in_flight=name in flying,
                 skipped="" if added or self.back else self.plan.skipped.get(name, ""),
                 last_stage=len(self.rollout.stages),
@@ -383,7 +391,17 @@ class Turn:
             return False
         ticket = self.ticket
         if ticket is not None:
-            self._wait_for(ticket)
+            if handover.hands_over(self, ticket.command) and phase is not Phase.PAUSED:
+                handover.watch(self, ticket)
+            else:
+                self._wait_for(ticket)
+            return False
+        cancel = self.handed.cancel
+        if cancel is not None:
+            self.wake = (
+                cancel.sent_ms if cancel.unknown_ms is None else cancel.unknown_ms
+            ) + self.plan.deadlines.settle_ms
+            self.wake = max(self.wake, self.now + 1)
             return False
         if phase is Phase.PAUSED:
             return False
@@ -400,6 +418,12 @@ class Turn:
         if phase in (Phase.PREPARING, Phase.FINISHING):
             return setlevel.advance(self)
         return batches.advance(self)
+
+    def work(self, batch: Batch) -> bool:
+        """What is to be done for the current batch: instances are moved, or exchanged for added ones."""
+        if self.plan.surge is None:
+            return batches.work(self, batch, batch.take)
+        return exchange.work(self, batch)
 
     def _wait_for(self, ticket: Ticket) -> None:
         deadlines = self.plan.deadlines
@@ -430,9 +454,19 @@ class Turn:
         stages = self.rollout.stages
         return batches.KIND_OF[stages[min(memory.stage, len(stages) - 1)]]
 
-    def floor(self) -> int:
-        """The floor at the present number of instances."""
-        plan, total = self.plan, len(self.set.instances)
+    def added(self) -> dict[str, str]:
+        """Instances that came after the plan was made and are known all the same: id to VM id."""
+        return {**self.appended, **self.surge.fresh}
+
+    def spare(self) -> int:
+        """How many instances there are above what the set should have."""
+        return surplus(self.surge, self.set) if self.surge.fresh else 0
+
+    def floor(self, *, in_place: bool = False) -> int:
+        """The floor at the number of instances that the set should have now. in_place: of a surge's fall-back."""
+        plan, total = self.plan, len(self.set.instances) - self.spare()
+        if in_place and plan.surge is not None and not self.emergency:
+            return max(plan.floor_min, follow(plan.surge.in_place_floor, total))
         if self.back:
             return follow(plan.emergency_floor if self.emergency else plan.rollback_floor, total)
         return max(plan.floor_min, follow(plan.floor, total))

@@ -8,7 +8,8 @@ Rules this module decides: what follows from something else in the plan must fol
 3. Thresholds: the absolute number is the given one at the plan's capacity.
 4. Budget: no batch of a planner-moved plan needs more than capacity minus floor (instances out of service need none).
 5. What is done (`resolved`) follows from the change, the action and the set: no other model path, no other way back.
-6. Tables are complete (end states, drift), choices are known, times are not negative, the ladder ends with quarantine.
+6. Only a surge adds instances; what it needs at most follows from its batches, and its fall-back's floor from the capacity.
+7. Tables are complete (end states, drift), choices are known, times are not negative, the ladder ends with quarantine.
 """
 
 from __future__ import annotations
@@ -32,6 +33,7 @@ END_CHOICES = {
     "in_flight": ("awaited", "left-running"),
     "repairs": ("restored", "suspended"),
     "mode": ("restored", "as-is"),
+    "added": ("removed", "left"),
 }
 EXIT_CODES = range(6)
 LONGEST = 256  # of an id, a zone or an amount: far above what Azure gives, and it bounds what int() is asked
@@ -48,7 +50,7 @@ class Problem(NamedTuple):
 
 def check(plan: Plan, where: str) -> None:
     """Raise InputError for the first contradiction."""
-    for rule in (_instances, _batches, _thresholds, _budget, _resolved, _tables, _choices, _times):
+    for rule in (_instances, _batches, _thresholds, _budget, _surge, _resolved, _tables, _choices, _times):
         for what, place, found, expected in rule(plan):
             raise InputError(
                 f"the plan contradicts itself: {what}",
@@ -106,6 +108,7 @@ def _thresholds(plan: Plan) -> Iterator[Problem]:
         ("gates.upgraded_unhealthy", plan.gates.upgraded_unhealthy, at_most),
         ("gates.drop", plan.gates.drop, at_most),
         ("failures.max_failed", plan.failures.max_failed, at_most),
+        ("surge.in_place_floor", plan.surge.in_place_floor if plan.surge else None, at_least),
     ]
     total = plan.scale_set.capacity
     for name, threshold, rounded in rows:
@@ -135,7 +138,7 @@ def _thresholds(plan: Plan) -> Iterator[Problem]:
 
 
 def _budget(plan: Plan) -> Iterator[Problem]:
-    if plan.moved_by is MovedBy.PLATFORM:
+    if plan.moved_by is MovedBy.PLATFORM and plan.handed is None:
         return
     saw = plan.scale_set.instances
     budget = plan.scale_set.capacity - plan.floor.absolute
@@ -148,6 +151,30 @@ def _budget(plan: Plan) -> Iterator[Problem]:
                 str(cost),
                 f"at most {max(0, budget)}",
             )
+
+
+def _surge(plan: Plan) -> Iterator[Problem]:
+    surging, adds = plan.surge, [one.add for one in plan.batches]
+    if surging is None:
+        for index, add in enumerate(adds):
+            if add:
+                yield Problem("only a surge adds instances", f"batches[{index}].add", str(add), "0")
+        return
+    if plan.moved_by is MovedBy.PLATFORM:
+        yield Problem("the platform's own rollouts say by their policy what they add", "surge", "a surge", "null")
+    add, capacity = max(adds, default=0), plan.scale_set.capacity
+    for index, one in enumerate(plan.batches):
+        if one.add != len(one.take):
+            yield Problem("a surge adds as many as it takes", f"batches[{index}].add", str(one.add), str(len(one.take)))
+    if surging.add != add or surging.peak != capacity + add:
+        yield Problem(
+            "what a surge needs at most does not follow from its batches",
+            "surge.peak",
+            f"{surging.add} more, {surging.peak} in all",
+            f"{add} more, {capacity + add} in all",
+        )
+    if surging.replace < 0:
+        yield Problem("it cannot be negative", "surge.replace", str(surging.replace), "0 or more")
 
 
 def as_seen(plan: Plan) -> ScaleSet:
@@ -238,7 +265,14 @@ def _choices(plan: Plan) -> Iterator[Problem]:
         yield Problem(
             "instances that the planner moves are moved in mode manual", "work_mode", plan.work_mode.value, "manual"
         )
-    if plan.moved_by is MovedBy.PLATFORM and plan.work_mode is UpgradeMode.MANUAL:
+    by_os = plan.handed is not None and plan.handed.by == "os-upgrade"
+    if plan.handed is not None and plan.handed.by not in ("model", "os-upgrade"):
+        yield Problem("not one of the choices", "handed.by", repr(plan.handed.by), "model, os-upgrade")
+    if plan.handed is not None and plan.moved_by is not MovedBy.PLATFORM:
+        yield Problem("what is handed over the platform moves", "moved_by", plan.moved_by.value, "platform")
+    if plan.handed is not None and not by_os and plan.work_mode is not UpgradeMode.ROLLING:
+        yield Problem("Azure's policy is followed in mode rolling", "work_mode", plan.work_mode.value, "rolling")
+    if plan.moved_by is MovedBy.PLATFORM and plan.work_mode is UpgradeMode.MANUAL and not by_os:
         yield Problem(
             "the platform moves nothing in mode manual", "work_mode", plan.work_mode.value, "automatic or rolling"
         )
@@ -256,6 +290,7 @@ def _times(plan: Plan) -> Iterator[Problem]:
     for place, value in (
         *((f"deadlines.{name}", getattr(plan.deadlines, name)) for name in plan.deadlines.__struct_fields__),
         ("gates.soak_ms", plan.gates.soak_ms),
+        ("handed.grace_ms", plan.handed.grace_ms if plan.handed else 0),
         ("gates.pause_ms", plan.gates.pause_ms),
         ("failures.refusals", plan.failures.refusals),
         ("failures.backoff_ms", plan.failures.backoff_ms),

@@ -18,6 +18,7 @@ from planner.lint import lint_plan
 from planner.lint.wording import amount, instances, names, share, span
 from planner.model import Service
 from planner.plan import MovedBy, Plan, Rung
+from planner.surge import FallBack, cores, cores_free
 
 LISTED = 20
 
@@ -53,6 +54,7 @@ def describe(plan: Plan) -> tuple[Section, ...]:
         ("What is lost", _lost(plan)),
         ("Thresholds", _thresholds(plan)),
         ("Batches", _batches(plan)),
+        ("Added capacity", _surge(plan)),
         ("Left out", _left_out(plan)),
         ("Gates", _gates(plan)),
         ("Deadlines", _deadlines(plan)),
@@ -154,9 +156,35 @@ def _batches(plan: Plan) -> Iterator[str]:
             notes.append("waits for an operator")
         if batch.soak_ms is not None:
             notes.append(f"soak {span(batch.soak_ms)}")
-        yield f"{number}. {would} {names(batch.take, LISTED)}{more} ({'; '.join(notes)})"
+        does = "would replace" if batch.add else would
+        yield f"{number}. {does} {names(batch.take, LISTED)}{more} ({'; '.join(notes)})"
     for split in plan.splits:
         yield f"split: {split}"
+
+
+def _surge(plan: Plan) -> Iterator[str]:
+    surging, total = plan.surge, plan.scale_set.capacity
+    if surging is None:
+        return
+    quota = surging.quota
+    yield f"at most {surging.add} are added at a time: {surging.peak} instances at the peak, of {surging.most} the set may hold"
+    need, more = cores(surging.peak, quota), cores(surging.add, quota)
+    free = cores_free(quota)
+    yield (
+        f"cores: {need} at the peak, {more} more than now"
+        if need is not None
+        else "cores: the size of a VM is not known"
+    ) + (f"; {free} are free" if free is not None else "; how many are free is not known")
+    known = quota.free_addresses
+    yield f"addresses: {surging.add} more than now; " + (
+        f"{known} are free" if known is not None else "how many are free is not known"
+    )
+    then = {
+        FallBack.STOP: "the rollout stops",
+        FallBack.IN_PLACE: f"that batch goes in place, with {amount(surging.in_place_floor, total)} kept in service",
+    }[surging.fallback]
+    yield f"where the platform refuses to add: {then}"
+    yield f"an added instance that does not come to serve is replaced {surging.replace} times; then its old one stays"
 
 
 def _left_out(plan: Plan) -> Iterator[str]:
@@ -225,7 +253,8 @@ def _ends(plan: Plan) -> Iterator[str]:
     for name, end in plan.ends.items():
         yield (
             f"{name}: model {end.model}, operations in flight {end.in_flight}, repairs {end.repairs}, mode {end.mode},"
-            f" exit status {end.exit_code}"
+            + (f" added instances {end.added}," if plan.surge else "")
+            + f" exit status {end.exit_code}"
         )
 
 

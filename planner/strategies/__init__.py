@@ -11,7 +11,18 @@ from collections.abc import Mapping
 
 from planner.errors import InputError
 from planner.explain import did_you_mean
-from planner.strategies import automatic, batches, one_by_one, per_fd, per_ud, per_zone, ramp, selected
+from planner.strategies import (
+    automatic,
+    batches,
+    one_by_one,
+    per_fd,
+    per_ud,
+    per_zone,
+    platform_rolling,
+    ramp,
+    selected,
+    surge,
+)
 from planner.strategies.base import Batch, Example, Parameters, Strategy
 
 __all__ = ["STRATEGIES", "Batch", "Example", "Parameters", "Strategy", "find"]
@@ -27,6 +38,8 @@ STRATEGIES: dict[str, Strategy] = {
         per_zone.STRATEGY,
         batches.STRATEGY,
         ramp.STRATEGY,
+        surge.STRATEGY,
+        platform_rolling.STRATEGY,
     )
 }
 

@@ -66,7 +66,8 @@ class Strategy(NamedTuple):
     """A strategy as the mapping holds it.
 
     splits: a group larger than the budget is split without asking (domain strategies). platform: the platform moves
-    the instances, batches are a forecast. needs: the placement field it groups by.
+    the instances, batches are a forecast. needs: the placement field it groups by. surge: instances are replaced by added
+    ones, not upgraded. hands_over: the platform follows a policy of its own, and its rollout can be cancelled.
     """
 
     name: str
@@ -77,6 +78,8 @@ class Strategy(NamedTuple):
     platform: bool = False
     needs: str | None = None
     version: int = 1
+    surge: bool = False
+    hands_over: bool = False
 
 
 def batch(instances: Iterable[Instance], why: str, soak_ms: int | None = None) -> Batch:

@@ -132,7 +132,7 @@ def compare(
         replications=replications,
         results=results,
         refused=tuple(refused),
-        today=today(setup.scale_set).says,
+        today=today(setup.scale_set, setup.change).says,
     )
 
 

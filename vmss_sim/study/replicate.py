@@ -53,7 +53,9 @@ def plan_for(setup: Setup, choice: Choice, known: Mapping[str, Strategy] = STRAT
     floor: int | str | None = None
     strategies, name, parameters = known, choice.name, choice.parameters
     if choice.label == LABEL:
-        now = today(setup.scale_set)
+        now = today(setup.scale_set, setup.change)
+        if now.action is not None:
+            setup = msgspec.structs.replace(setup, action=now.action)
         strategies, name, parameters, floor = {LABEL: now.strategy}, LABEL, now.parameters, now.floor
     return build(request_for(setup, name, parameters, floor, strategies))
 
@@ -74,6 +76,7 @@ def request_for(
         strategies=known,
         title=setup.title,
         deadlines=setup.deadlines,
+        quota=setup.quota,
     )
 
 
@@ -92,6 +95,10 @@ def run(setup: Setup, plan: Plan, seed: int, replication: int, rollout: Rollout 
         name for name in setup.scale_set.instances if name not in plan.skipped
     ]
     instances = backend.observe().scale_set.instances
+    if plan.surge is not None or (
+        plan.handed is not None and plan.handed.policy.max_surge
+    ):  # what was replaced is gone; what is there now has to be right
+        members = [name for name in instances if name not in plan.skipped]
     target = plan.resolved.target
     given_up = {name for name, memory in state.memory.items() if memory.quarantined}  # no more than the plan tolerates
     completed = state.ending in ("finish", "finish-with-exceptions") and all(

@@ -2,82 +2,78 @@
 
 1. Automatic: the platform upgrades everything at once.
 2. Manual: a model update touches no instance; nothing is upgraded until somebody does it. The row shows that.
-3. Rolling: Azure's own rollout, approximated until the world models the platform's policy itself: batches of
-   `maxBatchInstancePercent` of the total (at least one), inside update domains, zone by zone unless cross-zone, the pause
-   between, no retries, no floor; more failures than `maxUnhealthyUpgradedInstancePercent` allows stop it.
+3. Rolling: Azure's own policy, as the world models it: the strategy `platform-rolling` with no floor, no tolerance of its own and
+   nobody who cancels, so that only Azure's thresholds act. It upgrades instances to the model, whatever action was asked for.
+4. What no update of the model brings about moves nothing there either: a guest patch, and a set on `latest` without automatic
+   OS upgrade. With it, the OS upgrade stands for it, started at once, by the set's rolling policy. Without a health source
+   Azure refuses the update.
 """
 
 from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-from planner.amount import at_most, batch_size
+from planner.change import Action, Change, GuestPatch, Refresh
 from planner.model import RollingPolicy, ScaleSet, UpgradeMode
+from planner.platform import lacks_health
 from planner.strategies.automatic import STRATEGY as AUTOMATIC
-from planner.strategies.base import Batch, Parameters, Strategy, batch, by_domain, chunks, grouped
+from planner.strategies.base import Batch, Parameters, Strategy
+from planner.strategies.platform_rolling import STRATEGY as ROLLING
 
 LABEL = "today"
 
 
 class Today(NamedTuple):
-    """What stands for `today`: a strategy, its parameters, its floor, and the sentence that says what it is."""
+    """What stands for `today`: a strategy, its parameters, its floor, the sentence that says what it is, and the action where
+    it is not the one asked for.
+    """
 
     strategy: Strategy
     parameters: dict[str, Any]
     floor: int | None
     says: str
+    action: Action | None = None
 
 
 class Nothing(Parameters, frozen=True, kw_only=True):
     """No parameters of its own."""
 
 
-class Policy(Parameters, frozen=True, kw_only=True):
-    """batch_percent: of the total. cross_zone: batches may cross zones."""
-
-    batch_percent: int = 20
-    cross_zone: bool = False
-
-
 def _nothing(_scale_set: ScaleSet, _parameters: Nothing) -> tuple[Batch, ...]:
     return ()
 
 
-def _rolling(scale_set: ScaleSet, parameters: Policy) -> tuple[Batch, ...]:
-    size = batch_size(f"{parameters.batch_percent}%", scale_set.model.capacity)
-    instances = list(scale_set.instances.values())
-    zones = {None: instances} if parameters.cross_zone else grouped(instances, "zone")
-    made: list[Batch] = []
-    for zone, members in zones.items():
-        for domain, group in grouped(by_domain(members), "update_domain").items():
-            label = (
-                f"Azure's policy: {size} at a time"
-                + (f", zone {zone}" if zone else "")
-                + (f", update domain {domain}" if domain is not None else "")
-            )
-            made += [batch(part, label) for part in chunks(group, size)]
-    return tuple(made)
+_STILL = Strategy(LABEL, _nothing, Nothing, ())
 
 
-def today(scale_set: ScaleSet) -> Today:
+def today(scale_set: ScaleSet, change: Change) -> Today:
     """What the set would do by itself."""
-    model, total = scale_set.model, len(scale_set.instances)
+    model = scale_set.model
     if model.mode is UpgradeMode.AUTOMATIC:
         return Today(
             AUTOMATIC._replace(name=LABEL), {}, None, "mode Automatic: the platform upgrades every instance at once"
         )
     if model.mode is UpgradeMode.MANUAL:
-        return Today(
-            Strategy(LABEL, _nothing, Nothing, ()), {}, None, "mode Manual: a model update touches no instance"
-        )
+        return Today(_STILL, {}, None, "mode Manual: a model update touches no instance")
+    return _rolling(scale_set, change)
+
+
+def _rolling(scale_set: ScaleSet, change: Change) -> Today:
+    """Rules 3 and 4."""
+    model, total = scale_set.model, len(scale_set.instances)
+    if isinstance(change, GuestPatch):
+        return Today(_STILL, {}, None, "mode Rolling: a guest patch is no update of the model, so nothing moves")
+    met = lacks_health(model)
+    if met:
+        return Today(_STILL, {}, None, f"mode Rolling, and {met}: Azure refuses the update")
+    refresh = isinstance(change, Refresh)
+    if refresh and (model.auto_os is None or not model.auto_os.enabled):
+        return Today(_STILL, {}, None, "mode Rolling: a newer `latest` moves nothing without automatic OS upgrade")
     policy = model.rolling or RollingPolicy()
-    parameters = {
-        "pause_ms": policy.pause_between_batches_ms,
-        "retries": 0,
-        "batch_percent": policy.max_batch_percent,
-        "cross_zone": policy.cross_zone,
-        "max_failed": at_most(f"{policy.max_unhealthy_upgraded_percent}%", total),
-        "unhealthy_first": policy.prioritize_unhealthy,
-    }
-    says = f"mode Rolling, approximated: batches of {policy.max_batch_percent} % of {total} inside update domains, no floor, no retries"
-    return Today(Strategy(LABEL, _rolling, Policy, ()), parameters, 0, says)
+    where = "inside update domains" + ("" if policy.cross_zone or not model.zones else ", zone by zone")
+    who = "automatic OS upgrade, started at once" if refresh else "Azure's own policy"
+    says = (
+        f"mode Rolling: {who}, batches of {policy.max_batch_percent} % of {total} {where}; only its thresholds stop it"
+    )
+    parameters = {"max_failed": "100%", "grace_ms": 0}
+    return Today(ROLLING._replace(name=LABEL), parameters, 0, says, None if refresh else Action.UPGRADE)

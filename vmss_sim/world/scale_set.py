@@ -417,7 +417,8 @@ class World:
         self.moving.pop(vm.id, None)
         heir = self.vms.get(self.heirs.get(vm.slot, ""))
         if self.heirs.get(vm.slot) == vm.id:
-            del self.heirs[vm.slot]  # the heir itself is gone
+            del self.heirs[vm.slot]  # the heir itself is gone: the next one is another attempt
+            self.owners[vm.slot].attempt = max(self.owners[vm.slot].attempt, vm.attempt)
         elif heir is not None and self.owners[vm.slot] is vm:
             self.owners[vm.slot] = heir
             del self.heirs[vm.slot]
