@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 
 from planner.metrics import Measures, constant, from_intervals, measure
-from planner.strategies import STRATEGIES
 from tests.oracle_chains import steady
 from tests.oracle_worlds import DAY_MS, LIMIT, Law, Run, Trial, check, estimate, instances, window, world_config
 from vmss_sim.world import lifecycle
@@ -285,7 +284,6 @@ def test_o12_surge_on_the_world(n, b):
     )
 
 
-@pytest.mark.skipif("surge" not in STRATEGIES, reason="the strategy `surge` is not there")
 @pytest.mark.parametrize(("n", "b"), [(12, 3), (10, 4)])
 def test_o12_surge_over_the_whole_stack(n, b):
     """O12 with the strategy `surge`: without readiness what was added serves when its scale-out has ended, so the batch
@@ -325,7 +323,6 @@ def test_o12_surge_over_the_whole_stack(n, b):
     )
 
 
-@pytest.mark.skipif("surge" not in STRATEGIES, reason="the strategy `surge` is not there")
 def test_o12_surge_with_readiness_is_cheaper_over_the_whole_stack():
     """Where what was added is not ready when its scale-out ends, O12 is an upper bound: the machine deletes as many old ones
     as serve already when it looks. It looks when the scale-out has ended (M, the longest creation), and when all that it
