@@ -11,11 +11,13 @@ import re
 import subprocess
 import sys
 
+import msgspec
 import pytest
 
 from tests.azure_rules.catalogue import ALL, SECTIONS, default_of, doc
 from tests.azure_rules.rule import ROOT, Rule
 from tests.azure_rules.sources import SOURCES
+from vmss_sim.world.config import Platform
 
 
 @functools.cache
@@ -71,6 +73,11 @@ def test_every_mutant_applies(rule: Rule) -> None:
     assert found == 1, f"the old text of {rule.id} occurs {found} times in {rule.mutated}"
     assert rule.mutant.old != rule.mutant.new
     compile(text.replace(rule.mutant.old, rule.mutant.new), rule.mutated, "exec")
+
+
+def test_every_open_question_is_the_subject_of_a_rule() -> None:
+    named = {option for rule in ALL for option in rule.options.split()}
+    assert {f"Platform.{field.name}" for field in msgspec.structs.fields(Platform)} <= named
 
 
 def test_cited_sources_are_known() -> None:
