@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from vmss_sim.world.config import Failures, Image, Machine, Platform, Timings, WorldConfig
+import msgspec
+
+from vmss_sim.world.config import Failures, Image, Machine, Platform, RollingPolicy, Timings, WorldConfig
 from vmss_sim.world.draws import Draws
 from vmss_sim.world.faults import Fault
 from vmss_sim.world.images import IMAGE
@@ -26,6 +28,12 @@ QUICK = Platform(tick_ms=0, batch_ms=0, first_check_ms=0)
 SIZE = "properties.virtualMachineProfile.hardwareProfile.vmSize"
 CUSTOM_DATA = "properties.virtualMachineProfile.osProfile.customData"
 EXTENSION = "properties.virtualMachineProfile.extensionProfile.extensions"
+BEFORE = "MaxUnhealthyInstancePercentExceededBeforeRollingUpgrade"
+DURING = "MaxUnhealthyInstancePercentExceededInRollingUpgrade"
+UPGRADED = "MaxUnhealthyUpgradedInstancePercentExceededInRollingUpgrade"
+SICK: dict[str, Any] = {"health": "unhealthy"}
+TOLERANT = RollingPolicy(max_unhealthy_percent=100, max_unhealthy_upgraded_percent=100)
+"""A policy under which nothing stops a rollout."""
 COIN = Failures(upgrade=0.5)
 """With `Luck`: exactly the chosen slots fail."""
 BAD = Failures(bad_share=0.5)
@@ -90,6 +98,16 @@ def make(
         **config,
     )
     return World(built, luck or Luck(), faults)
+
+
+def rolling(n: int = 4, policy: RollingPolicy | None = None, **more: Any) -> World:
+    """A world in mode Rolling."""
+    return make(n, mode="rolling", rolling=policy or RollingPolicy(), **more)
+
+
+def tuned(**options: Any) -> Platform:
+    """`QUICK` with these options."""
+    return msgspec.structs.replace(QUICK, **options)
 
 
 def ask(world: World, kind: str, *ids: str, **args: Any) -> Reply:

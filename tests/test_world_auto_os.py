@@ -21,6 +21,7 @@ from tests.azure_world import (
     QUICK,
     READY,
     SECOND,
+    UPGRADED,
     WORK,
     Luck,
     accepted,
@@ -42,7 +43,6 @@ from vmss_sim.world.draws import Draws
 from vmss_sim.world.faults import Outage, Publication
 from vmss_sim.world.scale_set import World
 
-UPGRADED = "MaxUnhealthyUpgradedInstancePercentExceededInRollingUpgrade"
 AT_ONCE = msgspec.structs.replace(QUICK, auto_os_delay_ms=0)
 GALLERY = "/subscriptions/s/resourceGroups/g/providers/Microsoft.Compute/galleries/G/images/I"
 OS_PROFILE = "properties.virtualMachineProfile.osProfile."

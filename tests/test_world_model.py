@@ -20,7 +20,6 @@ from tests.azure_world import (
     MINUTE,
     NEW,
     OLD,
-    QUICK,
     SECOND,
     SIZE,
     WORK,
@@ -35,18 +34,15 @@ from tests.azure_world import (
     on,
     outages,
     put,
+    tuned,
     until,
     wait,
 )
-from vmss_sim.world.config import Platform, Repairs, RollingPolicy
+from vmss_sim.world.config import Repairs, RollingPolicy
 from vmss_sim.world.images import URI, image_of, leaves_version_open
 from vmss_sim.world.scale_set import World
 
 GALLERY = "/subscriptions/s/resourceGroups/g/providers/Microsoft.Compute/galleries/G/images/I"
-
-
-def tuned(**options: Any) -> Platform:
-    return msgspec.structs.replace(QUICK, **options)
 
 
 def down(world: World) -> set[str]:

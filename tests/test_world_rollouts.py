@@ -1,8 +1,6 @@
-"""Azure's own rollouts, rule by rule (docs/azure-rules.md): batches, gates, pauses, surge, cancel, roll-back, what is shown."""
+"""Azure's own rollouts, rule by rule (docs/azure-rules.md): gates, pauses, ticks, cancel, roll-back, what is shown."""
 
 from __future__ import annotations
-
-from typing import Any
 
 import msgspec
 import pytest
@@ -11,17 +9,21 @@ from hypothesis import strategies as st
 
 from tests.azure_world import (
     BAD,
+    BEFORE,
     COIN,
     CUSTOM_DATA,
+    DURING,
     GONE,
     HOUR,
     IMAGE,
     MINUTE,
     NEW,
     OLD,
-    QUICK,
     READY,
     SECOND,
+    SICK,
+    TOLERANT,
+    UPGRADED,
     WORK,
     Luck,
     accepted,
@@ -35,178 +37,14 @@ from tests.azure_world import (
     on,
     outages,
     put,
+    rolling,
+    tuned,
     until,
     wait,
 )
 from vmss_sim.world.config import Failures, Image, Platform, RollingPolicy
 from vmss_sim.world.faults import Autoscale, Fault, Outage
-from vmss_sim.world.rolling_policy import Member, azure_batches, batch_size, exceeds
-from vmss_sim.world.scale_set import World
-
-BEFORE = "MaxUnhealthyInstancePercentExceededBeforeRollingUpgrade"
-DURING = "MaxUnhealthyInstancePercentExceededInRollingUpgrade"
-UPGRADED = "MaxUnhealthyUpgradedInstancePercentExceededInRollingUpgrade"
-SICK: dict[str, Any] = {"health": "unhealthy"}
-TOLERANT = RollingPolicy(max_unhealthy_percent=100, max_unhealthy_upgraded_percent=100)
-
-
-def rolling(n: int = 4, policy: RollingPolicy | None = None, **more: Any) -> World:
-    return make(n, mode="rolling", rolling=policy or RollingPolicy(), **more)
-
-
-def tuned(**options: Any) -> Platform:
-    return msgspec.structs.replace(QUICK, **options)
-
-
-# -- batches and their order (1.3) ------------------------------------------------------------------------------------
-
-members = st.lists(
-    st.builds(
-        Member,
-        id=st.integers(0, 400).map(str),
-        zone=st.sampled_from([None, "1", "2", "3"]),
-        update_domain=st.sampled_from([None, 0, 1, 2]),
-        healthy=st.booleans(),
-        phase=st.sampled_from([None, 0, 1, 10]),
-    ),
-    max_size=24,
-    unique_by=lambda one: one.id,
-)
-policies = st.builds(
-    RollingPolicy, max_batch_percent=st.integers(5, 100), cross_zone=st.booleans(), prioritize_unhealthy=st.booleans()
-)
-
-
-@given(percent=st.integers(5, 100), total=st.integers(1, 1000))
-def test_batch_size_is_the_percentage_of_all_instances_rounded_down_and_one_at_least(percent: int, total: int) -> None:
-    size = batch_size(percent, total)
-    assert size == 1 or size * 100 <= percent * total
-    assert (size + 1) * 100 > percent * total
-    assert size >= 1
-
-
-@given(members, policies, st.integers(0, 10))
-def test_batches_hold_every_member_once_and_none_is_too_large(
-    given_members: list[Member], policy: RollingPolicy, others: int
-) -> None:
-    total = len(given_members) + others
-    found = azure_batches(given_members, total, policy)
-    assert sorted(one for batch in found for one in batch) == sorted(one.id for one in given_members)
-    assert all(0 < len(batch) <= batch_size(policy.max_batch_percent, total) for batch in found)
-
-
-@given(members, policies)
-def test_no_batch_crosses_an_update_domain(given_members: list[Member], policy: RollingPolicy) -> None:
-    domains = {one.id: one.update_domain for one in given_members}
-    for batch in azure_batches(given_members, len(given_members), policy):
-        assert len({domains[one] for one in batch}) == 1
-
-
-@given(members, policies)
-def test_no_batch_crosses_a_zone_unless_the_policy_says_so(given_members: list[Member], policy: RollingPolicy) -> None:
-    zones = {one.id: one.zone for one in given_members}
-    same = msgspec.structs.replace(policy, cross_zone=False)
-    for batch in azure_batches(given_members, len(given_members), same):
-        assert len({zones[one] for one in batch}) == 1
-
-
-def test_across_zones_a_batch_is_filled_from_all_of_them() -> None:
-    set_of_six = [Member(str(number), zone=str(number % 3 + 1), update_domain=0) for number in range(6)]
-    half = RollingPolicy(max_batch_percent=50)
-    assert azure_batches(set_of_six, 6, half) == (("0", "3"), ("1", "4"), ("2", "5"))
-    across = msgspec.structs.replace(half, cross_zone=True)
-    assert azure_batches(set_of_six, 6, across) == (("0", "1", "2"), ("3", "4", "5"))
-
-
-@given(members, policies)
-def test_phases_ascend_and_who_has_no_number_comes_last(given_members: list[Member], policy: RollingPolicy) -> None:
-    number = {one.id: 99 if one.phase is None else one.phase for one in given_members}
-    order = [number[one] for batch in azure_batches(given_members, len(given_members), policy) for one in batch]
-    assert order == sorted(order)
-    assert all(
-        len({number[one] for one in batch}) == 1 for batch in azure_batches(given_members, len(given_members), policy)
-    )
-
-
-@given(members, policies)
-def test_unhealthy_instances_of_a_phase_come_first_where_the_policy_says_so(
-    given_members: list[Member], policy: RollingPolicy
-) -> None:
-    first = msgspec.structs.replace(policy, prioritize_unhealthy=True)
-    known = {one.id: one for one in given_members}
-    order = [known[one] for batch in azure_batches(given_members, len(given_members), first) for one in batch]
-    for phase in {one.phase for one in order}:
-        health = [one.healthy for one in order if one.phase == phase]
-        assert health == sorted(health)
-
-
-def test_without_priority_health_does_not_change_the_order() -> None:
-    two = [Member("0", healthy=True), Member("1", healthy=False)]
-    assert azure_batches(two, 2, RollingPolicy()) == (("0",), ("1",))
-
-
-@given(members, policies)
-def test_within_a_zone_and_domain_the_order_is_by_number(given_members: list[Member], policy: RollingPolicy) -> None:
-    known = {one.id: one for one in given_members}
-    order = [known[one] for batch in azure_batches(given_members, len(given_members), policy) for one in batch]
-
-    def place(one: Member) -> tuple[Any, ...]:
-        sick = policy.prioritize_unhealthy and not one.healthy
-        zone = (False, "") if policy.cross_zone else (one.zone is None, one.zone or "")
-        domain = (one.update_domain is None, one.update_domain or 0)
-        return (one.phase is None, one.phase or 0), not sick, zone, domain, int(one.id)
-
-    assert [one.id for one in order] == [one.id for one in sorted(given_members, key=place)]
-
-
-def test_the_world_rolls_zone_by_zone_and_domain_by_domain() -> None:
-    world = rolling(8, RollingPolicy(max_batch_percent=50), zones=2, domains=4)
-    finish(world, put(world))
-    assert batches(world) == [("0", "4"), ("2", "6"), ("1", "5"), ("3", "7")]
-
-
-def test_the_percentage_counts_every_instance_of_the_set() -> None:
-    protected = {str(one): {"protected": True} for one in range(5, 10)}
-    world = rolling(10, RollingPolicy(max_batch_percent=40), each=protected)
-    finish(world, put(world))
-    assert batches(world) == [("0", "1", "2", "3"), ("4",)], "40 % of ten, though only five take part"
-    assert on(world, OLD) == set(protected)
-
-
-def test_who_asks_to_be_skipped_is_left_out_and_phases_are_read_at_the_start() -> None:
-    metrics = {"0": {"phase": 2}, "1": {"phase": 1}, "2": {"skip_upgrade": True}}
-    world = rolling(4, TOLERANT, each=metrics)
-    finish(world, put(world))
-    assert batches(world) == [("1",), ("0",), ("3",)]
-    assert on(world, OLD) == {"2"}
-
-
-def test_with_custom_metrics_only_healthy_instances_take_part() -> None:
-    world = rolling(4, TOLERANT, each={"0": {"phase": 1}, "3": SICK})
-    finish(world, put(world))
-    assert batches(world) == [("0",), ("1",), ("2",)]
-    plain = rolling(4, TOLERANT, each={"3": SICK})
-    finish(plain, put(plain))
-    assert batches(plain) == [("0",), ("1",), ("2",), ("3",)]
-
-
-def test_the_world_takes_unhealthy_instances_first() -> None:
-    policy = msgspec.structs.replace(TOLERANT, prioritize_unhealthy=True)
-    world = rolling(3, policy, each={"2": SICK})
-    finish(world, put(world))
-    assert batches(world) == [("2",), ("0",), ("1",)]
-
-
-def test_unhealthy_instances_outside_can_shrink_a_batch() -> None:
-    policy = msgspec.structs.replace(TOLERANT, max_batch_percent=50)
-    outside = {"6": {**SICK, "protected": True}, "7": {**SICK, "protected": True}}
-    shrunk = rolling(8, policy, each=outside, platform=tuned(shrink_by_unhealthy=True))
-    finish(shrunk, put(shrunk))
-    assert batches(shrunk) == [("0", "1"), ("2", "3"), ("4", "5")]
-    plain = rolling(8, policy, each=outside)
-    finish(plain, put(plain))
-    assert batches(plain) == [("0", "1", "2", "3"), ("4", "5")]
-
+from vmss_sim.world.rolling_policy import batch_size, exceeds
 
 # -- gates (1.4) and their errors (1.5) -------------------------------------------------------------------------------
 
@@ -665,161 +503,6 @@ def test_an_extension_rollout_without_a_signal_waits_ten_minutes(counts: str, co
     world = make(1, health="none", platform=options, operations={"upgrade-extensions": 30 * SECOND})
     operation = finish(world, accepted(world, "extension-rolling-upgrade"))
     assert (world.now, operation.code) == (10 * MINUTE + 30 * SECOND, code)
-
-
-# -- maxSurge (1.6) ---------------------------------------------------------------------------------------------------
-
-SURGE = RollingPolicy(max_batch_percent=50, max_surge=True)
-
-
-def serving(world: World) -> int:
-    return sum(world.serving(vm) and vm.provisioning != "deleting" for vm in world.vms.values())
-
-
-def test_a_surge_creates_before_it_deletes_and_capacity_never_drops() -> None:
-    world = rolling(4, SURGE, zones=2)
-    operation = put(world)
-    lowest, most = 4, 4
-    while operation.status == "running":
-        wait(world, SECOND)
-        lowest, most = min(lowest, serving(world)), max(most, len(world.vms))
-    assert (lowest, most) == (4, 6)
-    assert set(world.vms) == {"4", "5", "6", "7"}, "new instances have new ids"
-    assert on(world, NEW) == current(world) == set(world.vms)
-    assert [world.vms[one].machine.zone for one in ("4", "5", "6", "7")] == ["1", "1", "2", "2"]
-    assert world.rolling_upgrade is not None
-    assert world.rolling_upgrade.successful == 4
-
-
-def test_old_instances_go_only_when_the_new_ones_are_healthy() -> None:
-    world = rolling(2, SURGE)
-    put(world)
-    until(world, WORK + READY - SECOND)
-    assert set(world.vms) == {"0", "1", "2"}
-    assert world.vms["0"].provisioning == "succeeded"
-    until(world, WORK + READY)
-    assert world.vms["0"].provisioning == "deleting"
-    until(world, WORK + READY + GONE)
-    assert "0" not in world.vms
-
-
-@pytest.mark.parametrize("limit", [{"quota_cores": 12, "cores_per_vm": 2}, {"addresses": 6}])
-def test_quota_is_checked_before_each_batch_which_else_goes_in_place(limit: dict[str, int]) -> None:
-    world = rolling(4, SURGE, **limit)
-    operation = put(world)
-    until(world, WORK)
-    assert len(world.vms) == 6
-    taken = {key: value - (2 if key == "quota_cores" else 1) for key, value in limit.items() if key != "cores_per_vm"}
-    world.config = msgspec.structs.replace(world.config, **taken)
-    finish(world, operation)
-    assert set(world.vms) == {"2", "3", "4", "5"}, "the first batch surged, the second was upgraded in place"
-    assert on(world, NEW) == set(world.vms)
-
-
-def test_addresses_limit_a_surge_as_cores_do() -> None:
-    world = rolling(4, SURGE, addresses=5)
-    finish(world, put(world))
-    assert set(world.vms) == {"0", "1", "2", "3"}
-    assert on(world, NEW) == set(world.vms)
-
-
-@pytest.mark.parametrize(("left", "ids"), [("deleted", {"0", "1"}), ("left", {"0", "1", "2"})])
-def test_a_new_instance_that_fails_leaves_its_old_one_in_place(left: str, ids: set[str]) -> None:
-    world = rolling(2, SURGE, luck=Luck(fails=(0,)), failures=COIN, platform=tuned(surge_failed=left))
-    operation = finish(world, put(world))
-    assert operation.code == UPGRADED
-    wait(world, HOUR)
-    assert set(world.vms) == ids
-    assert {"0", "1"} <= on(world, OLD)
-    assert world.rolling_upgrade is not None
-    assert (world.rolling_upgrade.failed, world.rolling_upgrade.pending) == (1, 1)
-
-
-def test_a_surge_that_reuses_ids_counts_and_deletes_the_right_ones() -> None:
-    world = rolling(4, SURGE, luck=Luck(fails=(2,)), failures=COIN, platform=tuned(reuse_ids=True))
-    operation = finish(world, put(world, rolling=msgspec.structs.replace(SURGE, max_unhealthy_upgraded_percent=25)))
-    assert operation.status == "succeeded"
-    assert {vm.vm_id: vm.image.exact for vm in world.vms.values() if vm.image} == {
-        "vm-2": OLD,
-        "vm-4": NEW,
-        "vm-5": NEW,
-        "vm-7": NEW,
-    }
-    assert world.rolling_upgrade is not None
-    assert (world.rolling_upgrade.successful, world.rolling_upgrade.failed) == (3, 1)
-
-
-def test_a_surge_leaves_who_is_up_to_date_where_it_is() -> None:
-    world = make(2, version="latest", exact=OLD, rolling=SURGE, each={"0": {"image": image("latest", NEW)}}, latest=NEW)
-    finish(world, accepted(world, "os-rolling-upgrade"))
-    assert set(world.vms) == {"0", "2"}
-    assert on(world, NEW) == {"0", "2"}
-    assert world.rolling_upgrade is not None
-    assert world.rolling_upgrade.successful == 2
-
-
-@pytest.mark.parametrize("when", [10 * SECOND, WORK + 10 * SECOND])
-@pytest.mark.parametrize("how", ["cancelled", "abandoned", "preempted"])
-def test_a_surge_stopped_half_way_leaves_no_more_instances_than_before(when: int, how: str) -> None:
-    world = rolling(4, SURGE, platform=tuned(cancel_batch="abandoned" if how == "abandoned" else "complete"))
-    put(world)
-    until(world, when)
-    assert len(world.vms) == 6
-    if how == "preempted":
-        finish(world, put(world, patch={IMAGE + "version": "3.0.0"}))
-        assert on(world, "3.0.0") == set(world.vms)
-    else:
-        finish(world, accepted(world, "cancel-rolling-upgrade"))
-        wait(world, HOUR)
-        assert on(world, NEW) == ({"4", "5"} if how == "cancelled" else set())
-        assert world.rolling_upgrade is not None
-        assert world.rolling_upgrade.successful == (2 if how == "cancelled" else 0)
-    assert len(world.vms) == 4
-
-
-@pytest.mark.parametrize("by", [2, 1, -1, -2])
-def test_what_a_surge_adds_is_no_capacity(by: int) -> None:
-    policy = msgspec.structs.replace(SURGE, max_unhealthy_percent=100)
-    world = rolling(4, policy, disturbances=(Autoscale(at_ms=WORK, by=by),), platform=tuned(scale_in="newest"))
-    operation = put(world)
-    until(world, WORK)
-    assert (len(world.vms), len(world.counted())) == (6 + by, 4 + by)
-    finish(world, operation)
-    wait(world, HOUR)
-    assert len(world.vms) == len(world.counted()) == 4 + by
-    assert on(world, NEW) == set(world.vms)
-
-
-def test_who_is_to_replace_an_instance_that_was_deleted_meanwhile_goes_too() -> None:
-    world = rolling(4, SURGE)
-    operation = put(world)
-    until(world, 10 * SECOND)
-    accepted(world, "delete", "1")
-    finish(world, operation)
-    wait(world, HOUR)
-    assert len(world.vms) == 3
-    assert on(world, NEW) == set(world.vms)
-
-
-def test_a_surge_that_was_cancelled_ends_when_the_next_rollout_begins() -> None:
-    world = rolling(4, SURGE)
-    put(world)
-    until(world, 10 * SECOND)
-    accepted(world, "cancel-rolling-upgrade")
-    operation = put(world, patch={IMAGE + "version": "3.0.0"})
-    assert len(world.counted()) == 4
-    finish(world, operation)
-    wait(world, HOUR)
-    assert len(world.vms) == 4
-    assert on(world, "3.0.0") == set(world.vms)
-
-
-def test_a_surged_instance_has_none_of_the_old_ones_disks() -> None:
-    world = rolling(2, SURGE)
-    world.vms["0"].data = 5
-    finish(world, put(world))
-    assert [vm.data for vm in world.vms.values()] == [0, 0]
-    assert len({vm.vm_id for vm in world.vms.values()} | {"vm-0", "vm-1"}) == 4
 
 
 # -- what is shown (2.2) ----------------------------------------------------------------------------------------------

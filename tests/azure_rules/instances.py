@@ -1360,6 +1360,17 @@ _TROUBLE_RULES: Final = (
         test=f"{_TROUBLE}test_allocation_fails_while_a_zone_is_out_where_it_is_blocked",
         mutant=Mutant("if one.allocation and self.background.hits(one, vm)", "if self.background.hits(one, vm)"),
     ),
+    Rule(
+        id="request-together",
+        section="4.2",
+        text="Whether the VMs of one request take equally long, or each takes its own time, differs between recorded operations.",
+        source="REC (power-off, restart and start of sets of 5)",
+        where=f"{_W}lifecycle.py:durations",
+        test="tests/test_world_luck.py::test_whether_the_vms_of_a_request_take_equally_long_is_an_option",
+        mutant=Mutant("    if world.together:", "    if False:"),
+        status="option",
+        options="Platform.vms_of_a_request",
+    ),
 )
 
 RULES: Final[tuple[Rule, ...]] = (

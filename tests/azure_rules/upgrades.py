@@ -247,7 +247,7 @@ RULES: Final[tuple[Rule, ...]] = (
         text="A batch holds at most `maxBatchInstancePercent` of all instances of the set, rounded down.",
         source="DOC-rolling, API; the rounding is INFER",
         where="vmss_sim/world/rolling_policy.py:batch_size",
-        test="tests/test_world_rollouts.py::test_batch_size_is_the_percentage_of_all_instances_rounded_down_and_one_at_least",
+        test="tests/test_world_batches.py::test_batch_size_is_the_percentage_of_all_instances_rounded_down_and_one_at_least",
         mutant=Mutant("percent * total // 100)", "-(-percent * total // 100))"),
     ),
     Rule(
@@ -256,7 +256,7 @@ RULES: Final[tuple[Rule, ...]] = (
         text="A batch holds one instance at least.",
         source="DOC-autoos",
         where="vmss_sim/world/rolling_policy.py:batch_size",
-        test="tests/test_world_rollouts.py::test_batch_size_is_the_percentage_of_all_instances_rounded_down_and_one_at_least",
+        test="tests/test_world_batches.py::test_batch_size_is_the_percentage_of_all_instances_rounded_down_and_one_at_least",
         mutant=Mutant("max(1, percent", "max(0, percent"),
     ),
     Rule(
@@ -265,7 +265,7 @@ RULES: Final[tuple[Rule, ...]] = (
         text="Every instance that takes part is in exactly one batch, none larger than the batch size.",
         source="DOC-rolling",
         where="vmss_sim/world/rolling_policy.py:_cut",
-        test="tests/test_world_rollouts.py::test_batches_hold_every_member_once_and_none_is_too_large",
+        test="tests/test_world_batches.py::test_batches_hold_every_member_once_and_none_is_too_large",
         mutant=Mutant("ids[start : start + size]", "ids[start : start + size + 1]"),
     ),
     Rule(
@@ -274,7 +274,7 @@ RULES: Final[tuple[Rule, ...]] = (
         text="The percentage is of all instances, also of those left out.",
         source="API",
         where="vmss_sim/world/rollouts.py:RollingUpgrade._roll",
-        test="tests/test_world_rollouts.py::test_the_percentage_counts_every_instance_of_the_set",
+        test="tests/test_world_batches.py::test_the_percentage_counts_every_instance_of_the_set",
         mutant=Mutant(
             "azure_batches(self._members(), len(world.vms), policy)",
             "azure_batches(self._members(), len(self._members()), policy)",
@@ -286,7 +286,7 @@ RULES: Final[tuple[Rule, ...]] = (
         text="A batch never crosses an update domain.",
         source="DOC-autoos, DOC-extup",
         where="vmss_sim/world/rolling_policy.py:azure_batches",
-        test="tests/test_world_rollouts.py::test_no_batch_crosses_an_update_domain",
+        test="tests/test_world_batches.py::test_no_batch_crosses_an_update_domain",
         mutant=Mutant("late, zone, _key(one.update_domain))", "late, zone, _key(0))"),
     ),
     Rule(
@@ -295,7 +295,7 @@ RULES: Final[tuple[Rule, ...]] = (
         text="VMs in different zones are not upgraded at the same time.",
         source="DOC-autoos, DOC-extup",
         where="vmss_sim/world/rolling_policy.py:azure_batches",
-        test="tests/test_world_rollouts.py::test_no_batch_crosses_a_zone_unless_the_policy_says_so",
+        test="tests/test_world_batches.py::test_no_batch_crosses_a_zone_unless_the_policy_says_so",
         mutant=Mutant('zone = (0, 0, "") if policy.cross_zone else _key(one.zone)', 'zone = (0, 0, "")'),
     ),
     Rule(
@@ -304,7 +304,7 @@ RULES: Final[tuple[Rule, ...]] = (
         text="`enableCrossZoneUpgrade`: zones are ignored; update domains and the batch size still hold.",
         source="API, DOC-rolling",
         where="vmss_sim/world/rolling_policy.py:azure_batches",
-        test="tests/test_world_rollouts.py::test_across_zones_a_batch_is_filled_from_all_of_them",
+        test="tests/test_world_batches.py::test_across_zones_a_batch_is_filled_from_all_of_them",
         mutant=Mutant('zone = (0, 0, "") if policy.cross_zone else _key(one.zone)', "zone = _key(one.zone)"),
     ),
     Rule(
@@ -313,7 +313,7 @@ RULES: Final[tuple[Rule, ...]] = (
         text="Which zone or domain goes first is undocumented: in numeric order, unknown ones last; inside by instance id.",
         source="INFER (DOC-ids: no order may be relied on)",
         where="vmss_sim/world/rolling_policy.py:_key",
-        test="tests/test_world_rollouts.py::test_within_a_zone_and_domain_the_order_is_by_number",
+        test="tests/test_world_batches.py::test_within_a_zone_and_domain_the_order_is_by_number",
         mutant=Mutant('return (0, int(text), "") if text.isdecimal() else (1, 0, text)', "return (1, 0, text)"),
     ),
     Rule(
@@ -322,7 +322,7 @@ RULES: Final[tuple[Rule, ...]] = (
         text="A rollout takes zone after zone, and in each update domain after update domain.",
         source="DOC-autoos; the order is INFER",
         where="vmss_sim/world/rollouts.py:RollingUpgrade._members",
-        test="tests/test_world_rollouts.py::test_the_world_rolls_zone_by_zone_and_domain_by_domain",
+        test="tests/test_world_batches.py::test_the_world_rolls_zone_by_zone_and_domain_by_domain",
         mutant=Mutant(
             "Member(vm.id, machine.zone, machine.update_domain, healthy", "Member(vm.id, machine.zone, 0, healthy"
         ),
@@ -333,7 +333,7 @@ RULES: Final[tuple[Rule, ...]] = (
         text="Custom metrics: phases run in ascending number, one ends before the next begins; no number is the last phase.",
         source="DOC-metrics",
         where="vmss_sim/world/rolling_policy.py:azure_batches",
-        test="tests/test_world_rollouts.py::test_phases_ascend_and_who_has_no_number_comes_last",
+        test="tests/test_world_batches.py::test_phases_ascend_and_who_has_no_number_comes_last",
         mutant=Mutant("setdefault((_key(one.phase), late", "setdefault((_key(0), late"),
         note="They are read once, when the rollout starts.",
     ),
@@ -343,7 +343,7 @@ RULES: Final[tuple[Rule, ...]] = (
         text="An instance without a number belongs to the last phase.",
         source="DOC-metrics",
         where="vmss_sim/world/rolling_policy.py:_key",
-        test="tests/test_world_rollouts.py::test_phases_ascend_and_who_has_no_number_comes_last",
+        test="tests/test_world_batches.py::test_phases_ascend_and_who_has_no_number_comes_last",
         mutant=Mutant('return (2, 0, "")', 'return (-1, 0, "")'),
     ),
     Rule(
@@ -352,7 +352,7 @@ RULES: Final[tuple[Rule, ...]] = (
         text="Custom metrics: `SkipUpgrade` leaves an instance out of this rollout.",
         source="DOC-metrics",
         where="vmss_sim/world/rollouts.py:RollingUpgrade._members",
-        test="tests/test_world_rollouts.py::test_who_asks_to_be_skipped_is_left_out_and_phases_are_read_at_the_start",
+        test="tests/test_world_batches.py::test_who_asks_to_be_skipped_is_left_out_and_phases_are_read_at_the_start",
         mutant=Mutant("or machine.skip_upgrade or (with_metrics", "or (with_metrics"),
     ),
     Rule(
@@ -361,7 +361,7 @@ RULES: Final[tuple[Rule, ...]] = (
         text="With custom metrics an instance must report Healthy to take part.",
         source="DOC-metrics",
         where="vmss_sim/world/rollouts.py:RollingUpgrade._members",
-        test="tests/test_world_rollouts.py::test_with_custom_metrics_only_healthy_instances_take_part",
+        test="tests/test_world_batches.py::test_with_custom_metrics_only_healthy_instances_take_part",
         mutant=Mutant("(with_metrics and not healthy)", "False"),
         note="Where any instance of the rollout has metrics, this holds for all of them (INFER).",
     ),
@@ -371,7 +371,7 @@ RULES: Final[tuple[Rule, ...]] = (
         text="`prioritizeUnhealthyInstances`: all unhealthy instances (of a phase) before any healthy one.",
         source="API",
         where="vmss_sim/world/rolling_policy.py:azure_batches",
-        test="tests/test_world_rollouts.py::test_unhealthy_instances_of_a_phase_come_first_where_the_policy_says_so",
+        test="tests/test_world_batches.py::test_unhealthy_instances_of_a_phase_come_first_where_the_policy_says_so",
         mutant=Mutant("late = not (policy.prioritize_unhealthy and not one.healthy)", "late = True"),
     ),
     Rule(
@@ -380,7 +380,7 @@ RULES: Final[tuple[Rule, ...]] = (
         text="Without it health does not change the order.",
         source="API",
         where="vmss_sim/world/rolling_policy.py:azure_batches",
-        test="tests/test_world_rollouts.py::test_without_priority_health_does_not_change_the_order",
+        test="tests/test_world_batches.py::test_without_priority_health_does_not_change_the_order",
         mutant=Mutant("late = not (policy.prioritize_unhealthy and not one.healthy)", "late = one.healthy"),
     ),
     Rule(
@@ -389,7 +389,7 @@ RULES: Final[tuple[Rule, ...]] = (
         text="Who is unhealthy is read when the rollout starts.",
         source="API; when is INFER",
         where="vmss_sim/world/rollouts.py:RollingUpgrade._members",
-        test="tests/test_world_rollouts.py::test_the_world_takes_unhealthy_instances_first",
+        test="tests/test_world_batches.py::test_the_world_takes_unhealthy_instances_first",
         mutant=Mutant(
             'machine, healthy = vm.machine, health.verdict(world, vm) == "healthy"',
             "machine, healthy = vm.machine, True",
@@ -412,7 +412,7 @@ RULES: Final[tuple[Rule, ...]] = (
         text="Unhealthy instances in other batches can make a batch smaller; by how much is undocumented.",
         source="API",
         where="vmss_sim/world/rollouts.py:RollingUpgrade._next",
-        test="tests/test_world_rollouts.py::test_unhealthy_instances_outside_can_shrink_a_batch",
+        test="tests/test_world_batches.py::test_unhealthy_instances_outside_can_shrink_a_batch",
         mutant=Mutant("if self.world.config.platform.shrink_by_unhealthy:", "if False:"),
         status="option",
         options="Platform.shrink_by_unhealthy",
@@ -763,7 +763,7 @@ RULES: Final[tuple[Rule, ...]] = (
         text="`maxSurge`: new instances are created before old ones go; capacity never drops below the count.",
         source="DOC-maxsurge",
         where="vmss_sim/world/rollouts.py:RollingUpgrade._surge",
-        test="tests/test_world_rollouts.py::test_a_surge_creates_before_it_deletes_and_capacity_never_drops",
+        test="tests/test_world_surge.py::test_a_surge_creates_before_it_deletes_and_capacity_never_drops",
         mutant=Mutant("surge = self.policy.max_surge and admission.free_for(world, len(batch))", "surge = False"),
     ),
     Rule(
@@ -772,7 +772,7 @@ RULES: Final[tuple[Rule, ...]] = (
         text="Old instances are deleted when the new ones are created and healthy, not before.",
         source="DOC-maxsurge",
         where="vmss_sim/world/rollouts.py:RollingUpgrade._surge",
-        test="tests/test_world_rollouts.py::test_old_instances_go_only_when_the_new_ones_are_healthy",
+        test="tests/test_world_surge.py::test_old_instances_go_only_when_the_new_ones_are_healthy",
         mutant=Mutant(
             "        while waiting:\n            for name in list(waiting):\n                created",
             "        while False:\n            for name in list(waiting):\n                created",
@@ -784,7 +784,7 @@ RULES: Final[tuple[Rule, ...]] = (
         text="There is no surge size: the batch size is it.",
         source="DOC-maxsurge",
         where="vmss_sim/world/rollouts.py:RollingUpgrade._surge",
-        test="tests/test_world_rollouts.py::test_a_surge_creates_before_it_deletes_and_capacity_never_drops",
+        test="tests/test_world_surge.py::test_a_surge_creates_before_it_deletes_and_capacity_never_drops",
         mutant=Mutant(
             "            new, _ = lifecycle.add(world, instead_of=vm)\n            pairs[new.id] = vm",
             "            new, _ = lifecycle.add(world, instead_of=vm)\n            lifecycle.add(world)\n            pairs[new.id] = vm",
@@ -796,7 +796,7 @@ RULES: Final[tuple[Rule, ...]] = (
         text="A replacement gets a new instance id; zone and domain stay.",
         source="DOC-maxsurge",
         where="vmss_sim/world/lifecycle.py:add",
-        test="tests/test_world_rollouts.py::test_a_surge_creates_before_it_deletes_and_capacity_never_drops",
+        test="tests/test_world_surge.py::test_a_surge_creates_before_it_deletes_and_capacity_never_drops",
         mutant=Mutant("like = instead_of.machine if instead_of else _emptiest(world)", "like = _emptiest(world)"),
         note="Azure may choose another update domain.",
     ),
@@ -806,7 +806,7 @@ RULES: Final[tuple[Rule, ...]] = (
         text="It is a new VM: nothing on the old one's disks is carried over.",
         source="INFER (replace)",
         where="vmss_sim/world/lifecycle.py:add",
-        test="tests/test_world_rollouts.py::test_a_surged_instance_has_none_of_the_old_ones_disks",
+        test="tests/test_world_surge.py::test_a_surged_instance_has_none_of_the_old_ones_disks",
         mutant=Mutant('vm_id=f"vm-{world.born}"', 'vm_id=instead_of.vm_id if instead_of else f"vm-{world.born}"'),
     ),
     Rule(
@@ -815,7 +815,7 @@ RULES: Final[tuple[Rule, ...]] = (
         text="Core quota is checked before each batch; where it does not suffice that batch is upgraded in place.",
         source="DOC-maxsurge",
         where="vmss_sim/world/admission.py:free_for",
-        test="tests/test_world_rollouts.py::test_quota_is_checked_before_each_batch_which_else_goes_in_place",
+        test="tests/test_world_surge.py::test_quota_is_checked_before_each_batch_which_else_goes_in_place",
         mutant=Mutant(
             "(_cores(world) + more * config.cores_per_vm) > config.quota_cores",
             "(_cores(world) + more * config.cores_per_vm) > 10 * config.quota_cores",
@@ -827,7 +827,7 @@ RULES: Final[tuple[Rule, ...]] = (
         text="A surge consumes addresses of the subnet too.",
         source="DOC-maxsurge",
         where="vmss_sim/world/admission.py:free_for",
-        test="tests/test_world_rollouts.py::test_addresses_limit_a_surge_as_cores_do",
+        test="tests/test_world_surge.py::test_addresses_limit_a_surge_as_cores_do",
         mutant=Mutant("return config.addresses is None or len(world.vms) + more <= config.addresses", "return True"),
     ),
     Rule(
@@ -836,7 +836,7 @@ RULES: Final[tuple[Rule, ...]] = (
         text="A new instance that fails leaves its old one in place; what becomes of the new one is undocumented.",
         source="INFER",
         where="vmss_sim/world/rollouts.py:RollingUpgrade._surge",
-        test="tests/test_world_rollouts.py::test_a_new_instance_that_fails_leaves_its_old_one_in_place",
+        test="tests/test_world_surge.py::test_a_new_instance_that_fails_leaves_its_old_one_in_place",
         mutant=Mutant('and options.surge_failed == "left")', "and True)"),
         status="option",
         options="Platform.surge_failed",
@@ -847,7 +847,7 @@ RULES: Final[tuple[Rule, ...]] = (
         text="Who is up to date already is not replaced.",
         source="API (already on the newest: skipped); INFER",
         where="vmss_sim/world/rollouts.py:RollingUpgrade._surge",
-        test="tests/test_world_rollouts.py::test_a_surge_leaves_who_is_up_to_date_where_it_is",
+        test="tests/test_world_surge.py::test_a_surge_leaves_who_is_up_to_date_where_it_is",
         mutant=Mutant(
             "            if self._is_up(world.settled(vm)):\n                self.successful",
             "            if False:\n                self.successful",
@@ -859,7 +859,7 @@ RULES: Final[tuple[Rule, ...]] = (
         text="Progress counts the instances that were to be upgraded, not their replacements.",
         source="INFER",
         where="vmss_sim/world/rollouts.py:RollingUpgrade._judge",
-        test="tests/test_world_rollouts.py::test_a_surge_that_reuses_ids_counts_and_deletes_the_right_ones",
+        test="tests/test_world_surge.py::test_a_surge_that_reuses_ids_counts_and_deletes_the_right_ones",
         mutant=Mutant("name = self.pairs[vm.id].id if vm.id in self.pairs else vm.id", "name = vm.id"),
     ),
     Rule(
@@ -868,7 +868,7 @@ RULES: Final[tuple[Rule, ...]] = (
         text="A surge that is cancelled half-way ends with as many instances as before.",
         source="INFER",
         where="vmss_sim/world/rollouts.py:RollingUpgrade.end_surge",
-        test="tests/test_world_rollouts.py::test_a_surge_stopped_half_way_leaves_no_more_instances_than_before",
+        test="tests/test_world_surge.py::test_a_surge_stopped_half_way_leaves_no_more_instances_than_before",
         mutant=Mutant("self._delete(old if keeps else new)", "self._delete(old) if keeps else None"),
     ),
     Rule(
@@ -877,7 +877,7 @@ RULES: Final[tuple[Rule, ...]] = (
         text="What a surge adds is no capacity: scaling meanwhile counts without it, and takes none of it.",
         source="DOC-maxsurge (never below the count); INFER",
         where="vmss_sim/world/scale_set.py:World.counted",
-        test="tests/test_world_rollouts.py::test_what_a_surge_adds_is_no_capacity",
+        test="tests/test_world_surge.py::test_what_a_surge_adds_is_no_capacity",
         mutant=Mutant(" and vm.id not in lent]", "]"),
     ),
     Rule(
@@ -886,7 +886,7 @@ RULES: Final[tuple[Rule, ...]] = (
         text="Who is to replace an instance that was deleted meanwhile goes too.",
         source="INFER",
         where="vmss_sim/world/rollouts.py:RollingUpgrade._surge",
-        test="tests/test_world_rollouts.py::test_who_is_to_replace_an_instance_that_was_deleted_meanwhile_goes_too",
+        test="tests/test_world_surge.py::test_who_is_to_replace_an_instance_that_was_deleted_meanwhile_goes_too",
         mutant=Mutant(
             "leaves = vm if there and vm.id in self.successful else made",
             "leaves = vm if vm.id in self.successful else made",
@@ -898,7 +898,7 @@ RULES: Final[tuple[Rule, ...]] = (
         text="A surge that was cancelled ends when the next rollout begins, if it has not ended before.",
         source="INFER",
         where="vmss_sim/world/orchestrator.py:Rollouts._start",
-        test="tests/test_world_rollouts.py::test_a_surge_that_was_cancelled_ends_when_the_next_rollout_begins",
+        test="tests/test_world_surge.py::test_a_surge_that_was_cancelled_ends_when_the_next_rollout_begins",
         mutant=Mutant("self.past[-1].end_surge(keep=False)  # cancelled", "pass  # cancelled"),
     ),
     Rule(
