@@ -7,6 +7,7 @@ minute after the update, a batch ends at a multiple of a minute.
 from __future__ import annotations
 
 import gzip
+import itertools
 import json
 from typing import Any
 
@@ -334,7 +335,7 @@ def test_cancel_aside_one_operation_at_a_time_by_the_worlds_own_books(case: Case
     run = case.run()
     ours = [one for one in run.world.operations.values() if one.name.startswith("c")]
     ours = [one for one in ours if one.kind != "cancel-rolling-upgrade"]
-    for one, later in zip(ours, ours[1:], strict=False):
+    for one, later in itertools.pairwise(ours):
         assert one.ends_at <= later.started_at, (one.kind, one.started_at, one.ends_at, later.kind, later.started_at)
 
 
