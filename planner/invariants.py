@@ -150,8 +150,15 @@ def _one_operation(context: Context) -> list[str]:
 def _rolled_out(context: Context, sent: Sent) -> bool:
     """Does the set show that the platform's rollout is over, which this request was open for, or cancelled? Then the request is."""
     seen = context.scale_set.rolling_upgrade
-    over = seen is not None and not seen.open and seen.started_ms != context.state.handed.before
-    return over and _hands_over(context, sent) and context.now_ms - sent.sent_ms >= context.plan.deadlines.settle_ms
+    over = seen is not None and not seen.open and not seen.in_progress
+    if not over or any(one.provisioning in BUSY[:2] for one in context.scale_set.instances.values()):
+        return False
+    return (
+        seen is not None
+        and seen.started_ms != context.state.handed.before
+        and _hands_over(context, sent)
+        and context.now_ms - sent.sent_ms >= context.plan.deadlines.settle_ms
+    )
 
 
 def _hands_over(context: Context, sent: Sent) -> bool:

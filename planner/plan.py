@@ -299,6 +299,9 @@ def parameters_of(strategy: Strategy, given: Mapping[str, Any]) -> Parameters:
             repr(made.on_failure),
             ", ".join(choice.value for choice in OnFailure),
         )
+    floor = getattr(made, "in_place_floor", None)
+    if floor is not None:
+        amount(floor, f"{strategy.name}.in_place_floor")
     _check_sizes(strategy, made)
     return made
 

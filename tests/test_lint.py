@@ -716,6 +716,13 @@ EXAMPLES: dict[str, Example] = {
         "use a strategy that keeps the instances",
         of_plan(**surge()),
     ),
+    "VS345": Example(
+        of_plan(fleet(**rolling()), strategy="platform-rolling"),
+        "floor 6 of 10 when it is handed over; then it is cancelled where fewer serve for longer than 1 min, and what is in"
+        " flight still ends",
+        "use a strategy that moves the instances itself",
+        of_plan(fleet(**rolling())),
+    ),
     "VS401": Example(
         of_request(strategy="bach"),
         f"strategy: unknown strategy; found 'bach'; expected {', '.join(STRATEGIES)}",

@@ -7,6 +7,7 @@ minute after the update, a batch ends at a multiple of a minute.
 from __future__ import annotations
 
 import gzip
+import itertools
 import json
 from typing import Any
 
@@ -321,6 +322,21 @@ def test_everything_at_once_comes_to_rest(case: Case) -> None:
         assert run.commands()[one.command][1].ticket is not None, "there was something to cancel"
     others = [one for one in run.sent() if one.kind != "cancel-rolling-upgrade"]
     assert len({one.command for one in others}) == len(others)
+
+
+@examples(60)
+@given(
+    cases(trouble=("fails", "bad", "background", "asks"), only="platform-rolling", mode=ROLLING),
+    st.sampled_from(("complete", "abandoned")),
+)
+def test_cancel_aside_one_operation_at_a_time_by_the_worlds_own_books(case: Case, in_flight: str) -> None:
+    case = case.but(platform=Platform(cancel_batch=in_flight))
+    assume(plan_or_none(case) is not None)
+    run = case.run()
+    ours = [one for one in run.world.operations.values() if one.name.startswith("c")]
+    ours = [one for one in ours if one.kind != "cancel-rolling-upgrade"]
+    for one, later in itertools.pairwise(ours):
+        assert one.ends_at <= later.started_at, (one.kind, one.started_at, one.ends_at, later.kind, later.started_at)
 
 
 @examples(80)

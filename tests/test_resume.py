@@ -207,9 +207,9 @@ STORIES: dict[str, tuple[Case, int, Asked | None]] = {
     "platform-rolling": (Case(fleet=Fleet(size=3), strategy="platform-rolling"), 0, None),
     "platform-rolling that is cancelled": (
         Case(
-            fleet=Fleet(size=3, mode=UpgradeMode.ROLLING),
+            fleet=Fleet(size=3),
             strategy="platform-rolling",
-            asks=(Ask(100_000, Asked.ABORT),),
+            asks=(Ask(200_000, Asked.ABORT),),
         ),
         0,
         None,

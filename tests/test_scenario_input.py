@@ -193,8 +193,15 @@ VALUES: list[tuple[str, str, str]] = [
     ("starts_at", '"25:00"', "starts_at: not a time of day; found '25:00'"),
     ("starts_at", '"soon"', "starts_at: not a date and time; found 'soon'"),
     ("starts_at", '"9999-12-31"', "starts_at: a year out of range; found '9999-12-31'"),
+    # room for more
+    ("quota.cores_per_vm", "0", "quota.cores_per_vm: out of range; found 0; expected 1 to 1000000"),
+    ("quota.cores_limit", "-1", "quota.cores_limit: out of range; found -1; expected 0 to 1000000"),
+    ("quota", "{ cores_limit = 9, cores_used = 7, cores_per_vm = 2 }", "quota.cores_used: the set itself uses more cores; found 7; expected 6 x 2 = 12 or more"),
+    ("strategy", '[{ name = "surge", fallback = "perhaps" }]', "surge.fallback: not a fall-back; found 'perhaps'; expected in-place or stop"),
+    ("strategy", '[{ name = "surge", in_place_floor = "some" }]', "surge.in_place_floor: not an amount"),
+    ("strategy", '[{ name = "platform-rolling", grace = -1 }]', "platform-rolling.grace"),
     # strategies
-    ("strategy", '[{ name = "per-du" }]', "strategy 1: unknown strategy; found 'per-du'; expected automatic, one-by-one, selected, per-ud, per-fd, per-zone, batch, ramp; did you mean 'per-ud'?"),
+    ("strategy", '[{ name = "per-du" }]', "strategy 1: unknown strategy; found 'per-du'; expected automatic, one-by-one, selected, per-ud, per-fd, per-zone, batch, ramp, surge, platform-rolling; did you mean 'per-ud'?"),
     ("strategy", "[{ size = 3 }]", "strategy 1.name: a strategy has a name; found None"),
     ("strategy", "[{ name = 3 }]", "strategy 1.name: a strategy has a name; found 3"),
     ("strategy", '[{ name = "batch", label = 3 }]', "strategy 1.label: a label is text; found 3"),

@@ -617,6 +617,13 @@ CODES: dict[str, Code] = {
         " rollback.",
         _PLAN,
     ),
+    "VS345": Code(
+        "floor-as-gate",
+        _W,
+        "The platform moves the instances by its own policy. The floor is checked when the rollout is handed over; afterwards"
+        " fewer may serve until the grace is over and the rollout is cancelled. Cancelling takes nothing back.",
+        _ROLLING,
+    ),
     # What keeps a plan from being made.
     "VS401": Code("unknown-strategy", _E, "There is no strategy of this name.", _PLAN),
     "VS402": Code("bad-parameter", _E, "The strategy does not take this parameter, or not this value.", _PLAN),

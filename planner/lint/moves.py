@@ -1,4 +1,4 @@
-"""Lint of a plan: its batches, thresholds, failures, gates and deadlines (VS301 to VS320, VS327 to VS331, VS333)."""
+"""Lint of a plan: its batches, thresholds, failures, gates and deadlines (VS301 to VS320, VS327 to VS331, VS333, VS345)."""
 
 from __future__ import annotations
 
@@ -111,6 +111,14 @@ def _thresholds(look: Look) -> Iterator[Finding]:
             plan.strategy,
             "use a strategy that moves the instances itself, such as batch or ramp",
         )
+    if plan.handed is not None and look.moved:
+        yield finding(
+            "VS345",
+            f"floor {amount(plan.floor, total)} when it is handed over; then it is cancelled where fewer serve for longer than"
+            f" {span(plan.handed.grace_ms)}, and what is in flight still ends",
+            plan.strategy,
+            "use a strategy that moves the instances itself where the floor must hold",
+        )
     if not look.platform and look.moved and look.floor == 0:
         yield finding(
             "VS302",
@@ -124,7 +132,11 @@ def _thresholds(look: Look) -> Iterator[Finding]:
         ("VS314", "min_healthy", plan.objective, "the objective is"),
     ):
         if limit is not None and look.moved and look.floor < follow(limit, total):
-            kept = "nothing is kept" if look.platform else f"the floor keeps {share(look.floor, total)}"
+            kept = (
+                "nothing is kept"
+                if look.platform and plan.handed is None
+                else f"the floor keeps {share(look.floor, total)}"
+            )
             yield finding(
                 code,
                 f"{kept} in service, and {what} {amount(limit, total)}",

@@ -24,7 +24,7 @@ from planner.buckets import Memory
 from planner.change import Target, at_target
 from planner.commands import Command, Kind, Outcome, Status
 from planner.effects import touched
-from planner.model import RollingUpgrade, Service, UpgradeMode, in_service, service
+from planner.model import Provisioning, RollingUpgrade, Service, UpgradeMode, in_service, service
 from planner.phases import Phase
 from planner.rollout import Ticket
 
@@ -60,11 +60,19 @@ def still_open(t: Turn) -> bool:
     assert ticket is not None  # it is asked of what is in flight
     if seen is None:
         return t.now - ticket.sent_ms < t.plan.deadlines.operation_ms
-    if seen.open:
+    if not _over(t, seen):
         return True
     if t.handed.over_ms is None:
         t.put(handed=_replace(t.handed, over_ms=t.now))
     return t.handed.over_ms is None or t.now - t.handed.over_ms < t.plan.deadlines.settle_ms
+
+
+def _over(t: Turn, seen: RollingUpgrade) -> bool:
+    """Is this rollout at rest? One that was cancelled still ends what is in flight."""
+    busy = (Provisioning.UPDATING, Provisioning.CREATING)
+    return (
+        not seen.open and not seen.in_progress and not any(one.provisioning in busy for one in t.set.instances.values())
+    )
 
 
 def behind(t: Turn) -> bool:
@@ -210,7 +218,7 @@ def look_at_cancel(t: Turn) -> None:
     if cancel is None:
         return
     seen = ours(t)
-    over = t.ticket is None or (seen is not None and not seen.open)
+    over = t.ticket is None or (seen is not None and _over(t, seen))
     since = cancel.sent_ms if cancel.unknown_ms is None else cancel.unknown_ms
     settle, longest = t.plan.deadlines.settle_ms, t.plan.deadlines.operation_ms
     span = settle if over or cancel.unknown_ms is not None else longest
@@ -222,7 +230,7 @@ def evidence(t: Turn, command: Command, *, shown: bool) -> str:
     """What a snapshot says of a request that started a rollout: done, running, or no-effect. shown: the model says it."""
     seen = ours(t)
     if seen is not None:
-        return "running" if seen.open else "done"
+        return "done" if _over(t, seen) else "running"
     if command.kind is Kind.START_OS_UPGRADE or not shown:
         return "no-effect"
     if not command.patch and command.kind is Kind.UPDATE_MODEL and behind(t):

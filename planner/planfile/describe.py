@@ -112,6 +112,13 @@ def _change(plan: Plan) -> Iterator[str]:
         yield "the model stays as it is"
     if isinstance(resolved.change, GuestPatch):
         yield from (f"script | {line}" for line in resolved.change.script.splitlines())
+    if plan.handed is not None:
+        policy = plan.handed.policy
+        how = "Azure's OS upgrade is started" if plan.handed.by == "os-upgrade" else "the update of the model starts it"
+        yield (
+            f"handed over: {how}; at most {policy.max_batch_percent} % at a time,"
+            f" {policy.max_unhealthy_percent} % unhealthy, {policy.max_unhealthy_upgraded_percent} % of the upgraded"
+        )
     by = "the platform moves" if plan.moved_by is MovedBy.PLATFORM else "the planner moves"
     yield f"strategy {plan.strategy} (version {plan.strategy_version}), {by} the instances"
     yield f"parameters {_json(plan.parameters)}"
@@ -129,7 +136,10 @@ def _lost(plan: Plan) -> Iterator[str]:
 
 def _thresholds(plan: Plan) -> Iterator[str]:
     total = plan.scale_set.capacity
-    if plan.moved_by is MovedBy.PLATFORM:
+    if plan.handed is not None:
+        yield f"floor {amount(plan.floor, total)}: it holds when the rollout is handed over, and is a gate afterwards"
+        yield f"fewer in service for longer than {span(plan.handed.grace_ms)}: the platform's rollout is cancelled"
+    elif plan.moved_by is MovedBy.PLATFORM:
         yield f"floor {amount(plan.floor, total)}: nothing holds the platform back"
     else:
         yield f"floor {amount(plan.floor, total)} in service, which commands may not cross; never below {plan.floor_min}"
