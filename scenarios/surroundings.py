@@ -34,6 +34,8 @@ CHOICES: Mapping[str, tuple[str, ...]] = {
     "overlap": ("coalesce", "queue", "conflict"),
     "protected_named": ("refuse", "skip", "act"),
     "reimage_boots": ("model", "own"),
+    "reimage_temp": ("kept", "lost"),
+    "repairs_wait": ("change", "unhealthy"),
     "failed_within_limits": ("succeeds", "fails"),
     "surge_failed": ("deleted", "left"),
     "no_signal_counts": ("healthy", "unhealthy"),

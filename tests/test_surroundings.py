@@ -42,6 +42,8 @@ def test_choices_name_fields_that_exist() -> None:
 
 
 def test_the_default_of_a_choice_is_one_of_them() -> None:
+    words = {one.name for one in msgspec.structs.fields(Platform) if isinstance(one.default, str)}
+    assert words <= set(surroundings.CHOICES)
     for key, choices in surroundings.CHOICES.items():
         if hasattr(Platform(), key):
             assert getattr(Platform(), key) in choices
