@@ -628,7 +628,7 @@ def test_an_instance_that_goes_down_by_somebody_elses_hand_is_noticed_during_a_s
 
 def test_an_instance_removed_twice_does_not_take_its_successor_with_it() -> None:
     """Scaled in twice before the first scale-in ended; then the id is used again."""
-    place = world(Fleet(size=3).scale_set())
+    place = world(Fleet(size=3).scale_set(), platform=Platform(reuse_ids=True))
     place.submit("one", "delete", ("2",))
     place.submit("two", "set-capacity", capacity=2)
     place.run(10_000, stop_on_wake=False)

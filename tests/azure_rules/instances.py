@@ -476,7 +476,7 @@ _REPAIR_RULES: Final = (
         source="DOC-repairs (instance protection)",
         where=f"{_W}repairs.py:RepairService._look",
         test=f"{_REPAIRS}test_protected_and_unprovisioned_instances_are_not_repaired",
-        mutant=Mutant("if vm.protected or vm.scale_in_protected:", "if vm.protected:"),
+        mutant=Mutant("if vm.protected or vm.scale_in_protected or", "if vm.protected or"),
     ),
     Rule(
         id="repairs-protection-ends",
@@ -1116,7 +1116,7 @@ _MODE_RULES: Final = (
         source="DOC-modes, DOC-ids, REC",
         where=f"{_W}lifecycle.py:_name",
         test=f"{_MODES}test_instances_of_a_flexible_set_are_named_after_it_and_no_name_is_used_twice",
-        mutant=Mutant('return f"{config.name}_{world.born:08x}"', 'return f"{config.name}_{len(world.vms):08x}"'),
+        mutant=Mutant("_{world.born:08x}", "_{world.born:07x}"),
     ),
     Rule(
         id="modes-update-domains",

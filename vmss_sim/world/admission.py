@@ -60,19 +60,25 @@ def judge(world: World, kind: str, ids: tuple[str, ...], args: dict[str, Any]) -
         return _rollout_conflict(world, kind) or Admitted((), ())
     if refusal is not None:
         return refusal
-    chosen, vms, now = targets(world, kind, ids), world.vms, world.now
+    chosen = targets(world, kind, ids)
     if kind not in VM_TABLE and kind != "delete":
         return Admitted(chosen, ())
-    busy = tuple([one for one in chosen if vms[one].busy_until > now])
+    busy = busy_of(world, chosen)
     return (_conflict(world, kind, busy) if busy else None) or Admitted(chosen, busy)
 
 
+def busy_of(world: World, ids: tuple[str, ...]) -> tuple[str, ...]:
+    """Those that another operation holds; a VM that is being deleted is held until it is gone."""
+    vms, now = world.vms, world.now
+    return tuple([one for one in ids if vms[one].busy_until > now or vms[one].provisioning == "deleting"])
+
+
 def targets(world: World, kind: str, ids: tuple[str, ...]) -> tuple[str, ...]:
-    """The instances a request acts on (rules 2 and 3)."""
+    """The instances a request acts on, each once (rules 2 and 3)."""
     if kind in SET_KINDS:
         return ()
     named = bool(ids) and ids != ("*",)
-    chosen = ids if named else tuple(world.vms)
+    chosen = tuple(dict.fromkeys(ids if named else world.vms))
     if kind not in SCALE_SET_ACTIONS or (named and world.config.platform.protected_named != "skip"):
         return chosen  # named ones that are protected have been refused, or are not protected from this
     vms = world.vms

@@ -201,7 +201,8 @@ def settled(world: World, vm: Vm) -> Vm:
     if row.temp_disk == "lost":
         vm.temp += 1
     vm.provisioning = "failed" if effect.dead else "succeeded"
-    vm.power = row.power
+    if vm.hard:  # what takes nothing down starts nothing
+        vm.power = row.power
     if effect.run_name:
         vm.commands = (*vm.commands, effect.run_name)
     return vm
@@ -223,6 +224,8 @@ def add(world: World, instead_of: Vm | None = None) -> tuple[Vm, int]:
     else:
         slot = heir.slot
     like = instead_of.machine if instead_of else _emptiest(world)
+    while {f"vm-{world.born}", _flexible_name(world)} & world.first_names:
+        world.born += 1
     name = _name(world)
     machine = Machine(
         id=name,
@@ -251,7 +254,9 @@ def add(world: World, instead_of: Vm | None = None) -> tuple[Vm, int]:
 def _without_heir(world: World) -> Vm | None:
     """Rule 5: the first VM that does not have the latest model, and that nobody was created for yet."""
     for vm in world.owners:
-        if vm.slot not in world.heirs and vm.content != world.content and world.vms.get(vm.id) is vm:
+        if vm.slot in world.heirs or world.vms.get(vm.id) is not vm:
+            continue
+        if world.settled(vm).content != world.content:
             return vm
     return None
 
@@ -274,14 +279,15 @@ def _emptiest(world: World) -> Machine | None:
 def _name(world: World) -> str:
     config = world.config
     if config.flexible:
-        return f"{config.name}_{world.born:08x}"
-    taken = [int(one) for one in world.vms if one.isdecimal()]
+        return _flexible_name(world)
     if config.platform.reuse_ids:
-        free = set(taken)
-        return str(next(number for number in range(len(free) + 1) if number not in free))
-    world.next_id = max(world.next_id, max(taken, default=-1) + 1)
+        return str(next(number for number in range(len(world.vms) + 1) if str(number) not in world.vms))
     world.next_id += 1
     return str(world.next_id - 1)
+
+
+def _flexible_name(world: World) -> str:
+    return f"{world.config.name}_{world.born:08x}"
 
 
 def scale_in(world: World, count: int) -> list[Vm]:

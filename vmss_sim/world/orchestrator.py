@@ -30,12 +30,14 @@ RETRY_MS = 600_000
 
 
 class Rollouts:
-    """The rollouts of one set: at most one is open. version: grows with every change of a status."""
+    """The rollouts of one set: at most one is open. version: grows with every change of a status. left_until: when what
+    stopped rollouts left in flight has ended and serves, or has been waited for long enough.
+    """
 
     def __init__(self, world: World) -> None:
         self.world: World = proxy(world)  # no cycle: a world of a study is gone as soon as nobody needs it
         self.past: list[RollingUpgrade] = []
-        self.version = 0
+        self.version = self.left_until = 0
         self._approved: dict[str, None] = {}
         self._deferred = False
         self._triggered = self._batches = 0
@@ -50,7 +52,7 @@ class Rollouts:
     @property
     def lent(self) -> dict[str, Vm]:
         """The instances that a surge has added for a while, by id, each with the one it is to replace."""
-        return self.past[-1].pairs if self.past else {}
+        return {name: old for rollout in self.past for name, old in rollout.pairs.items()}
 
     def latest(self) -> RollingStatus | None:
         """The status of the last one."""
@@ -64,6 +66,10 @@ class Rollouts:
             HistoryEntry(one.status(), one.target, one.rolled_back, one.rollback_failed)
             for one in reversed(found[-KEPT:])
         )
+
+    def successor(self, vm: Vm) -> Vm | None:
+        """Of a surge in flight: who is to replace this instance."""
+        return next((self.world.vms.get(name) for name, old in self.lent.items() if old is vm), None)
 
     def begin(self, kind: str, operation: Operation) -> int:
         """A rollout that somebody asked for."""

@@ -37,6 +37,7 @@ class RepairService:
         self.log: list[tuple[int, str, str]] = []
         self._busy: dict[str, int] = {}
         self._replaced: set[str] = set()
+        self._planned: set[tuple[str, int]] = set()
         self._in_vain = 0
         if world.repairs.enabled:
             self.look_at_all()
@@ -52,12 +53,18 @@ class RepairService:
         """Look at this instance when its grace period is over; now, if it is."""
         world = self.world
         if world.repairs.enabled:
-            world.at(max(world.now, self._ripe_at(vm)), self._look, vm)
+            self._look_at(max(world.now, self._ripe_at(vm)), vm)
 
     def resume(self) -> None:
         """The service runs again (rule 5)."""
         self._in_vain = 0
         self.look_at_all()
+
+    def _look_at(self, when: int, vm: Vm) -> None:
+        """Look at an instance at this time, once however many reasons there are: they would multiply with every repair."""
+        if (vm.vm_id, when) not in self._planned:
+            self._planned.add((vm.vm_id, when))
+            self.world.at(when, self._look, vm)
 
     def look_at_all(self) -> None:
         """Repairs were enabled or resumed, or the set is new: whatever is not healthy is watched, also what is in flight."""
@@ -75,9 +82,11 @@ class RepairService:
 
     def _look(self, vm: Vm) -> None:
         world, policy = self.world, self.world.repairs
+        self._planned.discard((vm.vm_id, world.now))
         if not policy.enabled or world.repairs_suspended or world.vms.get(vm.id) is not vm:
             return
-        if vm.protected or vm.scale_in_protected:
+        # A surge in flight decides about what it created, and deletes it where it does not become healthy.
+        if vm.protected or vm.scale_in_protected or vm.id in world.rollouts.lent:
             return
         world.settled(vm)
         sick = health.verdict(world, vm) == "unhealthy"
@@ -87,7 +96,7 @@ class RepairService:
                 self._in_vain = 0
             return
         if world.now < (ripe := self._ripe_at(vm)):
-            world.at(ripe, self._look, vm)
+            self._look_at(ripe, vm)
             return
         if vm.id in self._replaced:
             self._replaced.discard(vm.id)
@@ -98,7 +107,7 @@ class RepairService:
         self._busy = {name: end for name, end in self._busy.items() if end > world.now}
         alive = sum(one.provisioning != "deleting" for one in world.vms.values())
         if len(self._busy) >= max(1, alive // SHARE):
-            world.at(min(self._busy.values()), self._look, vm)
+            self._look_at(min(self._busy.values()), vm)
             return
         self._repair(vm, policy.action)
 

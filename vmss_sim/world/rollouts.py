@@ -105,6 +105,8 @@ class RollingUpgrade:
         self.pairs: dict[str, Vm] = {}
         """While a batch surges: new instance to the old one."""
         self.before: dict[str, dict[str, Any]] = {}
+        self.ends: dict[str, int] = {}
+        """When its operations on instances end."""
         self.target = world.model_image
         self.rolled_back = self.rollback_failed = 0
         self.overrun = 0
@@ -128,7 +130,7 @@ class RollingUpgrade:
             ended_ms=self.ended_ms,
             successful=len(self.successful),
             failed=len(self.failed),
-            in_progress=len(self.in_progress),
+            in_progress=sum(one not in self.successful and one not in self.failed for one in self.in_progress),
             pending=sum(name in self.world.vms for one in self.batches for name in one),
             error_code=code,
             error_message=message,
@@ -148,6 +150,9 @@ class RollingUpgrade:
 
     def _roll(self) -> Process:
         world, policy = self.world, self.policy
+        while (left := world.rollouts.left_until - world.now) > 0:
+            yield world.env.timeout(left)  # what an earlier rollout left in flight comes first
+        yield from self._wait_for_window()
         self.batches = list(azure_batches(self._members(), len(world.vms), policy))
         bad, total = health.unhealthy(world), len(world.vms)
         if exceeds(bad, total, policy.max_unhealthy_percent):
@@ -251,7 +256,7 @@ class RollingUpgrade:
             return  # it takes a batch and a tick all the same (REC)
         self.before[vm.id] = {"image": vm.image, "content": vm.content, "profile": vm.profile}
         args = {"exact_version": self.target.exact} if self.kind == "os" and self.target else {}
-        lifecycle.start(world, vm, OPERATION_OF[self.kind], args)
+        self.ends[vm.id] = lifecycle.start(world, vm, OPERATION_OF[self.kind], args)
 
     def _is_up(self, vm: Vm) -> bool:
         """Is there nothing to do: rule 8, or somebody else brought it up meanwhile?"""
@@ -266,14 +271,17 @@ class RollingUpgrade:
             return
         world.settled(vm)
         silent = self._silent()
-        if silent and world.now < max(vm.busy_until, began) + options.no_signal_wait_ms:
+        if silent and world.now < self._limit(vm.id, began):
             return
         name = self.pairs[vm.id].id if vm.id in self.pairs else vm.id  # progress counts who was to be upgraded
+        seen = health.verdict(world, vm)
+        # Initializing is waited for; but who is so without any operation will stay so.
+        sick = seen == "unhealthy" or (seen == "waiting" and not vm.attempt)
         if vm.error is not None or (silent and options.no_signal_counts == "unhealthy"):
             self.failed[name] = None
-        elif (seen := health.verdict(world, vm)) == "healthy":
+        elif seen == "healthy":
             self.successful[name] = None
-        elif seen == "unhealthy" and world.now >= max(vm.busy_until, began) + options.health_wait_ms:
+        elif sick and world.now >= self._limit(vm.id, began):
             self.failed[name] = None
         else:
             return
@@ -282,6 +290,12 @@ class RollingUpgrade:
     def _silent(self) -> bool:
         """Rule 3: does nothing report health to an extension rollout?"""
         return self.kind == "extension" and self.world.config.health == "none"
+
+    def _limit(self, name: str, began: int) -> int:
+        """Until when this instance's health is waited for: from the end of the rollout's own operation, whatever others do."""
+        options = self.world.config.platform
+        wait = options.no_signal_wait_ms if self._silent() else options.health_wait_ms
+        return max(self.ends.get(name, began), began) + wait
 
     def _next_look(self, waiting: dict[str, None], began: int) -> int | None:
         """When the platform looks again; None: it need not. With a tick, a batch takes one at least; without any health
@@ -295,8 +309,7 @@ class RollingUpgrade:
         times = []
         for name in waiting:
             vm = world.vms[name]
-            wait = options.no_signal_wait_ms if silent else options.health_wait_ms
-            ready, limit = health.serving_from(world, vm), max(vm.busy_until, began) + wait
+            ready, limit = health.serving_from(world, vm), self._limit(name, began)
             times += [when for when in (vm.busy_until, ready, limit) if now < when < NEVER]
         return min(times, default=now + 1_000) if waiting else None
 
@@ -307,14 +320,15 @@ class RollingUpgrade:
             if self._is_up(world.settled(vm)):
                 self.successful[vm.id] = None
                 continue
-            new, _ = lifecycle.add(world, instead_of=vm)
+            new, self.ends[new.id] = lifecycle.add(world, instead_of=vm)
             pairs[new.id] = vm
         waiting, options = dict.fromkeys(pairs), world.config.platform
         while waiting:
             for name in list(waiting):
                 created = world.vms.get(name)
-                if created is None:
+                if created is None:  # somebody deleted it
                     del waiting[name]
+                    self.failed[pairs[name].id] = None
                 else:
                     self._judge(created, True, waiting, began)
             when = self._next_look(waiting, began)
@@ -324,11 +338,14 @@ class RollingUpgrade:
         end = world.now
         for name, vm in pairs.items():
             made, there = world.vms.get(name), self._is_there(vm)
+            if made is None or made.provisioning == "deleting":
+                continue  # somebody deleted it: the old one stays
+            if vm.protected:
+                self.successful.pop(vm.id, None)  # since the batch began: it stays
             leaves = vm if there and vm.id in self.successful else made  # who has lost its old one is one too many
-            if leaves is None or (leaves is made and there and options.surge_failed == "left"):
+            if leaves is made and there and not vm.protected and options.surge_failed == "left":
                 continue
-            if leaves.provisioning != "deleting":
-                end = max(end, self._delete(leaves))
+            end = max(end, self._delete(leaves))
         self.pairs = {}
         yield world.env.timeout(end - world.now)
 
@@ -351,8 +368,10 @@ class RollingUpgrade:
             there = self._is_there(old)
             if new is None or new.provisioning == "deleting":
                 continue
-            keeps = keep and there and world.settled(new).error is None and new.busy_until <= world.now
-            if keep and there:
+            counted = old.id in self.successful or old.id in self.failed
+            created = world.settled(new).error is None and new.busy_until <= world.now
+            keeps = keep and there and created and old.id not in self.failed and not old.protected
+            if keep and there and not counted:
                 (self.successful if keeps else self.failed)[old.id] = None
             self._delete(old if keeps else new)
 
@@ -475,8 +494,14 @@ class RollingUpgrade:
         self._close("Cancelled", row.code, row.sentence())
 
     def _stop(self) -> None:
+        """Nothing more begins; what is in flight ends (rule 1)."""
+        world = self.world
         if self.process is not None and self.process.is_alive:
             self.process.interrupt()
+        wait = world.config.platform.health_wait_ms
+        flying = [vm for one in (*self.before, *self.pairs) if (vm := world.vms.get(one)) is not None]
+        ready = [min(max(vm.busy_until, health.serving_from(world, vm)), vm.busy_until + wait) for vm in flying]
+        world.rollouts.left_until = max([world.rollouts.left_until, *ready])
 
     def _change(self) -> None:
         """Its status changed: somebody may be watching."""

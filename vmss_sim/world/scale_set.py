@@ -77,7 +77,8 @@ class World:
         for slot, machine in enumerate(config.machines):
             self.vms[machine.id] = Vm(machine, slot, self.content if machine.latest else -1)
         self.slots = self.born = len(self.vms)
-        self.next_id = 0
+        self.next_id = 1 + max((int(one) for one in self.vms if one.isdecimal()), default=-1)
+        self.first_names = frozenset(name for vm in self.vms.values() for name in (vm.id, vm.vm_id))
         self.owners: list[Vm] = list(self.vms.values())
         self.heirs: dict[int, str] = {}
         self.gone: list[Vm] = []
@@ -242,8 +243,7 @@ class World:
 
     def _begin_later(self, operation: Operation) -> None:
         operation.ids = tuple(one for one in operation.ids if one in self.vms)
-        now = self.now
-        self._begin(operation, tuple(one for one in operation.ids if self.vms[one].busy_until > now))
+        self._begin(operation, admission.busy_of(self, operation.ids))
 
     def _join(self, operation: Operation, busy: tuple[str, ...], end: int) -> int:
         """Rule 6, coalesced: it ends with the operations that hold its VMs, and they with it (REC 2023)."""
@@ -362,20 +362,23 @@ class World:
             return self.rollouts.after_update(operation, end)
         return end if self.mode != "automatic" else self._upgrade_all(operation, end)
 
-    def _upgrade_all(self, operation: Operation, end: int) -> int:
-        """Mode Automatic: every stale VM at once; one that another operation holds, when that has ended (undocumented)."""
-        stale = self.stale()
+    def _upgrade_all(self, operation: Operation, end: int, only: frozenset[str] | None = None) -> int:
+        """Mode Automatic: every stale VM at once; one that another operation holds, when that has ended (undocumented).
+
+        only: those that were held.
+        """
+        stale = [vm for vm in self.stale() if only is None or vm.id in only]
         free = [vm for vm in stale if vm.busy_until <= self.now]
-        held = [vm.busy_until for vm in stale if vm.busy_until > self.now]
+        held = {vm.id: vm.busy_until for vm in stale if vm.busy_until > self.now}
         operation.ids = (*operation.ids, *(vm.id for vm in free))
         end = max([end, *(lifecycle.start(self, vm, "upgrade", {}) for vm in free)])
         if held:
-            self.at(min(held), self._upgrade_rest, operation, end)
+            self.at(min(held.values()), self._upgrade_rest, operation, end, frozenset(held))
         return NEVER if held else end
 
-    def _upgrade_rest(self, operation: Operation, end: int) -> None:
+    def _upgrade_rest(self, operation: Operation, end: int, held: frozenset[str]) -> None:
         if self.mode == "automatic":
-            end = self._upgrade_all(operation, end)
+            end = self._upgrade_all(operation, end, held)
         if end != NEVER and not operation.hangs:
             self.finish_at(operation, max(end, self.now) + operation.delay_ms)
 
@@ -390,8 +393,9 @@ class World:
         if capacity < len(alive):
             end = max(end, self.now + self.set_level("scale-in"))
             for vm in lifecycle.scale_in(self, len(alive) - capacity):
-                lifecycle.down(vm, self.now)
-                self.remove_at(vm, end)
+                for one in filter(None, (vm, self.rollouts.successor(vm))):
+                    lifecycle.down(one, self.now)
+                    self.remove_at(one, end)
         return end
 
     def counted(self) -> list[Vm]:
@@ -401,6 +405,7 @@ class World:
 
     def remove_at(self, vm: Vm, when: int) -> None:
         """A VM is being deleted, and gone by then."""
+        self.settled(vm)
         vm.provisioning, vm.busy_until, vm.effect = "deleting", when, None
         self.disturb(vm)
         self.at(when, self._remove, vm)
@@ -438,13 +443,14 @@ class World:
 
     def fail(self, vm: Vm, until: int) -> None:
         """A serving VM stops serving by itself; the health source notices `probe_ms` later."""
+        if self.serving(vm):  # else it was seen to be down already, or soon will be
+            vm.down_seen = max(1, self.now + self.config.timings.probe_ms)
         lifecycle.down(vm, self.now)
         if until != NEVER:
             self._up_at(vm, until)
             lifecycle.renew(self, vm, until)
-        vm.down_seen = max(1, self.now + self.config.timings.probe_ms)
         self.moving[vm.id] = None
-        self.at(vm.down_seen, self._noticed, vm, vm.generation)
+        self.at(max(self.now, vm.down_seen), self._noticed, vm, vm.generation)
         if until != NEVER:
             self.at(until, self._noticed, vm, vm.generation)
 
