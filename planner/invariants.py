@@ -229,11 +229,11 @@ def _same_set(context: Context) -> list[str]:
 
 def _same_vm(context: Context) -> list[str]:
     found = []
+    pins, instances = context.plan.scale_set.instances, context.scale_set.instances
+    known = {**context.state.appended, **context.state.surge.fresh}  # by id; empty in most rollouts
     for name in context.command.ids:
-        pinned, now = context.plan.scale_set.instances.get(name), context.scale_set.instances.get(name)
-        wanted = (
-            context.state.surge.fresh.get(name) or context.state.appended.get(name) or (pinned.vm_id if pinned else "")
-        )
+        pinned, now = pins.get(name), instances.get(name)
+        wanted = (known and known.get(name)) or (pinned.vm_id if pinned else "")
         if now is not None and wanted and now.vm_id and now.vm_id != wanted:
             found.append(f"instance {name} is another VM ({now.vm_id}) than the plan saw ({wanted})")
     return found

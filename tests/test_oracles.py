@@ -276,7 +276,10 @@ STRATEGY_CASES = (
 
 
 def test_o7_every_strategy_stands_in_the_table():
-    other = {"surge"}  # lifts healthy above n: O12, test_oracles_renewal.py
+    other = {
+        "surge",  # lifts healthy above n: O12, test_oracles_renewal.py
+        "platform-rolling",  # the platform's own ticks and policy: test_platform_rolling.py, test_preview.py
+    }
     assert {name for name, _, _ in STRATEGY_CASES} == set(STRATEGIES) - other, (
         "add the strategy to STRATEGY_CASES, or a test by its own formula"
     )
@@ -634,8 +637,8 @@ def test_two_stages_that_share_their_luck_are_found(monkeypatch):
 
 
 def test_an_outage_that_ends_with_the_operation_is_found(monkeypatch):
-    right = World._up_at
-    monkeypatch.setattr(World, "_up_at", lambda world, vm, _when: right(world, vm, vm.busy_until))
+    right = lifecycle.down
+    monkeypatch.setattr(lifecycle, "down", lambda vm, when, _until: right(vm, when, vm.busy_until))
     trial = outage_of("batch", {"size": 3}, None)
     exact = trial.n * (trial.operation.mean_s() + trial.ready.mean_s() + trial.probe_ms / 1000)
     assert abs(estimate(run.measures.capacity_lost_vm_ms / 1000 for run in trial.runs(200)).z(exact)) > LIMIT

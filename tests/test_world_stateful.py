@@ -298,9 +298,9 @@ def _refused_and_noted(patch: pytest.MonkeyPatch) -> None:
 
 
 def _down_twice(patch: pytest.MonkeyPatch) -> None:
-    def down(vm: Any, when: int) -> None:
-        vm.outages.append([when, scale_set.NEVER])
-        vm.serves_from = scale_set.NEVER
+    def down(vm: Any, when: int, until: int = scale_set.NEVER) -> None:
+        vm.outages.append([when, until])
+        vm.serves_from = until
 
     patch.setattr(lifecycle, "down", down)
 

@@ -91,7 +91,7 @@ def _removes(t: Turn, batch: Batch) -> bool:
 
 
 def _wait(t: Turn, batch: Batch, waiting: list[str], wake: int | None) -> bool:
-    t.awaiting, t.watch = tuple(waiting), True
+    t.watch = True  # an old one may go as soon as one that was added serves, so nothing is awaited as a whole
     if t.surge.wanted and t.surge.ended_ms is not None:
         seen = t.surge.ended_ms + t.plan.deadlines.settle_ms
         wake = seen if wake is None else min(wake, seen)

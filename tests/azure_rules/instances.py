@@ -284,7 +284,7 @@ _VIEW_RULES: Final = (
         source="DOC-autoos, TSG-ext",
         where=f"{_W}lifecycle.py:settled",
         test=f"{_HEALTH}test_a_failed_instance_counts_as_unhealthy_with_any_source",
-        mutant=Mutant('vm.provisioning = "failed" if effect.dead else "succeeded"', 'vm.provisioning = "succeeded"'),
+        mutant=Mutant('vm.provisioning = "failed" if dead else "succeeded"', 'vm.provisioning = "succeeded"'),
     ),
     Rule(
         id="view-exact-version",
@@ -293,10 +293,7 @@ _VIEW_RULES: Final = (
         source="REC (azure-cli, 2024)",
         where=f"{_W}lifecycle.py:settled",
         test=f"{_HEALTH}test_exact_version_is_what_was_really_booted",
-        mutant=Mutant(
-            "vm.image, vm.content, vm.profile, vm.error = effect.image, effect.content",
-            "vm.image, vm.content, vm.profile, vm.error = vm.image, effect.content",
-        ),
+        mutant=Mutant("vm.image, vm.error = image, error", "vm.image, vm.error = vm.image, error"),
     ),
     Rule(
         id="view-repair-service",
@@ -635,7 +632,7 @@ _OPERATION_RULES: Final = (
         source="REC (27), ISSUE OneFuzz #2547",
         where=f"{_W}admission.py:_ids",
         test=f"{_DOES}test_an_unknown_id_is_refused_in_azures_words_and_nothing_happens",
-        mutant=Mutant("return _refuse(errors.INSTANCE_UNKNOWN, id=unknown[0]) if unknown else None", "return None"),
+        mutant=Mutant("if vms.keys() >= frozenset(ids):", "if True:"),
     ),
     Rule(
         id="operation-status",
@@ -706,7 +703,7 @@ _OPERATION_RULES: Final = (
         source="API",
         where=f"{_W}lifecycle.py:settled {_W}config.py:WorldConfig.patch_disrupts",
         test=f"{_DOES}test_what_an_operation_does_to_an_instance[run-command]",
-        mutant=Mutant("vm.commands = (*vm.commands, effect.run_name)", "pass"),
+        mutant=Mutant("vm.commands = (*vm.commands, run_name)", "pass"),
     ),
     Rule(
         id="operation-reimage-all",
@@ -974,8 +971,8 @@ _OPERATION_RULES: Final = (
         where=f"{_W}admission.py:_kind",
         test=f"{_DOES}test_scale_in_protection_does_not_keep_upgrades_away",
         mutant=Mutant(
-            'one != "*" and vms[one].protected]',
-            'one != "*" and (vms[one].protected or vms[one].scale_in_protected)]',
+            "if any(map(_PROTECTED, map(vms.__getitem__, ids))):",
+            "if any(vms[one].protected or vms[one].scale_in_protected for one in ids):",
         ),
     ),
     Rule(
@@ -1026,7 +1023,7 @@ _OPERATION_RULES: Final = (
         source="DOC-repairs (available repair actions), API; DOC-reimage on ephemeral disks",
         where=f"{_W}lifecycle.py:row_of {_W}lifecycle.py:start",
         test=f"{_DOES}test_a_reimage_keeps_the_temporary_disk_unless_asked",
-        mutant=Mutant('if args.get("temp_disk"):', "if False:"),
+        mutant=Mutant('if args and args.get("temp_disk"):', "if False:"),
         status="option",
         options="Platform.reimage_temp",
     ),

@@ -13,6 +13,7 @@ Rules (errors: `errors.py`; sources in docs/azure-rules.md):
 
 from __future__ import annotations
 
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from vmss_sim.world import errors
@@ -26,6 +27,7 @@ from vmss_sim.world.vm import Operation, Reply
 if TYPE_CHECKING:
     from vmss_sim.world.scale_set import World
 
+_BUSY_UNTIL, _PROTECTED = attrgetter("busy_until"), attrgetter("protected")
 MOST = 1000
 MOST_CUSTOM_IMAGE = 600
 MOST_ONE_GROUP = 100
@@ -70,6 +72,8 @@ def judge(world: World, kind: str, ids: tuple[str, ...], args: dict[str, Any]) -
 def busy_of(world: World, ids: tuple[str, ...]) -> tuple[str, ...]:
     """Those that another operation holds; a VM that is being deleted is held until it is gone."""
     vms, now = world.vms, world.now
+    if max(map(_BUSY_UNTIL, map(vms.__getitem__, ids)), default=-1) < now:
+        return ()  # nearly always: asked once for all of a large batch
     return tuple([one for one in ids if vms[one].busy_until > now or vms[one].provisioning == "deleting"])
 
 
@@ -133,8 +137,9 @@ def _ids(world: World, kind: str, ids: tuple[str, ...]) -> Reply | None:
     if not ids and kind in NEEDS_IDS:
         return _refuse(errors.VALUE_OUT_OF_RANGE, parameter="instanceIds")
     vms = world.vms
-    unknown = [one for one in ids if one not in vms]
-    return _refuse(errors.INSTANCE_UNKNOWN, id=unknown[0]) if unknown else None
+    if vms.keys() >= frozenset(ids):
+        return None
+    return _refuse(errors.INSTANCE_UNKNOWN, id=next(one for one in ids if one not in vms))
 
 
 def _kind(world: World, kind: str, ids: tuple[str, ...], args: dict[str, Any]) -> Reply | None:
@@ -142,11 +147,10 @@ def _kind(world: World, kind: str, ids: tuple[str, ...], args: dict[str, Any]) -
     if config.flexible and not works(kind, True, options):
         asked = "VirtualMachineScaleSets.ManualUpgrade.POST" if kind == "upgrade" else kind
         return _refuse(errors.NOT_ON_FLEXIBLE, operation=asked, name=config.name)
-    if kind in SCALE_SET_ACTIONS and options.protected_named == "refuse":
+    if kind in SCALE_SET_ACTIONS and options.protected_named == "refuse" and ids != ("*",):
         vms = world.vms
-        protected = [one for one in ids if one != "*" and vms[one].protected]
-        if protected:
-            return _refuse(errors.PROTECTED, operation=kind, id=protected[0])
+        if any(map(_PROTECTED, map(vms.__getitem__, ids))):
+            return _refuse(errors.PROTECTED, operation=kind, id=next(one for one in ids if vms[one].protected))
     if kind == "os-rolling-upgrade":
         if world.mode != "rolling" and options.os_rolling_needs_mode:
             return _refuse(errors.OS_ROLLING_NEEDS_MODE)

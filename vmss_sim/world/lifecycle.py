@@ -29,8 +29,8 @@ if TYPE_CHECKING:
 
 MAY_FAIL = frozenset({"upgrade", "reimage", "reimage-all", "create"})
 _NOTHING = Constant(0)
-_READY = "ready"
-"""The column of the application's own start, beside those of the operations."""
+_new = tuple.__new__
+"""A named tuple without the detour through Python: one is made for every operation on every VM."""
 
 
 def row_of(world: World, does: str) -> tuple[Does, Timing]:
@@ -47,9 +47,11 @@ def row_of(world: World, does: str) -> tuple[Does, Timing]:
 
 def start(world: World, vm: Vm, kind: str, args: dict[str, Any]) -> int:
     """Draw the timetable of one VM's operation; returns when it ends."""
-    now, config = world.now, world.config
+    now: int = world.env.now  # type: ignore[assignment]  # all times are whole
+    config = world.config
     failures = config.failures
-    settled(world, vm)
+    if vm.effect is not None:
+        settled(world, vm)
     image, content, profile, disrupts, does = vm.image, vm.content, vm.profile, True, kind
     if kind == "upgrade":
         same = vm.provisioning == "succeeded" and world.boots_same(vm)
@@ -70,12 +72,13 @@ def start(world: World, vm: Vm, kind: str, args: dict[str, Any]) -> int:
         disrupts = config.patch_disrupts
     elif kind == "start" and vm.power == "running" and vm.provisioning == "succeeded":
         return now + world.set_level("start-running")
-    row, timing = row_of(world, does)
-    if args.get("temp_disk"):
+    row, timing = world.rows.get(does) or row_of(world, does)
+    if args and args.get("temp_disk"):
         row = row._replace(temp_disk="lost")
     disrupts = disrupts and row.down
     vm.attempt += 1
-    takes, wait = durations(world, does, timing, vm)
+    column = world.columns.get(does) if vm.attempt == 1 and vm.slot < world.draws.slots else None
+    takes, wait = durations(world, does, timing, vm) if column is None else column[vm.slot]
     end = now + takes
     if failures.slow != 1.0 and image != vm.first_image:
         wait = round(wait * failures.slow)
@@ -99,11 +102,10 @@ def start(world: World, vm: Vm, kind: str, args: dict[str, Any]) -> int:
     vm.busy_until = vm.touched_ms = end
     vm.doing, vm.hard = does, disrupts
     name = args.get("run_name") if kind == "run-command" else None
-    vm.effect = Effect(row, image, content, profile, error, dead, name)
+    vm.effect = _new(Effect, (row, image, content, profile, error, dead, name))
     if disrupts or ready == NEVER:
         vm.down_seen = 0  # what was wrong with it before is over
-        down(vm, now)
-        world._up_at(vm, ready)
+        down(vm, now, ready)
         world.disturbed[vm.id] = None
         world.woken = True
     vm.turns_bad_at = NEVER
@@ -138,7 +140,7 @@ def _reimaged(world: World, vm: Vm, args: dict[str, Any]) -> Any:
 def durations(world: World, does: str, timing: Timing, vm: Vm) -> tuple[int, int]:
     """How long this attempt takes, and from its end until the application serves (rule 5).
 
-    First attempts of all slots are computed at once: the whole column costs what a few calls would.
+    First attempts of all slots are computed at once, and kept as a column: it costs what a few calls would.
     """
     draws, columns, slot = world.draws, world.columns, vm.slot
     if world.together:  # what starts at one time takes one time (`Platform.vms_of_a_request`)
@@ -147,11 +149,9 @@ def durations(world: World, does: str, timing: Timing, vm: Vm) -> tuple[int, int
     if vm.attempt != 1 or slot >= draws.slots:
         ready = world.ready.ppf_ms_scalar(draws.uniform("ready", slot, vm.attempt))
         return timing.ppf_ms_scalar(draws.uniform("operation", slot, vm.attempt)), ready
-    if does not in columns:
-        columns[does] = timing.ppf_ms(draws.first("operation")).tolist()
-    if _READY not in columns:
-        columns[_READY] = world.ready.ppf_ms(draws.first("ready")).tolist()
-    return columns[does][slot], columns[_READY][slot]
+    takes = timing.ppf_ms(draws.first("operation")).tolist()
+    columns[does] = list(zip(takes, world.ready_column, strict=True))
+    return columns[does][slot]
 
 
 def luck(world: World, vm: Vm, purpose: str, *, first: bool = False) -> float:
@@ -159,14 +159,14 @@ def luck(world: World, vm: Vm, purpose: str, *, first: bool = False) -> float:
     return world.draws.uniform(purpose, vm.slot, 1 if first else vm.attempt)
 
 
-def down(vm: Vm, when: int) -> None:
-    """The VM stops serving, if it serves."""
+def down(vm: Vm, when: int, until: int = NEVER) -> None:
+    """The VM does not serve from now on (if it served), until then."""
     outages = vm.outages
     if outages and outages[-1][1] > when:
-        outages[-1][1] = NEVER  # still out: the outage goes on
+        outages[-1][1] = until  # still out: the outage goes on
     else:
-        outages.append([when, NEVER])
-    vm.serves_from = NEVER
+        outages.append([when, until])
+    vm.serves_from = until
 
 
 def renew(world: World, vm: Vm, from_ms: int) -> None:
@@ -187,24 +187,25 @@ def settled(world: World, vm: Vm) -> Vm:
     if effect is None or world.env.now < vm.busy_until:
         return vm
     vm.effect = None
-    if effect.image is not vm.image or vm.doing == "create":
+    row, image, vm.content, vm.profile, error, dead, run_name = effect
+    created = vm.doing == "create"
+    if image is not vm.image or created:
         end_exposure(world, vm, vm.busy_until)
-        bad = world.config.failures.bad_share > 0 and effect.image != vm.first_image
+        bad = world.config.failures.bad_share > 0 and image != vm.first_image
         vm.bad_since = vm.busy_until if bad else NEVER
-    vm.image, vm.content, vm.profile, vm.error = effect.image, effect.content, effect.profile, effect.error
-    row = effect.row
-    done = effect.error is None or effect.dead  # what fails back to its old image kept its disk
-    if row.os_disk == "replaced" and done and vm.doing != "create":
-        vm.disk += 1
-    if row.data_disks == "reset" and done:
-        vm.data += 1
+    vm.image, vm.error = image, error
+    if error is None or dead:  # what fails back to its old image kept its disk
+        if row.os_disk == "replaced" and not created:
+            vm.disk += 1
+        if row.data_disks == "reset":
+            vm.data += 1
     if row.temp_disk == "lost":
         vm.temp += 1
-    vm.provisioning = "failed" if effect.dead else "succeeded"
+    vm.provisioning = "failed" if dead else "succeeded"
     if vm.hard:  # what takes nothing down starts nothing
         vm.power = row.power
-    if effect.run_name:
-        vm.commands = (*vm.commands, effect.run_name)
+    if run_name:
+        vm.commands = (*vm.commands, run_name)
     return vm
 
 

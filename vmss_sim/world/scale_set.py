@@ -68,7 +68,8 @@ class World:
         self.etag = 1
         self._contents: dict[tuple[Any, ...], int] = {}
         self._profiles: dict[tuple[Any, ...], int] = {}
-        self._image: Image | None = None
+        self.model_image: Image | None = None
+        """What a new VM would boot."""
         self.content = self.profile = -1
         self.on_latest = False
         """Does the model leave the version to the platform?"""
@@ -77,8 +78,6 @@ class World:
         for slot, machine in enumerate(config.machines):
             self.vms[machine.id] = Vm(machine, slot, self.content if machine.latest else -1)
         self.slots = self.born = len(self.vms)
-        self.next_id = 1 + max((int(one) for one in self.vms if one.isdecimal()), default=-1)
-        self.first_names = frozenset(name for vm in self.vms.values() for name in (vm.id, vm.vm_id))
         self.owners: list[Vm] = list(self.vms.values())
         self.heirs: dict[int, str] = {}
         self.gone: list[Vm] = []
@@ -94,7 +93,7 @@ class World:
         self.blocked: list[Any] = []
         self.woken = False
         self.rows: dict[str, tuple[Does, Timing]] = {}
-        self.columns: dict[str, list[int]] = {}
+        self.columns: dict[str, list[tuple[int, int]]] = {}
         self.buckets = Buckets() if config.platform.throttle else None
         self.together = config.platform.vms_of_a_request == "together"
         self.watches_health = config.health == "rich" or config.repairs.enabled
@@ -147,12 +146,22 @@ class World:
         self.profile = self._profiles.setdefault(profile, len(self._profiles))
         self.on_latest = leaves_version_open(self.model)
         image = self.image_of_model()
-        if image != self._image:  # the same object as long as it is the same image
-            self._image = image
+        if image != self.model_image:  # the same object as long as it is the same image
+            self.model_image = image
 
     def image_of_model(self, exact: str | None = None) -> Image | None:
         """The model's image; exact: in this version."""
         return image_of(self.model, self.latest, exact)
+
+    @cached_property
+    def next_id(self) -> int:
+        """The number of the next instance of a Uniform set; counts up from the highest there was at the start."""
+        return 1 + max((int(one.id) for one in self.config.machines if one.id.isdecimal()), default=-1)
+
+    @cached_property
+    def first_names(self) -> frozenset[str]:
+        """The ids and vmIds of the instances at the start."""
+        return frozenset(name for one in self.config.machines for name in (one.id, one.vm_id))
 
     @cached_property
     def regime(self) -> float:
@@ -165,18 +174,19 @@ class World:
         return self.config.timings.ready.of_regime(self.regime)
 
     @cached_property
+    def ready_column(self) -> list[int]:
+        """The same, of every slot's first attempt, in ms."""
+        values: list[int] = self.ready.ppf_ms(self.draws.first("ready")).tolist()
+        return values
+
+    @cached_property
     def first_images(self) -> list[Image | None]:
         """What the VMs ran at the start."""
         return list({id(one.image): one.image for one in self.config.machines}.values())
 
-    @property
-    def model_image(self) -> Image | None:
-        """What a new VM would boot."""
-        return self._image
-
     def boots_same(self, vm: Vm) -> bool:
         """Would an upgrade leave this VM's image as it is? On a set on `latest` the version booted does not matter."""
-        image, mine = self._image, vm.image
+        image, mine = self.model_image, vm.image
         if mine is image or mine == image:
             return True
         if mine is None or image is None or not self.on_latest or self.config.platform.latest_on_upgrade:
@@ -445,9 +455,8 @@ class World:
         """A serving VM stops serving by itself; the health source notices `probe_ms` later."""
         if self.serving(vm):  # else it was seen to be down already, or soon will be
             vm.down_seen = max(1, self.now + self.config.timings.probe_ms)
-        lifecycle.down(vm, self.now)
+        lifecycle.down(vm, self.now, until)
         if until != NEVER:
-            self._up_at(vm, until)
             lifecycle.renew(self, vm, until)
         self.moving[vm.id] = None
         self.at(max(self.now, vm.down_seen), self._noticed, vm, vm.generation)
@@ -506,11 +515,11 @@ class World:
 
     def read_changes(self) -> Iterator[Vm | str]:
         """The VMs that may differ from the last reading (an id where the VM is gone). One reader."""
-        now, rich = self.now, self.config.health == "rich"
+        now, rich, vms = self.now, self.config.health == "rich", self.vms
         names = {**self.dirty, **self.moving}
         self.dirty, self.disturbed = {}, {}
         for name in names:
-            vm = self.vms.get(name)
+            vm = vms.get(name)
             if vm is None:
                 yield name
                 continue
