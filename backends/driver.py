@@ -33,7 +33,7 @@ class Driver:
         self.state: State = last if last is not None else rollout.start()
         for ticket in (self.state.ticket, self.state.handed.cancel):
             if last is not None and ticket is not None:
-                self.in_flight[ticket.command.id] = Sent(ticket.command, ticket.sent_ms)
+                self.in_flight[ticket.command.id] = Sent(ticket.command, ticket.sent_ms, last.handed.before)
                 backend.adopt(ticket.command, journal.receipt(ticket.command.id))
 
     def turn(self) -> Wait | None:
@@ -61,7 +61,8 @@ class Driver:
         )
         self.state, self.view, self.before = step.state, step.view, seen.scale_set
         for command in step.commands:
-            self.in_flight[command.id] = Sent(command, seen.now_ms)
+            rollout = seen.scale_set.rolling_upgrade
+            self.in_flight[command.id] = Sent(command, seen.now_ms, rollout.started_ms if rollout else None)
             handle = self.backend.submit(command)
             self.journal.write(Receipt(command=command.id, handle=handle, now_ms=seen.now_ms))
         if self.state.phase is Phase.ENDED:

@@ -126,7 +126,7 @@ class SimulatedBackend:
 
     def _look_at_model(self) -> None:
         world = self.world
-        shown = (world.mode, world.content, world.repairs_suspended, len(world.vms))
+        shown = (world.mode, world.content, world.repairs_suspended, len(world.vms), world.updating)
         if shown == self._shown:
             return
         self._shown = shown
@@ -135,6 +135,7 @@ class SimulatedBackend:
         self.model = msgspec.structs.replace(
             self.model,
             mode=UpgradeMode(world.mode),
+            provisioning=Provisioning.UPDATING if world.updating else Provisioning.SUCCEEDED,
             image=self.model.image if image is None else msgspec.structs.replace(reference(image), exact_version=None),
             repairs=None if repairs is None else msgspec.structs.replace(repairs, suspended=world.repairs_suspended),
             settings={path: world.model.get(path, value) for path, value in self.model.settings.items()},

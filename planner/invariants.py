@@ -28,10 +28,13 @@ BUSY = (Provisioning.UPDATING, Provisioning.CREATING, Provisioning.DELETING)
 
 
 class Sent(NamedTuple):
-    """A command in flight: nobody has said how it ended."""
+    """A command in flight: nobody has said how it ended. rollout_ms: when the platform's latest rollout began that was seen when
+    it was sent, on the platform's clock; None: none was seen.
+    """
 
     command: Command
     sent_ms: int
+    rollout_ms: int | None = None
 
 
 class Context:
@@ -155,7 +158,7 @@ def _rolled_out(context: Context, sent: Sent) -> bool:
         return False
     return (
         seen is not None
-        and seen.started_ms != context.state.handed.before
+        and seen.started_ms != sent.rollout_ms
         and _hands_over(context, sent)
         and context.now_ms - sent.sent_ms >= context.plan.deadlines.settle_ms
     )

@@ -15,7 +15,8 @@ import msgspec
 from planner.errors import InputError
 from planner.explain import did_you_mean
 from planner.strategies import STRATEGIES, Strategy, find
-from scenarios.build import Choice, Setup, choice, parameters
+from scenarios.build import Setup
+from scenarios.choices import Choice, choice, parameters
 
 
 def known_strategies() -> dict[str, Strategy]:

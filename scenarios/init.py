@@ -28,8 +28,9 @@ from planner.arm_json import Gap
 from planner.errors import InputError, PlannerBug
 from planner.explain import did_you_mean
 from planner.model import ImageReference, OperatingSystem, ScaleSet
-from scenarios.build import Assumption, Setup, setup
+from scenarios.build import Setup, setup
 from scenarios.files import convert, read_snapshot
+from scenarios.given import Assumption
 from scenarios.schema import ChangeTable, LoadTable, ObjectiveTable, ScaleSetTable, Scenario, TimingTable
 from scenarios.timing import parse_duration_ms
 from vmss_sim.world.recorded import READY_DEFAULT

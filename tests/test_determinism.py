@@ -9,7 +9,7 @@ from pathlib import Path
 
 from backends.journal import digest
 from scenarios import build, files
-from scenarios.build import Choice
+from scenarios.choices import Choice
 from vmss_sim.study.compare import compare
 from vmss_sim.study.replicate import plan_for, run
 

@@ -522,3 +522,27 @@ def test_every_recorded_one_is_read() -> None:
 
 def test_images_are_what_they_are() -> None:
     assert str(image(NEW)).endswith(NEW)
+
+
+# -- what random lives found -------------------------------------------------------------------------------------------
+
+
+def test_a_mode_change_that_nobody_answers_is_awaited_as_long_as_the_set_is_updating() -> None:
+    """In mode Rolling the request stays open for the platform's first check, also where nothing is stale (recordings: 60 s)."""
+    case = Case(fleet=Fleet(), strategy="platform-rolling", faults=(fault("lose-reply", 1), fault("lose-reply", 2)))
+    run = case.run()
+    assert run.state.ending == "finish"
+    first, second = [one for one in run.world.operations.values() if one.kind in ("set-mode", "update-model")][:2]
+    assert first.kind == "set-mode"
+    assert second.started_at >= first.ends_at
+
+
+def test_a_request_that_never_ends_is_over_with_the_rollout_it_started() -> None:
+    """The guard knows the rollout by what was seen when its request was sent, not by what the machine remembers now."""
+    case = Case(
+        fleet=Fleet(size=1, update_domains=0, fault_domains=1, older=(0,)),
+        strategy="platform-rolling",
+        parameters={"grace_ms": 0, "max_failed": 0, "retries": 0},
+        faults=(fault("hang", 1),),
+    )
+    assert case.run().state.ending == "finish"

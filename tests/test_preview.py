@@ -25,7 +25,7 @@ from planner.model import (
     UpgradeMode,
 )
 from planner.platform import AFTER_BATCH, BEFORE_BATCH, BEFORE_START, NO_HEALTH, Verdict
-from scenarios import build
+from scenarios import to_world
 from scenarios.build import Setup, read
 from scenarios.files import BUNDLED
 from tests.commands import vmss_sim
@@ -49,7 +49,7 @@ MINUTE = Constant(seconds=60)
 def setup_of(place: ScaleSet, **world: Any) -> Setup:
     """A scenario about this set: every operation takes a minute, nothing fails unless `world` says so."""
     operations = dict.fromkeys(("upgrade", "reimage", "restart", "scale-out", "delete"), MINUTE)
-    made = build._world(place, operations, Constant(seconds=5), 5_000, Failures())
+    made = to_world.world_of(place, operations, Constant(seconds=5), 5_000, Failures())
     return replace(
         EXAMPLE,
         scale_set=place,

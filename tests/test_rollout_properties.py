@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 from planner.amount import follow
 from planner.change import STAGES, Action, CurrentModel, GuestPatch, PropertyChange
+from planner.commands import Kind
 from planner.model import HealthSource, UpgradeMode
 from planner.phases import Phase
 from planner.plan import MovedBy, Plan, Rung
@@ -41,6 +42,7 @@ from tests.fleet import (
     others_act,
     plan_or_none,
 )
+from vmss_sim.world.config import Platform
 from vmss_sim.world.scale_set import IMAGE
 
 VERSION = IMAGE + "version"
@@ -158,11 +160,15 @@ def goes_in_order(run: Run) -> None:
 
 
 def one_at_a_time(run: Run) -> None:
-    """No turn sends two commands, none is sent while another is in flight."""
+    """No turn sends two commands, none is sent while another is in flight; a cancel, of which there is one at a time too, aside."""
     before = run.driver.rollout.start()
     for record in run.turns():
         assert len(record.commands) <= 1
-        if record.commands:
+        if record.commands and record.commands[0].kind is Kind.CANCEL_ROLLING:
+            assert record.state.handed.cancel is not None
+            assert record.state.handed.cancel.command == record.commands[0]
+            assert before.handed.cancel is None
+        elif record.commands:
             assert record.state.ticket is not None
             assert record.state.ticket.command == record.commands[0]
             settled = before.ticket is None or any(one.command == before.ticket.command.id for one in record.outcomes)
@@ -415,7 +421,8 @@ def test_an_instance_that_vanishes_leaves_its_batch() -> None:
 def test_an_instance_replaced_under_its_own_id_counts_as_new() -> None:
     """5 goes and comes back as another VM, on the new model: at the target, so nothing is left to do."""
     acts = (Act(30_000, "delete", ("5",)), Act(50_000, "set-capacity", (), {"capacity": 6}))
-    run = Case(fleet=Fleet(size=6, update_domains=6), acts=acts).run(twice=True)
+    case = Case(fleet=Fleet(size=6, update_domains=6), acts=acts, platform=Platform(reuse_ids=True))
+    run = case.run(twice=True)
     assert run.state.ending == "finish"
     assert run.world.vms["5"].vm_id == "vm-6"
     assert not run.world.started("5", ("upgrade",))

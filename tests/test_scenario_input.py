@@ -21,7 +21,8 @@ from hypothesis import strategies as st
 
 from planner.errors import InputError
 from scenarios import files, schema_doc
-from scenarios.build import choice, setup
+from scenarios.build import setup
+from scenarios.choices import choice
 from scenarios.files import BUNDLED, convert, find_scenario, load, read_json
 from scenarios.schema import Scenario
 from vmss_sim.study.compare import plans

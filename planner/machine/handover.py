@@ -231,6 +231,8 @@ def evidence(t: Turn, command: Command, *, shown: bool) -> str:
     seen = ours(t)
     if seen is not None:
         return "done" if _over(t, seen) else "running"
+    if t.set.model.provisioning is Provisioning.UPDATING:
+        return "running"  # an update of the set is at work: it may be ours, before its first batch or without any
     if command.kind is Kind.START_OS_UPGRADE or not shown:
         return "no-effect"
     if not command.patch and command.kind is Kind.UPDATE_MODEL and behind(t):

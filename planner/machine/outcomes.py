@@ -224,6 +224,8 @@ def evidence(t: Turn, ticket: Ticket) -> str:
         if handover.hands_over(t, command):
             return handover.evidence(t, command, shown=setlevel.done(t, command))
         moving = (Provisioning.UPDATING, Provisioning.CREATING)
+        if t.set.model.provisioning in moving:
+            return "running"  # an update of the set is at work: it may be ours
         if t.rollout.platform and any(one.provisioning in moving for one in t.set.instances.values()):
             return "running"  # the model shows it at once, the platform is at it as long as instances are moved
         if surge.adds(command) and surge.coming(t):

@@ -49,6 +49,7 @@ def register(app: typer.Typer) -> None:
         import msgspec  # noqa: PLC0415  # heavy imports wait until a command runs
 
         from scenarios import build, files  # noqa: PLC0415
+        from scenarios.choices import Choice  # noqa: PLC0415
         from scenarios.choose import choose, known_strategies  # noqa: PLC0415
         from vmss_sim.report import console, story  # noqa: PLC0415
         from vmss_sim.study.replicate import plan_for, run  # noqa: PLC0415
@@ -57,7 +58,7 @@ def register(app: typer.Typer) -> None:
         known = known_strategies()
         setup = build.read(files.find_scenario(scenario))
         if strategy == LABEL:
-            chosen = build.Choice(label=LABEL, name=LABEL, parameters={})
+            chosen = Choice(label=LABEL, name=LABEL, parameters={})
         else:
             chosen = choose(setup, [strategy], params or (), known).choices[0]
         made = run(setup, plan_for(setup, chosen, known), seed, replication)

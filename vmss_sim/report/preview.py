@@ -9,7 +9,7 @@ from rich.padding import Padding
 from rich.text import Text
 
 from planner.lint.wording import names, share
-from scenarios.build import Assumption
+from scenarios.given import Assumption
 from vmss_sim.report.comparison import WORDS, clock
 from vmss_sim.report.console import table
 from vmss_sim.report.plans import findings

@@ -19,8 +19,10 @@ from planner.plan import Plan
 from planner.planfile import Proportion, Summary
 from planner.rollout import Rollout
 from planner.strategies import STRATEGIES, Strategy
-from scenarios.build import Assumption, Choice, Setup
+from scenarios.build import Setup
+from scenarios.choices import Choice
 from scenarios.expect import METRICS
+from scenarios.given import Assumption
 from vmss_sim.study.replicate import Row, plan_for, run
 from vmss_sim.study.statistics import proportion, summary
 from vmss_sim.study.today import LABEL, today

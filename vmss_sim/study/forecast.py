@@ -15,7 +15,8 @@ from planner.lint import Finding, lint_plan, lint_request, lint_set
 from planner.plan import Plan, Request, build
 from planner.planfile import Assumption, Forecast
 from planner.strategies import STRATEGIES, Strategy
-from scenarios.build import Choice, Setup
+from scenarios.build import Setup
+from scenarios.choices import Choice
 from vmss_sim.study.compare import Progress, compare
 from vmss_sim.study.replicate import request_for
 

@@ -34,7 +34,8 @@ from planner.platform import (
     stopped_by,
     unhealthy,
 )
-from scenarios.build import Assumption, Setup
+from scenarios.build import Setup
+from scenarios.given import Assumption
 from vmss_sim.study import sentences
 from vmss_sim.study.preview_surge import Surge, in_words, surge_of
 

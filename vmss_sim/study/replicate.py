@@ -21,7 +21,8 @@ from planner.phases import Phase
 from planner.plan import Plan, Request, build
 from planner.rollout import Asked, Rollout, State
 from planner.strategies import STRATEGIES, Strategy
-from scenarios.build import Choice, Setup, build_world
+from scenarios.build import Setup, build_world
+from scenarios.choices import Choice
 from vmss_sim.study.today import LABEL, today
 from vmss_sim.world.scale_set import World
 

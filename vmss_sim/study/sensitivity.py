@@ -15,7 +15,8 @@ from collections.abc import Mapping
 import msgspec
 
 from planner.strategies import STRATEGIES, Strategy
-from scenarios.build import Assumption, Setup
+from scenarios.build import Setup
+from scenarios.given import Assumption
 from vmss_sim.study.compare import Progress, compare
 from vmss_sim.study.recommend import best, span
 from vmss_sim.world.timings import Constant, Empirical, Exponential, Lognormal, Mixture, Part, Shifted, Timing

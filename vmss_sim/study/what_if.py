@@ -6,7 +6,8 @@ import msgspec
 
 from planner.errors import InputError
 from planner.model import ScaleSet, UpgradeMode
-from scenarios.build import Assumption, Setup
+from scenarios.build import Setup
+from scenarios.given import Assumption
 
 NEXT = "next"  # the version of an image that nobody named
 

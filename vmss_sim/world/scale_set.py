@@ -42,6 +42,8 @@ __all__ = ["IMAGE", "NEVER", "URI", "Operation", "Reply", "Vm", "World"]
 OS_PROFILE = "properties.virtualMachineProfile.osProfile."
 ASKS_NOTHING_OF_VMS = ("protect", "approve-rolling-upgrade")
 """They name instances, but what became of an instance before is not their failure."""
+UPDATES = frozenset({"update-model", "set-mode", "set-capacity"})
+"""PUT and PATCH of the set itself."""
 MOVES_ETAG = frozenset(
     {"update-model", "set-mode", "set-capacity", "upgrade", "os-rolling-upgrade", "extension-rolling-upgrade"}
 )
@@ -502,6 +504,11 @@ class World:
         return vm.serves_from <= self.now
 
     state = health.shown
+
+    @property
+    def updating(self) -> bool:
+        """Is an update of the set at work (its provisioningState is Updating until that has ended, REC)?"""
+        return any(one.kind in UPDATES and not (one.fails or one.hangs) for one in self.running.values())
 
     @property
     def rolling_upgrade(self) -> RollingStatus | None:
