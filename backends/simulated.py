@@ -114,6 +114,8 @@ class SimulatedBackend:
             scale_in_protected=vm.scale_in_protected,
             os_disk=f"{machine.os_disk}{vm.disk}" if vm.disk else machine.os_disk,
             run_commands=vm.commands,
+            upgrade_phase=machine.phase,
+            skip_upgrade=machine.skip_upgrade,
         )
 
     def _image(self, image: Image | None) -> ImageReference | None:

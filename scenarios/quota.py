@@ -66,9 +66,10 @@ def told(table: QuotaTable | None, quota: Quota) -> list[dict[str, Any]]:
 def limited(config: WorldConfig, quota: Quota) -> WorldConfig:
     """The world with these limits (rule 2)."""
     total, free = len(config.machines), cores_free(quota)
+    running = sum(one.power != "deallocated" for one in config.machines)
     limits: dict[str, int] = {}
     if quota.cores_per_vm is not None and free is not None:
-        limits = {"quota_cores": total * quota.cores_per_vm + free, "cores_per_vm": quota.cores_per_vm}
+        limits = {"quota_cores": running * quota.cores_per_vm + free, "cores_per_vm": quota.cores_per_vm}
     if quota.free_addresses is not None:
         limits["addresses"] = total + quota.free_addresses
     return msgspec.structs.replace(config, **limits) if limits else config

@@ -43,8 +43,10 @@ CHOICES: Mapping[str, tuple[str, ...]] = {
     "scale_in": ("default", "newest", "oldest"),
     "verdict": ("delay", "fail", "time-out", "refuse", "lose-reply", "lose-request", "hang"),
     "request": (*SET_KINDS, *ID_KINDS),
+    "of": ("", *SET_KINDS, *ID_KINDS),
 }
 """The choices of a key, wherever it stands."""
+NEEDED = {"set-capacity": "capacity", "set-mode": "mode"}
 
 
 def platform(given: Mapping[str, Any], where: str) -> Platform:
@@ -61,7 +63,12 @@ def disturbances(given: list[dict[str, Any]], where: str) -> tuple[Disturbance, 
         if not isinstance(kind, str) or kind not in DISTURBANCES:
             raise InputError("unknown kind of disturbance", f"{at}.kind", reprlib.repr(kind), ", ".join(DISTURBANCES))
         rest = {key: value for key, value in table.items() if key != "kind"}
-        made.append(_made(rest, DISTURBANCES[kind], at))
+        one = _made(rest, DISTURBANCES[kind], at)
+        if isinstance(one, Foreign):
+            needed = NEEDED.get(one.request)
+            if needed is not None and needed not in one.args:
+                raise InputError("something is missing", f"{at}.args", reprlib.repr(one.args), f"{needed} = …")
+        made.append(one)
     return tuple(made)
 
 

@@ -17,6 +17,7 @@ from planner.model import (
     Instance,
     Model,
     Orchestration,
+    RollingPolicy,
     ScaleSet,
     id_key,
 )
@@ -59,7 +60,7 @@ def world_of(
         failures=failures,
         mode=model.mode.value,
         health=model.health_source.value,
-        rolling=_rolling_policy(model),
+        rolling=rolling_policy(model.rolling),
         auto_os=_auto_os(model),
         repairs=_repairs(model),
         single_placement_group=bool(model.single_placement_group),
@@ -96,8 +97,8 @@ def newest(config: WorldConfig, change: Change) -> WorldConfig:
     return msgspec.structs.replace(config, latest=change.exact_version) if isinstance(change, Refresh) else config
 
 
-def _rolling_policy(model: Model) -> WorldRollingPolicy:
-    policy = model.rolling
+def rolling_policy(policy: RollingPolicy | None) -> WorldRollingPolicy:
+    """The planner's words for a rolling policy in the world's; Azure's defaults where the set has none."""
     if policy is None:
         return WorldRollingPolicy()
     return WorldRollingPolicy(

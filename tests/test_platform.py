@@ -29,7 +29,7 @@ from planner.model import (
     scale_set,
 )
 from planner.platform import Verdict, after_failure, forecast, gates, stopped_by
-from vmss_sim.study.own import policy_of
+from scenarios.to_world import rolling_policy
 from vmss_sim.world.rolling_policy import Member, azure_batches
 
 replace = msgspec.structs.replace
@@ -303,7 +303,7 @@ def by_the_world(place: ScaleSet, policy: RollingPolicy) -> list[tuple[str, ...]
         for one in behind
         if not one.skip_upgrade and not (with_metrics and one.health is not Health.HEALTHY)
     ]
-    return list(azure_batches(taken, len(place.instances), policy_of(policy)))
+    return list(azure_batches(taken, len(place.instances), rolling_policy(policy)))
 
 
 def by_the_planner(place: ScaleSet, policy: RollingPolicy) -> list[tuple[str, ...]]:

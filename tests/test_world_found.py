@@ -335,3 +335,71 @@ def test_old_versions_stay_what_they_are() -> None:
     one = go(world(), 24 * HOUR)
     assert {vm.image.exact for vm in one.vms.values() if vm.image} == {OLD}
     assert not list(one.exposures())
+
+
+# -- what a review found -----------------------------------------------------------------------------------------------
+
+
+def test_a_surge_is_judged_by_the_instances_that_came() -> None:
+    """They turn bad after they were counted as upgraded; the ids of those they replaced are gone."""
+    policy = RollingPolicy(
+        max_batch_percent=20,
+        max_unhealthy_percent=100,
+        max_unhealthy_upgraded_percent=0,
+        max_surge=True,
+        pause_ms=600_000,
+    )
+    for surge in (False, True):
+        chosen = msgspec.structs.replace(policy, max_surge=surge)
+        one = world(size=10, mode="rolling", rolling=chosen, failures=Failures(bad_share=1.0, bad_after_ms=60_000))
+        ask(one, "update-model", patch=NEW)
+        go(one, 12 * HOUR)
+        status = one.rolling_upgrade
+        assert status is not None
+        assert (status.code, status.successful) == ("Faulted", 4), surge
+
+
+def test_a_surge_of_an_os_upgrade_boots_what_the_rollout_began_with() -> None:
+    model = {**world().config.model, IMAGE + "version": "latest"}
+    policy = RollingPolicy(
+        max_batch_percent=40, max_unhealthy_percent=100, max_unhealthy_upgraded_percent=100, max_surge=True
+    )
+    one = world(size=6, mode="rolling", model=model, latest="1.0.0", rolling=policy)
+    one.publish("2.0.0")
+    ask(one, "os-rolling-upgrade")
+    go(one, 10 * MINUTE)
+    one.publish("3.0.0")
+    go(one, 12 * HOUR)
+    assert {vm.image.exact for vm in one.vms.values() if vm.image} == {"2.0.0"}
+
+
+def test_an_upgrade_to_another_model_does_not_join_the_one_before() -> None:
+    one = world()
+    ask(one, "update-model", patch=NEW)
+    ask(one, "upgrade", "0")
+    go(one, 1_000)
+    ask(one, "upgrade", "0")  # the same model: it joins
+    ask(one, "update-model", patch={IMAGE + "version": "3.0.0"})
+    assert one.submit("x", "upgrade", ("0",)).code == "Conflict"
+
+
+def test_each_vm_has_buckets_of_its_own() -> None:
+    one = world(size=30, platform=Platform(throttle=True))
+    replies = [one.submit(f"r{number}", "run-command", (str(number),), run_name="p") for number in range(30)]
+    assert {reply.kind for reply in replies} == {"accepted"}
+
+
+def test_whatever_boots_a_deallocated_vm_asks_the_quota() -> None:
+    for kind in ("start", "restart", "upgrade", "reimage", "redeploy"):
+        one = world(quota_cores=2)
+        ask(one, "deallocate", "0")
+        go(one, HOUR)
+        assert one.submit("x", kind, ("0",)).code == "OperationNotAllowed", kind
+
+
+def test_what_failed_to_provision_and_reports_healthy_serves() -> None:
+    plain = world().config.machines
+    machines = (msgspec.structs.replace(plain[0], provisioning="failed", health="healthy"), *plain[1:])
+    one = world(machines=machines)
+    assert one.serving(one.vms["0"])
+    assert one.state(one.vms["0"]) == ("failed", "running", "healthy")

@@ -556,6 +556,6 @@ def test_a_queued_operation_passes_over_what_has_gone_meanwhile() -> None:
 
 
 def test_what_is_being_deleted_joins_nothing() -> None:
-    assert ends(small(2), (0, "delete", ("0",)), (1, "delete", ("0",)))[1] == ("Conflict", 0.0)
+    assert ends(small(2), (0, "delete", ("0",)), (1, "delete", ("0",)))[1] == ("InvalidParameter", 0.0)
     again = ends(small(2), (0, "restart", ("0",)), (30, "delete", ("0",)), (31, "restart", ("0",)))
-    assert again == [("succeeded", 20), ("succeeded", 65), ("Conflict", 0.0)]
+    assert again == [("succeeded", 20), ("succeeded", 65), ("InvalidParameter", 0.0)]

@@ -112,7 +112,7 @@ def _vm(vm: Vm) -> dict[str, Any]:
 
 
 def _operation(one: Operation) -> dict[str, Any]:
-    return {**slots_of(one, "joined"), "joined": [other.name for other in one.joined]}
+    return slots_of(one)
 
 
 def _rollout(one: RollingUpgrade) -> dict[str, Any]:

@@ -129,8 +129,8 @@ _HEALTH_RULES: Final = (
         where=f"{_W}health.py:verdict",
         test=f"{_HEALTH}test_what_a_state_counts_for_in_rollouts_and_repairs",
         mutant=Mutant(
-            'if health == "initializing":\n        return "waiting"',
-            'if health == "initializing":\n        return "unhealthy"',
+            'if health == "initializing" and power == "running":\n        return "waiting"',
+            'if health == "initializing" and power == "running":\n        return "unhealthy"',
         ),
     ),
     Rule(
@@ -913,14 +913,11 @@ _OPERATION_RULES: Final = (
     Rule(
         id="lro-deleting",
         section="4.2",
-        text="An instance that is being deleted joins nothing.",
-        source="INFER",
+        text="An instance that is being deleted joins nothing: to a request it is not an active one any more.",
+        source="ISSUE onefuzz #2547",
         where=f"{_W}admission.py:_conflict",
         test=f"{_DOES}test_what_is_being_deleted_joins_nothing",
-        mutant=Mutant(
-            'if vm.provisioning == "deleting" or overlap != "coalesce" or',
-            'if overlap != "coalesce" or',
-        ),
+        mutant=Mutant("return _refuse(errors.INSTANCE_UNKNOWN, id=vm.id)", "continue"),
     ),
     Rule(
         id="protect-set-actions",
@@ -1228,7 +1225,7 @@ _QUOTA_RULES: Final = (
         source="API (quota counts allocated cores)",
         where=f"{_W}admission.py:_cores {_W}admission.py:_limits",
         test=f"{_LIMITS}test_deallocated_instances_hold_no_cores_and_need_them_to_start",
-        mutant=Mutant('if kind == "start" and config.quota_cores is not None:', "if False:"),
+        mutant=Mutant("if boots and config.quota_cores is not None:", "if False:"),
     ),
     Rule(
         id="quota-stopped",

@@ -74,7 +74,7 @@ RULES: Final[tuple[Rule, ...]] = (
         source="DOC-policy",
         where="vmss_sim/world/lifecycle.py:add",
         test="tests/test_world_model.py::test_new_reimaged_and_replaced_instances_get_the_newest",
-        mutant=Mutant("image=world.model_image,", "image=world.first_images[0],"),
+        mutant=Mutant("image=image or world.model_image,", "image=world.first_images[0],"),
     ),
     Rule(
         id="rolling-needs-health",
@@ -574,8 +574,8 @@ RULES: Final[tuple[Rule, ...]] = (
         where="vmss_sim/world/health.py:verdict",
         test="tests/test_world_rollouts.py::test_initializing_is_waited_for_even_beyond_the_health_wait",
         mutant=Mutant(
-            '    if health == "initializing":\n        return "waiting"',
-            '    if health == "initializing":\n        return "unhealthy"',
+            '    if health == "initializing" and power == "running":\n        return "waiting"',
+            '    if health == "initializing" and power == "running":\n        return "unhealthy"',
         ),
     ),
     Rule(
@@ -1396,7 +1396,7 @@ RULES: Final[tuple[Rule, ...]] = (
         source="DOC-autoos",
         where="vmss_sim/world/rollouts.py:RollingUpgrade._breached",
         test="tests/test_world_auto_os.py::test_it_stops_when_more_than_twenty_percent_of_the_upgraded_failed",
-        mutant=Mutant("            if one in self.failed\n            or (", "            if ("),
+        mutant=Mutant("            if one in self.failed or (", "            if ("),
     ),
     Rule(
         id="auto-os-set-health",

@@ -20,12 +20,11 @@ import msgspec
 from planner.change import resolve
 from planner.errors import PlannerBug
 from planner.metrics import Measures, from_intervals, measure
-from planner.model import RollingPolicy
 from planner.planfile import Proportion, Summary
+from scenarios.to_world import rolling_policy
 from vmss_sim.study.preview import AUTO_OS, ERRORS, MODEL_UPDATE, Foreseen, Outcome, Preview
 from vmss_sim.study.statistics import proportion, summary
 from vmss_sim.study.what_if import NEXT
-from vmss_sim.world import config as world_config
 from vmss_sim.world.config import AutoOs, WorldConfig
 from vmss_sim.world.draws import Draws
 from vmss_sim.world.scale_set import NEVER, World
@@ -123,7 +122,7 @@ def run(preview: Preview, one: Foreseen, seed: int, replication: int) -> tuple[O
     refused = ""
     if one.kind == MODEL_UPDATE:
         reply = world.submit(NAME, "update-model", patch=_patch(preview))
-        refused = "" if reply.kind == "accepted" else reply.code
+        refused = "" if reply.operation is not None else reply.code
     ended = 0 if refused else _let_it_end(world)
     ending = f"Refused ({refused})" if refused else _ending(world)
     completed = ending.startswith(COMPLETED) and _all_up(world, one)
@@ -164,7 +163,7 @@ def config_of(preview: Preview, one: Foreseen) -> WorldConfig:
     return msgspec.structs.replace(
         given,
         auto_os=auto,
-        rolling=given.rolling if policy is None else policy_of(policy),
+        rolling=given.rolling if policy is None else rolling_policy(policy),
         platform=msgspec.structs.replace(
             given.platform,
             auto_os_delay_ms=0,
@@ -173,20 +172,6 @@ def config_of(preview: Preview, one: Foreseen) -> WorldConfig:
             count_in_flight=preview.count_in_flight,
         ),
         **changes,
-    )
-
-
-def policy_of(policy: RollingPolicy) -> world_config.RollingPolicy:
-    """The planner's words for a policy in the world's."""
-    return world_config.RollingPolicy(
-        max_batch_percent=policy.max_batch_percent,
-        max_unhealthy_percent=policy.max_unhealthy_percent,
-        max_unhealthy_upgraded_percent=policy.max_unhealthy_upgraded_percent,
-        pause_ms=policy.pause_between_batches_ms,
-        cross_zone=policy.cross_zone,
-        prioritize_unhealthy=policy.prioritize_unhealthy,
-        rollback_failed=policy.rollback_failed,
-        max_surge=policy.max_surge,
     )
 
 
@@ -207,7 +192,11 @@ def _let_it_end(world: World) -> int:
         status = world.rolling_upgrade
         if status is not None and status.ended_ms is not None:
             return status.ended_ms
-        if status is None and not world.running and (not world.auto_os.enabled or world.env.peek() >= LIMIT_MS):
+        if (
+            status is None
+            and all(one.hangs and one.ends_at == NEVER for one in world.running.values())
+            and (not world.auto_os.enabled or world.env.peek() >= LIMIT_MS)
+        ):
             ready = [vm.serves_from for vm in world.vms.values() if vm.serves_from != NEVER]
             world.run(max([world.now, *ready]), stop_on_wake=False)
             return world.now

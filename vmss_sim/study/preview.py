@@ -326,7 +326,14 @@ def _in_batches(
     if not batches:
         return _nothing(case, msgspec.structs.replace(made, policy=policy))
     total, sick = len(fleet.instances), unhealthy(fleet)
-    found = gates(fleet, batches, policy, count_in_flight=case.count_in_flight)
+    surge = surge_of(case.setup.world, batches) if policy.max_surge else None
+    found = tuple(
+        gate
+        for gate in gates(
+            fleet, batches, msgspec.structs.replace(policy, max_surge=False), count_in_flight=case.count_in_flight
+        )
+        if gate.rule != "in-flight" or surge is None or gate.batch in surge.in_place
+    )
     stop = stopped_by(found)
     limit = batch_limit(policy.max_batch_percent, total)
     if stop is None:
@@ -338,7 +345,6 @@ def _in_batches(
         outcome = Outcome.CANNOT_FINISH
         says = f"cannot finish: it stops itself while batch {stop.batch + 1} is out ({stop.code})"
     restored = made.kind == AUTO_OS and not (fleet.model.auto_os and fleet.model.auto_os.disable_rollback)
-    surge = surge_of(case.setup.world, batches) if policy.max_surge else None
     return msgspec.structs.replace(
         made,
         outcome=outcome,
@@ -353,7 +359,13 @@ def _in_batches(
             ("What stops it", sentences.what_stops_it(found, policy, total, sick)),
             (
                 "If one VM does not come back healthy",
-                sentences.if_one_fails(fleet, batches, found, policy, restored=restored),
+                sentences.if_one_fails(
+                    fleet,
+                    batches,
+                    found,
+                    msgspec.structs.replace(policy, max_surge=surge is not None and not surge.in_place),
+                    restored=restored,
+                ),
             ),
             ("If you cancel it", sentences.if_cancelled(automatic=made.kind == AUTO_OS)),
             *more,

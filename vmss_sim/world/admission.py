@@ -51,7 +51,12 @@ class Admitted(NamedTuple):
 def judge(world: World, kind: str, ids: tuple[str, ...], args: dict[str, Any]) -> Reply | Admitted:
     """The refusal of a request, or what it acts on. `args` loses what only admission needs (`if_match`)."""
     if world.buckets is not None:
-        taken = world.buckets.take(kind, world.now, vms=len(ids) if ids and "*" not in ids else len(world.vms))
+        taken = world.buckets.take(
+            kind,
+            world.now,
+            vms=len(ids) if ids and "*" not in ids else len(world.vms),
+            resource=ids[0] if kind in ("protect", "run-command") and len(ids) == 1 else "",
+        )
         if isinstance(taken, Throttled):
             return _refuse(errors.TOO_MANY_REQUESTS, retry_after_ms=taken.retry_after_ms)
     etag = args.pop("if_match", None)
@@ -248,8 +253,10 @@ def most_instances(world: World) -> int:
 
 
 def free_for(world: World, more: int) -> bool:
-    """Whether cores and addresses suffice for so many more VMs. Deallocated VMs hold no cores."""
+    """Whether cores, addresses and the set's limit suffice for so many more VMs. Deallocated VMs hold no cores."""
     config = world.config
+    if len(world.vms) + more > most_instances(world):
+        return False
     if config.quota_cores is not None and (_cores(world) + more * config.cores_per_vm) > config.quota_cores:
         return False
     return config.addresses is None or len(world.vms) + more <= config.addresses
@@ -271,7 +278,8 @@ def _over_quota(world: World, requested: int, retry_after_ms: int | None = None)
 
 def _limits(world: World, kind: str, ids: tuple[str, ...], args: dict[str, Any]) -> Reply | None:
     config = world.config
-    if kind == "start" and config.quota_cores is not None:
+    boots = kind in VM_TABLE and VM_TABLE[kind].power == "running"
+    if boots and config.quota_cores is not None:
         cold = sum(world.settled(world.vms[one]).power == "deallocated" for one in targets(world, kind, ids))
         if cold and _cores(world) + cold * config.cores_per_vm > config.quota_cores:
             return _over_quota(world, cold * config.cores_per_vm)
@@ -303,7 +311,10 @@ def _conflict(world: World, kind: str, busy: tuple[str, ...]) -> Reply | None:
     if overlap == "queue":
         return None
     for vm in [world.vms[one] for one in busy]:
-        if vm.provisioning == "deleting" or overlap != "coalesce" or not _same_kind(vm.doing, kind):
+        if vm.provisioning == "deleting":
+            return _refuse(errors.INSTANCE_UNKNOWN, id=vm.id)
+        other = kind == "upgrade" and vm.effect is not None and vm.effect.content != world.content
+        if overlap != "coalesce" or other or not _same_kind(vm.doing, kind):
             return _refuse(errors.CONFLICT)
     return None
 

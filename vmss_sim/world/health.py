@@ -77,7 +77,7 @@ def verdict(world: World, vm: Vm) -> str:
         return "waiting"
     if health == "absent":
         return "healthy" if power == "running" and provisioning in ("succeeded", "updating") else "unhealthy"
-    if health == "initializing":
+    if health == "initializing" and power == "running":
         return "waiting"
     return "healthy" if health == "healthy" and power == "running" else "unhealthy"
 

@@ -216,7 +216,7 @@ def end_exposure(world: World, vm: Vm, when: int) -> None:
         vm.bad_since = NEVER
 
 
-def add(world: World, instead_of: Vm | None = None) -> tuple[Vm, int]:
+def add(world: World, instead_of: Vm | None = None, image: Any = None) -> tuple[Vm, int]:
     """A new VM on the present model, in the emptiest place (or in the place of the one it replaces), and when it is created."""
     heir = instead_of or _without_heir(world)
     if heir is None:
@@ -231,7 +231,7 @@ def add(world: World, instead_of: Vm | None = None) -> tuple[Vm, int]:
     machine = Machine(
         id=name,
         vm_id=f"vm-{world.born}",
-        image=world.model_image,
+        image=image or world.model_image,
         zone=like.zone if like else None,
         placement_group=like.placement_group if like else None,
         update_domain=like.update_domain if like else None,

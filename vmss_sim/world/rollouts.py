@@ -104,6 +104,8 @@ class RollingUpgrade:
         self.in_progress: tuple[str, ...] = ()
         self.pairs: dict[str, Vm] = {}
         """While a batch surges: new instance to the old one."""
+        self.heirs: dict[str, Vm] = {}
+        """Whom a surge replaced: by its id, who came in its place."""
         self.before: dict[str, dict[str, Any]] = {}
         self.ends: dict[str, int] = {}
         """When its operations on instances end."""
@@ -320,7 +322,9 @@ class RollingUpgrade:
             if self._is_up(world.settled(vm)):
                 self.successful[vm.id] = None
                 continue
-            new, self.ends[new.id] = lifecycle.add(world, instead_of=vm)
+            new, self.ends[new.id] = lifecycle.add(
+                world, instead_of=vm, image=self.target if self.kind == "os" else None
+            )
             pairs[new.id] = vm
         waiting, options = dict.fromkeys(pairs), world.config.platform
         while waiting:
@@ -343,6 +347,8 @@ class RollingUpgrade:
             if vm.protected:
                 self.successful.pop(vm.id, None)  # since the batch began: it stays
             leaves = vm if there and vm.id in self.successful else made  # who has lost its old one is one too many
+            if leaves is vm:
+                self.heirs[vm.id] = made
             if leaves is made and there and not vm.protected and options.surge_failed == "left":
                 continue
             end = max(end, self._delete(leaves))
@@ -416,8 +422,7 @@ class RollingUpgrade:
         sick = [
             one
             for one in upgraded
-            if one in self.failed
-            or ((vm := world.vms.get(one)) is not None and health.verdict(world, vm) == "unhealthy")
+            if one in self.failed or ((vm := self._heir(one)) is not None and health.verdict(world, vm) == "unhealthy")
         ]
         percent = policy.max_unhealthy_upgraded_percent
         if not exceeds(len(sick), len(upgraded), percent):
@@ -430,6 +435,12 @@ class RollingUpgrade:
         share = _share(len(sick), len(upgraded))
         self._fault(errors.UNHEALTHY_UPGRADED, percent=share, threshold=percent, id=sick[0])
         return True
+
+    def _heir(self, name: str) -> Vm | None:
+        """The instance of this id, or who came in its place."""
+        made = self.heirs.get(name)
+        found = self.world.vms.get(name if made is None else made.id)
+        return found if made is None or found is made else None
 
     def _roll_back(self) -> Process:
         """Rule 5, after a breach."""

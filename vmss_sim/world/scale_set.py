@@ -87,6 +87,7 @@ class World:
         self.running: dict[str, Operation] = {}
         self.ended: list[Operation] = []
         self.requests = 0
+        self.levels: dict[str, int] = {}  # how many of each kind have been drawn: refused requests move nobody's luck
         # Ordered like lists, unique like sets: what is read must not depend on PYTHONHASHSEED.
         self.dirty: dict[str, None] = {}
         self.moving: dict[str, None] = {}
@@ -340,7 +341,8 @@ class World:
         timing = self.config.timings.operations.get(kind)
         if timing is None:
             return 0
-        return timing.of_regime(self.regime).ppf_ms_scalar(self.draws.later(f"set/{kind}", 0, self.requests))
+        self.levels[kind] = number = self.levels.get(kind, 0) + 1
+        return timing.of_regime(self.regime).ppf_ms_scalar(self.draws.later(f"set/{kind}", 0, number))
 
     def _update_model(self, operation: Operation) -> int:
         args = operation.args

@@ -90,7 +90,9 @@ class Vm:
         self.hard = False
         self.commands: tuple[str, ...] = ()
         serves = (
-            machine.power == "running" and machine.health in ("healthy", "absent") and machine.provisioning != "failed"
+            machine.power == "running"
+            and machine.health in ("healthy", "absent")
+            and (machine.provisioning != "failed" or machine.health == "healthy")
         )
         self.serves_from = 0 if serves else NEVER
         self.down_seen = 0
@@ -101,7 +103,7 @@ class Vm:
 
 
 class Operation:
-    """A long-running operation the platform accepted. hangs: it will never end. joined: operations that end with it."""
+    """A long-running operation the platform accepted. hangs: it will never end. fails: it ends failed, whatever its VMs do."""
 
     __slots__ = (
         "args",
@@ -111,7 +113,6 @@ class Operation:
         "fails",
         "hangs",
         "ids",
-        "joined",
         "kind",
         "message",
         "name",
@@ -126,7 +127,6 @@ class Operation:
         self.code = self.message = ""
         self.delay_ms = 0
         self.hangs = self.fails = False
-        self.joined: list[Operation] = []
 
 
 class Reply:
