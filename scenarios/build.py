@@ -15,10 +15,7 @@ import msgspec
 
 from planner.amount import at_least
 from planner.arm_json import Gap
-from planner.change import (
-    Action,
-    Change,
-)
+from planner.change import STAGES, Action, Change, resolve
 from planner.errors import InputError
 from planner.metrics import StepFunction
 from planner.model import (
@@ -117,7 +114,6 @@ def setup(scenario: Scenario, folder: Path, where: str) -> Setup:
     os = fleet.model.os.value
     book = timing_file.book(scenario.timing.file, folder)
     operations, ready = timings(scenario, os, where, assumed, book)
-    failures = failures_of(scenario.failures, where, assumed, book.failures.get("upgrade", {}).get(os))  # type: ignore[call-overload]
     objective = scenario.objective
     horizon_ms = span_ms(objective.horizon, f"{where}: objective.horizon")
     probability(objective.max_breach, f"{where}: objective.max_breach")
@@ -130,6 +126,9 @@ def setup(scenario: Scenario, folder: Path, where: str) -> Setup:
         )
     required, required_given = required_of(scenario, folder, where, total, min_healthy, horizon_ms, assumed)
     change, action = change_of(scenario.change, fleet, where)
+    stages = STAGES[resolve(change, fleet, action).action]
+    rates = book.failures.get(stages[-1].value, {})  # the operation that the rollout ends with; no other rate counts
+    failures = failures_of(scenario.failures, where, assumed, rates.get(os))  # type: ignore[call-overload]
     room = quota.read(scenario.quota, total, f"{where}: quota")
     assumed += [Assumption(**one) for one in quota.told(scenario.quota, room)]
     choices, left_out = choices_of(scenario, fleet, gaps, where, operations, ready)

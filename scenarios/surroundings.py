@@ -15,7 +15,7 @@ import msgspec
 from planner.errors import InputError
 from planner.explain import convert, did_you_mean
 from scenarios.timing import parse_duration_ms
-from vmss_sim.world.config import Platform
+from vmss_sim.world.config import Machine, Platform
 from vmss_sim.world.faults import Autoscale, Disturbance, Fault, Foreign, Outage, Publication
 from vmss_sim.world.operations import ID_KINDS, SET_KINDS
 
@@ -46,7 +46,29 @@ CHOICES: Mapping[str, tuple[str, ...]] = {
     "of": ("", *SET_KINDS, *ID_KINDS),
 }
 """The choices of a key, wherever it stands."""
-NEEDED = {"set-capacity": "capacity", "set-mode": "mode"}
+MODES = ("automatic", "manual", "rolling")
+
+
+ARGUMENTS: Mapping[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
+    "set-capacity": (("capacity",), ()),
+    "set-mode": (("mode",), ()),
+    "update-model": ((), ("patch", "mode", "capacity")),
+    "reimage": ((), ("exact_version", "temp_disk")),
+    "reimage-all": ((), ("exact_version",)),
+    "run-command": ((), ("run_name",)),
+    "protect": ((), ("protected", "scale_in_protected")),
+}
+"""Of somebody else's requests: the arguments each needs, and those it may have. All others have none."""
+_KINDS: Mapping[str, tuple[type[Any], str]] = {
+    "capacity": (int, "a whole number from 0"),
+    "mode": (str, ", ".join(MODES)),
+    "patch": (dict, "a table of model paths and values"),
+    "exact_version": (str, "text"),
+    "temp_disk": (bool, "true or false"),
+    "run_name": (str, "text"),
+    "protected": (bool, "true or false"),
+    "scale_in_protected": (bool, "true or false"),
+}
 
 
 def platform(given: Mapping[str, Any], where: str) -> Platform:
@@ -65,16 +87,101 @@ def disturbances(given: list[dict[str, Any]], where: str) -> tuple[Disturbance, 
         rest = {key: value for key, value in table.items() if key != "kind"}
         one = _made(rest, DISTURBANCES[kind], at)
         if isinstance(one, Foreign):
-            needed = NEEDED.get(one.request)
-            if needed is not None and needed not in one.args:
-                raise InputError("something is missing", f"{at}.args", reprlib.repr(one.args), f"{needed} = …")
+            _check_args(one, f"{at}.args")
         made.append(one)
     return tuple(made)
 
 
+def _check_args(one: Foreign, where: str) -> None:
+    """A foreign request's arguments: what it needs is there, what it does not know is not, and the values make sense."""
+    needs, takes = ARGUMENTS.get(one.request, ((), ()))
+    for key in needs:
+        if key not in one.args:
+            raise InputError("something is missing", where, reprlib.repr(one.args), f"{key} = …")
+    for key, value in one.args.items():
+        at = f"{where}.{key}"
+        if key not in (*needs, *takes):
+            raise InputError(
+                f"{one.request} knows no such thing", at, reprlib.repr(value), ", ".join((*needs, *takes)) or "none"
+            )
+        kind, says = _KINDS[key]
+        if not isinstance(value, kind) or isinstance(value, bool) is not (kind is bool):
+            raise InputError("wrong type", at, reprlib.repr(value), says)
+        if (key == "capacity" and int(value) < 0) or (key == "mode" and value not in MODES):
+            raise InputError("out of range", at, reprlib.repr(value), says)
+
+
 def faults(given: list[dict[str, Any]], where: str) -> tuple[Fault, ...]:
     """`[[fault]]`. Raises InputError."""
-    return tuple(_made(table, Fault, f"{where}[{index}]") for index, table in enumerate(given))
+    made = []
+    for index, table in enumerate(given):
+        at = f"{where}[{index}]"
+        one = _made(table, Fault, at)
+        if not 1 <= one.first <= one.last:
+            raise InputError(
+                "no operation has such a number",
+                f"{at}.last",
+                f"{one.first} to {one.last}",
+                "first from 1, last from first",
+            )
+        if one.until_ms is not None and one.until_ms <= one.from_ms:
+            raise InputError(
+                "it would end before it begins", f"{at}.until", f"{one.until_ms / 1000:g} s", "later than from"
+            )
+        made.append(one)
+    return tuple(made)
+
+
+def fits(found: tuple[Disturbance, ...], machines: tuple[Machine, ...], where: str) -> None:
+    """A disturbance that names a place or an instance that the set does not have is a slip, and said. Raises InputError."""
+    known: Mapping[str, set[Any]] = {
+        "zone": {one.zone for one in machines},
+        "update_domain": {one.update_domain for one in machines},
+        "fault_domain": {one.fault_domain for one in machines},
+    }
+    ids = {one.id for one in machines}
+    for index, one in enumerate(found):
+        for key, values in known.items():
+            value = getattr(one, key, None)
+            if value is not None and value not in values:
+                there = ", ".join(sorted(str(each) for each in values if each is not None)) or "none is known"
+                raise InputError(
+                    f"no instance is in such a {key.replace('_', ' ')}", f"{where}[{index}].{key}", repr(value), there
+                )
+        missing = [name for name in getattr(one, "ids", None) or () if name != "*" and name not in ids]
+        if missing and not isinstance(one, Foreign):
+            raise InputError(
+                "no such instance",
+                f"{where}[{index}].ids",
+                reprlib.repr(missing),
+                f"{len(ids)} instances, such as {sorted(ids)[0]!r}",
+            )
+
+
+def told(found: tuple[Disturbance, ...], verdicts: tuple[Fault, ...]) -> list[tuple[str, str, str]]:
+    """What happens meanwhile, for the table of assumptions: name, value, key."""
+    rows = []
+    for one in found:
+        fields = msgspec.structs.asdict(one)
+        said = {
+            key.removesuffix("_ms"): value
+            for key, value in fields.items()
+            if value is not None and value is not False and value not in ((), {})
+        }
+        at = said.pop("at") / 1000
+        if "for" in said:
+            said["for"] = f"{said['for'] / 1000:g} s"
+        details = ", ".join(f"{key} {value}" for key, value in said.items())
+        rows.append((f"meanwhile, at {at:g} s", f"{type(one).__name__.lower()}: {details}", "disturbance"))
+    for fault in verdicts:
+        rows.append(
+            (
+                "requests meet a fault",
+                f"{fault.verdict} {fault.of or 'any request'}, number {fault.first} to {fault.last}",
+                "fault",
+            )
+        )
+    return rows
 
 
 def _made(given: Mapping[str, Any], kind: type[T], where: str) -> T:

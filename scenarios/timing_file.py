@@ -81,6 +81,8 @@ def read(path: Path) -> Book:
     for row, (place, systems) in zip(file.timing, _places(file.timing, f"{where}: timing"), strict=True):
         if row.n < 1:
             raise InputError("fitted to nothing", f"{place}.n", str(row.n), "at least 1")
+        if row.law == "recorded":
+            raise InputError("this is the default, not a fit", f"{place}.law", "'recorded'", "a duration or a table")
         for os in systems:
             law = parse_timing(row.law, f"{place}.law", row.operation, os)
             rows.setdefault(row.operation, {})[os] = Recorded(
@@ -90,6 +92,8 @@ def read(path: Path) -> Book:
     for one, (place, systems) in zip(file.failure, _places(file.failure, f"{where}: failure"), strict=True):
         if not 0 <= one.rate <= 1:
             raise InputError("not a probability", f"{place}.rate", f"{one.rate:g}", "0 to 1")
+        if not 0 <= one.failed <= one.n:
+            raise InputError("more failed than there were", f"{place}.failed", str(one.failed), f"0 to {one.n}")
         failures.setdefault(one.operation, {}).update(dict.fromkeys(systems, one))
     ready = {**READY_DEFAULT, **rows.pop(READY, {})}
     return Book(

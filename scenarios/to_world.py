@@ -82,11 +82,15 @@ def surrounded(config: WorldConfig, scenario: Scenario, where: str, assumed: lis
         raise InputError(
             "rich health states come from the extension", f"{where}: scale_set.rich_health", config.health, expected
         )
+    happens = surroundings.disturbances(scenario.disturbance, f"{where}: disturbance")
+    surroundings.fits(happens, config.machines, f"{where}: disturbance")
+    for name, value, key in surroundings.told(happens, surroundings.faults(scenario.fault, f"{where}: fault")):
+        tell(assumed, name, value, "yours", key)
     grace = table.health_grace
     return msgspec.structs.replace(
         config,
         platform=options,
-        disturbances=surroundings.disturbances(scenario.disturbance, f"{where}: disturbance"),
+        disturbances=happens,
         health="rich" if rich else config.health,
         health_grace_ms=None if grace is None else parse_duration_ms(grace, f"{where}: scale_set.health_grace"),
     )

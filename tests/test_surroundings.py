@@ -117,6 +117,21 @@ def test_policies_of_the_set_reach_the_world() -> None:
         ({"disturbance": [{"kind": "foreign", "at": 1, "request": "upgrad"}]}, "did you mean 'upgrade'?"),
         ({"fault": [{"verdict": "explode"}]}, "s.toml: fault[0].verdict"),
         ({"fault": [{"verdict": "fail", "of": "upgarde"}]}, "did you mean 'upgrade'?"),
+        ({"fault": [{"verdict": "fail", "first": 5, "last": 2}]}, "5 to 2"),
+        ({"fault": [{"verdict": "fail", "from": "5m", "until": "1m"}]}, "later than from"),
+        ({"disturbance": [{"kind": "outage", "at": 1, "for": 1, "zone": "9"}]}, "no instance is in such a zone"),
+        ({"disturbance": [{"kind": "outage", "at": 1, "for": 1, "update_domain": 99}]}, "0, 1, 2, 3"),
+        ({"disturbance": [{"kind": "outage", "at": 1, "for": 1, "ids": ["99"]}]}, "no such instance"),
+        (
+            {"disturbance": [{"kind": "foreign", "at": 1, "request": "set-capacity", "args": {"capacity": "x"}}]},
+            "whole number",
+        ),
+        (
+            {"disturbance": [{"kind": "foreign", "at": 1, "request": "set-capacity", "args": {"capacity": -1}}]},
+            "out of range",
+        ),
+        ({"disturbance": [{"kind": "foreign", "at": 1, "request": "set-mode", "args": {"mode": "x"}}]}, "rolling"),
+        ({"disturbance": [{"kind": "foreign", "at": 1, "request": "upgrade", "args": {"name": "x"}}]}, "no such thing"),
         ({"disturbance": [{"kind": "foreign", "at": 1, "request": "set-capacity"}]}, "disturbance[0].args"),
         ({"disturbance": [{"kind": "foreign", "at": 1, "request": "set-mode"}]}, "disturbance[0].args"),
         ({"scale_set": {"repairs": {"grace": "5m"}}}, "10m to 90m"),
@@ -130,3 +145,15 @@ def test_a_wrong_key_or_value_is_told(tables: dict[str, Any], says: str) -> None
     text = fault_of(**tables)
     assert says in text
     assert "\n" not in text
+
+
+def test_what_happens_meanwhile_stands_among_the_assumptions() -> None:
+    found = made(
+        disturbance=[{"kind": "outage", "at": "5m", "for": "1m", "fault_domain": 0}],
+        fault=[{"verdict": "refuse", "of": "upgrade", "code": "Conflict"}],
+    )
+    told = [(one.name, one.value, one.origin) for one in found.assumptions if one.key in ("disturbance", "fault")]
+    assert told == [
+        ("meanwhile, at 300 s", "outage: for 60 s, fault_domain 0", "yours"),
+        ("requests meet a fault", "refuse upgrade, number 1 to 1", "yours"),
+    ]

@@ -170,7 +170,9 @@ def test_a_surge_that_was_cancelled_ends_when_the_next_rollout_begins() -> None:
     put(world)
     until(world, 10 * SECOND)
     accepted(world, "cancel-rolling-upgrade")
+    assert world.rollouts.lent
     operation = put(world, patch={IMAGE + "version": "3.0.0"})
+    assert not world.rollouts.lent, "they go at once"
     assert len(world.counted()) == 4
     finish(world, operation)
     wait(world, HOUR)

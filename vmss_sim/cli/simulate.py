@@ -44,6 +44,7 @@ def register(app: typer.Typer) -> None:
                 "--trace", metavar="FILE", help="Write the journal, one JSON record a line.", show_default=False
             ),
         ] = None,
+        force: options.Force = False,
         as_json: options.Json = False,
     ) -> None:
         import msgspec  # noqa: PLC0415  # heavy imports wait until a command runs
@@ -55,6 +56,7 @@ def register(app: typer.Typer) -> None:
         from vmss_sim.study.replicate import plan_for, run  # noqa: PLC0415
         from vmss_sim.study.today import LABEL  # noqa: PLC0415
 
+        options.refuse_existing(trace, force=force)
         known = known_strategies()
         setup = build.read(files.find_scenario(scenario))
         if strategy == LABEL:

@@ -15,6 +15,10 @@ from vmss_sim.study.calibrate.calibration import Calibration, Fitted, Quantile, 
 SCHEMA = "vmss-sim/calibrate/1"
 
 
+WIDE = 100
+"""Columns; a narrower terminal is told everything but how it was fitted, which the warnings and the file say too."""
+
+
 def seconds(value: float | None) -> str:
     """Seconds for people; a dash for none."""
     if value is None:
@@ -47,12 +51,15 @@ def render(console: Console, made: Calibration) -> None:
 
 def _timings(console: Console, made: Calibration) -> None:
     shown = table(title="Durations in seconds: the data with their 95 % band, and the fit")
-    shown.add_column("operation", overflow="fold")
-    for column in ("OS", "n", "fitted by", "p50", "band", "fit", "p95", "band", "fit", "D"):
-        shown.add_column(column, no_wrap=True, justify="left" if column in ("OS", "fitted by") else "right")
+    narrow = console.width < WIDE
+    columns = ("operation", "OS", "n", "fitted by", "p50", "band", "fit", "p95", "band", "fit", "D")
+    kept = [index for index, column in enumerate(columns) if not (narrow and column in ("fitted by", "D"))]
+    for index in kept:
+        left = columns[index] in ("operation", "OS", "fitted by")
+        shown.add_column(columns[index], no_wrap=True, justify="left" if left else "right")
     for one in made.timings:
         fit = one.fit
-        shown.add_row(
+        cells = (
             one.operation,
             one.os,
             str(one.n),
@@ -65,6 +72,7 @@ def _timings(console: Console, made: Calibration) -> None:
             seconds(one.p95.fit),
             "-" if fit is None or fit.d is None else f"{fit.d:.2f}",
         )
+        shown.add_row(*(cells[index] for index in kept))
     console.print(shown)
 
 

@@ -29,7 +29,8 @@ TIMED_OUT_MS = 2_400_000
 
 
 class Fault(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The verdict on some operations, counted from 1 over all of them.
+    """The verdict on some requests, counted from 1 over all of them. What the platform does by itself (its own rollouts, repairs) is
+    no request, and meets no fault.
 
     verdict: delay, fail, time-out, refuse, lose-reply, lose-request or hang.
     first, last: which operations it is given to, by number.
