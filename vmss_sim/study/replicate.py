@@ -102,12 +102,16 @@ def run(setup: Setup, plan: Plan, seed: int, replication: int, rollout: Rollout 
         members = [name for name in instances if name not in plan.skipped]
     target = plan.resolved.target
     given_up = {name for name, memory in state.memory.items() if memory.quarantined}  # no more than the plan tolerates
-    completed = state.ending in ("finish", "finish-with-exceptions") and all(
-        name in given_up
-        or name not in instances  # somebody else removed it: there is nothing left to upgrade
-        or (at_target(instances[name], target) is not False and instances[name].provisioning.value == "succeeded")
-        for name in members
-    )
+
+    def there(name: str) -> bool:
+        """Is it where it should be? Where the snapshot cannot tell, the word of the operation on it counts, if there was one."""
+        if name in given_up or name not in instances:  # somebody else removed it: there is nothing left to upgrade
+            return True
+        found = at_target(instances[name], target)
+        arrived = found if found is not None else name in state.memory
+        return arrived and instances[name].provisioning.value == "succeeded"
+
+    completed = state.ending in ("finish", "finish-with-exceptions") and all(there(name) for name in members)
     if setup.horizon_ms > ended:
         world.run(setup.horizon_ms, stop_on_wake=False)
     row = _row(setup, world, ended, completed, state)

@@ -54,7 +54,10 @@ def today(scale_set: ScaleSet, change: Change) -> Today:
             AUTOMATIC._replace(name=LABEL), {}, None, "mode Automatic: the platform upgrades every instance at once"
         )
     if model.mode is UpgradeMode.MANUAL:
-        return Today(_STILL, {}, None, "mode Manual: a model update touches no instance")
+        says = "mode Manual: a model update touches no instance"
+        if model.auto_os is not None and model.auto_os.enabled:
+            says += " (automatic OS upgrade is enabled; `vmss-sim preview` shows what that does)"
+        return Today(_STILL, {}, None, says)
     return _rolling(scale_set, change)
 
 
