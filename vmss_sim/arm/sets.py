@@ -1,0 +1,45 @@
+"""A scale set behind the endpoint: a world, and what clients wrote of it that the world has no use for.
+
+Contract: `world` is the truth for everything that can change by itself; `document` is the resource as a client would PUT it
+(canonical case, nothing read-only, nothing secret), and so the truth for everything that only clients change. What is shown is
+made from both by `documents.py`; what is written is split between both by `changes.py`.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+from vmss_sim.world.scale_set import World
+
+
+class ArmSet:
+    """One scale set. instances: what clients wrote of single instances (tags, say), by vmId. epoch: virtual time 0 as a date."""
+
+    def __init__(
+        self,
+        *,
+        subscription: str,
+        group: str,
+        name: str,
+        location: str,
+        world: World,
+        document: dict[str, Any],
+        epoch: datetime,
+        unique_id: str,
+    ) -> None:
+        self.subscription, self.group, self.name, self.location = subscription, group, name, location
+        self.world = world
+        self.document = document
+        self.instances: dict[str, dict[str, Any]] = {}
+        self.epoch = epoch
+        self.unique_id = unique_id
+        self.created_ms = world.now
+
+    @property
+    def id(self) -> str:
+        """The resource id."""
+        return (
+            f"/subscriptions/{self.subscription}/resourceGroups/{self.group}"
+            f"/providers/Microsoft.Compute/virtualMachineScaleSets/{self.name}"
+        )
