@@ -35,7 +35,9 @@ from planner.plan import Plan
 from planner.rollout import Asked, OperatorRequest, Rollout, State
 from planner.trace import Record
 
-LOOK_MS = 15_000
+LOOK_MS = 20_000
+ASKED_S = 3.0
+"""How often the store is asked whether an operator asked for something, while a backend waits that can be told."""
 
 
 class Detached(BaseException):
@@ -205,6 +207,9 @@ class Executor:
         self._signals, self._lease, self._listen = signals, lease, listen
         self._look_ms, self._stay, self._clock = look_ms, stay, clock
         self._until = None if max_runtime_s is None else clock() + max_runtime_s
+        self._asked_s, self._told_pause = 0.0, False
+        if hasattr(backend, "asked"):  # a backend that can wait for long asks in between
+            backend.asked = self._has_asked
         self.driver = Driver(Rollout(plan), self._backend, self._journal)
 
     @property
@@ -221,12 +226,11 @@ class Executor:
             return Why.DETACHED
 
     def _run(self) -> Why:
-        asked = False
         while True:
             self._lease.check()
-            if self._signals.pause and not asked:
+            if self._signals.pause and not self._told_pause:
                 self._journal.ask(Asked.PAUSE, reason="Ctrl-C in the executor's terminal")
-                asked = True
+                self._told_pause = True
             wait = self.driver.turn()
             self._tell()
             if wait is None:
@@ -243,6 +247,16 @@ class Executor:
             if not self._backend.wait(sliced) and not self._stay:
                 raise PlannerBug("nothing can happen any more, and the rollout waits")
 
+    def _has_asked(self) -> bool:
+        """Is there something to be heard before the wait is over?"""
+        if self._signals.pause and not self._told_pause:
+            return True
+        now = self._clock()
+        if now - self._asked_s < ASKED_S:
+            return False
+        self._asked_s = now
+        return self._pending()
+
     def _pending(self) -> bool:
         return bool(self._journal.requests(self.state.request))
 
@@ -253,7 +267,7 @@ class Executor:
             self._listen(Told(now_ms=self.driver.now_ms, scale_set=scale_set, state=self.state, records=records))
 
 
-def kept(backend: Any, plan: Plan) -> tuple[Any, ...]:
-    """What a backend's preflight finds; a world that has none finds nothing."""
-    preflight = getattr(backend, "preflight", None)
-    return () if preflight is None else tuple(preflight(plan))
+def preflight(backend: Any, plan: Plan) -> tuple[Any, ...]:
+    """What a backend finds before the first mutation (code, grade, text, fix); a world that has no preflight finds nothing."""
+    asks = getattr(backend, "preflight", None)
+    return () if asks is None else tuple(asks(plan))

@@ -12,7 +12,7 @@ import msgspec
 import pytest
 
 from backends.driver import Driver
-from backends.executor import Executor, Signals, Why
+from backends.executor import LOOK_MS, Executor, Signals, Why
 from backends.lease import Holder, Lease, LeaseLost, is_gone, me
 from backends.simulated import SimulatedBackend
 from backends.store import VARIABLE, Approval, Entry, HeldByAnother, Store, find, new_entry, open_store
@@ -301,7 +301,7 @@ def test_it_ends_with_the_rollout_and_tells_every_turn(tmp_path: Path) -> None:
     assert [record for one in told for record in one.records] == list(made.driver.journal.records())
     assert told[-1].state == made.state
     gaps = [later.now_ms - one.now_ms for one, later in itertools.pairwise(told)]
-    assert max(gaps) <= 15_000
+    assert max(gaps) <= LOOK_MS
 
 
 def test_a_turn_that_says_nothing_is_not_written(tmp_path: Path) -> None:

@@ -7,11 +7,14 @@ from collections.abc import Iterable, Sequence
 from rich.console import Console
 from rich.text import Text
 
+from planner.drift import Absorb, Difference
 from planner.lint import Finding
 from planner.plan import Plan
 from planner.planfile import Forecast, describe
 from vmss_sim.report.comparison import WORDS
 from vmss_sim.report.console import table
+
+MOVED = 40
 
 
 def render(
@@ -69,3 +72,18 @@ def findings(console: Console, found: Iterable[tuple[str, Finding]]) -> None:
         console.print(line)
         if fix:
             console.print(Text(f"      {fix}", style="dim"))
+
+
+def moved(console: Console, found: Sequence[Difference]) -> None:
+    """What differs between the set that the plan saw and the set as it is."""
+    if not found:
+        console.print("the scale set is as the plan saw it")
+        return
+    console.print(Text("What moved since the plan was made", style="bold"))
+    styles = {Absorb.REFUSE: "bold red", Absorb.ABSORB: "yellow", Absorb.NOTE: "dim"}
+    for one in found[:MOVED]:
+        line = Text(f"  {one.verdict.value:<7}", style=styles[one.verdict])
+        line.append(f"{one.kind}: {one.subject}: found {one.found}, the plan saw {one.expected}", style="none")
+        console.print(line)
+    if len(found) > MOVED:
+        console.print(f"  and {len(found) - MOVED} more")

@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import msgspec
 
@@ -21,15 +22,15 @@ from vmss_sim.study.compare import Progress, compare
 from vmss_sim.study.replicate import request_for
 
 
-def request_to_apply(setup: Setup, choice: Choice, known: Mapping[str, Strategy] = STRATEGIES) -> Request:
-    """What the plan of this choice is made from: the set as observed."""
+def request_to_apply(setup: Setup, choice: Choice, known: Mapping[str, Strategy] = STRATEGIES, **more: Any) -> Request:
+    """What the plan of this choice is made from: the set as observed. more: fields of the request that no scenario has."""
     made = request_for(setup, choice.name, choice.parameters, None, known)
-    return msgspec.structs.replace(made, scale_set=setup.observed)
+    return msgspec.structs.replace(made, scale_set=setup.observed, **more)
 
 
-def plan_to_apply(setup: Setup, choice: Choice, known: Mapping[str, Strategy] = STRATEGIES) -> Plan:
+def plan_to_apply(setup: Setup, choice: Choice, known: Mapping[str, Strategy] = STRATEGIES, **more: Any) -> Plan:
     """The plan of this choice. Raises InputError where it cannot be made."""
-    return build(request_to_apply(setup, choice, known))
+    return build(request_to_apply(setup, choice, known, **more))
 
 
 def forecast_of(
