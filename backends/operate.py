@@ -4,7 +4,8 @@ Rules this module decides:
 
 1. Before a new rollout is written down the set is looked at once: a difference that the plan's drift table refuses, or a
    finding of the preflight, refuses it, and nothing is sent.
-2. A plan that was begun and has not ended is gone on with; it is never begun twice.
+2. A plan that was begun and has not ended is gone on with, and one that was carried out is not begun again unless that is said:
+   a pipeline that runs once more does nothing new. A rollout is written down under the lease, so two cannot begin one plan.
 3. A lease that its holder may have left behind is waited for: one beat to see whether it lives, then until it runs out.
 """
 
@@ -74,20 +75,34 @@ def refuse_drift(found: tuple[Difference, ...]) -> None:
         )
 
 
-def unfinished(store: Store, read: PlanFile) -> Entry | None:
-    """The rollout of this plan that has not ended, if there is one (rule 2)."""
+def latest(store: Store, read: PlanFile) -> tuple[Entry, State | None] | None:
+    """The newest rollout of this plan, and where it stands (rule 2)."""
     for entry in reversed(store.rollouts()):
         if entry.plan_sha256 == read.sha256:
-            state = store.journal(entry.id).last_state()
-            return None if state is not None and state.phase is Phase.ENDED else entry
+            return entry, store.journal(entry.id).last_state()
     return None
 
 
-def begin(store: Store, read: PlanFile, data: bytes, tool: str) -> Entry:
-    """Write a new rollout down. Nothing is sent."""
+def has_ended(state: State | None) -> bool:
+    """Has it come to its end?"""
+    return state is not None and state.phase is Phase.ENDED
+
+
+def begin(store: Store, read: PlanFile, data: bytes, tool: str, *, says: Says = silent) -> tuple[Entry, Held]:
+    """Write a new rollout down (rule 2); nothing is sent. Returns it with its lease. Raises HeldByAnother."""
+    before = latest(store, read)
     entry = new_entry(store, read, tool)
-    store.create(entry, data)
-    return entry
+    held = take(store, entry, says=says)
+    try:
+        known = latest(store, read)
+        met = None if known is None or known[0] == (before and before[0]) else known[0]
+        if met is not None:
+            raise InputError("this plan was begun just now by somebody else", met.id, "", "", "`vmss-sim status` tells")
+        store.create(entry, data)
+    except BaseException:
+        held.release()
+        raise
+    return entry, held
 
 
 def plan_of(store: Store, entry: Entry) -> PlanFile:
@@ -142,13 +157,16 @@ def drive(
     *,
     listen: Listener,
     says: Says = silent,
+    held: Held | None = None,
     max_runtime_s: float | None = None,
     stay: bool = False,
     ask: Asked | None = None,
     reason: str = "",
 ) -> Ended:
-    """Be the executor, until it ends or rests. ask: a request that is made first, once the lease is held."""
-    held = take(store, entry, says=says)
+    """Be the executor, until it ends or rests. held: the lease, where it is held already. ask: a request that is made first, once
+    the lease is held.
+    """
+    held = held or take(store, entry, says=says)
     lease = Lease(held)
     with lease:
         journal = store.journal(entry.id, held.fence)

@@ -1,32 +1,25 @@
-"""A scale set that outlives its executors: a simulated world behind a socket on loopback, and `vmss-sim` run against it.
+"""A scale set that outlives its executors: a simulated world behind a socket on loopback.
 
-`World` serves one world of `tests.fleet` from a thread of the test. Each connection is an executor's backend of its own over
-that world, so a killed one leaves nothing but what it sent. `python -m tests.loopback ADDRESS KEY …` is `vmss-sim …` with this
-world in place of Azure: the front door, the store, the lease and the journal are the product's own.
+`served` serves one world of `tests.fleet` from a thread of the test. Each connection is an executor's backend of its own over
+that world, so a killed one leaves nothing but what it sent. `start` runs `vmss-sim` against it (`tests/loopback_process.py`).
 """
 
 from __future__ import annotations
 
 import contextlib
+import multiprocessing
 import os
-import signal
-import subprocess
-import sys
+import shutil
+import tempfile
 import threading
-import time
-from collections.abc import Callable, Iterator
-from multiprocessing.connection import Client, Connection, Listener
+from collections.abc import Iterator
+from multiprocessing.connection import Connection, Listener
 from pathlib import Path
-from typing import Any
 
-from backends.protocol import Seen, Wait
 from backends.simulated import SimulatedBackend
-from planner.commands import Command
 from planner.model import ScaleSet
 from tests.fleet import WatchedWorld
-
-ROOT = Path(__file__).parent.parent
-KEY = b"loopback"
+from tests.loopback_process import KEY, run
 
 
 class Place:
@@ -86,83 +79,45 @@ def served(world: WatchedWorld, fleet: ScaleSet, *, poll_ms: int = 0) -> Iterato
         place.listener.close()
 
 
-class Remote:
-    """The backend in the executor's process."""
-
-    def __init__(self, address: str) -> None:
-        host, _, port = address.partition(":")
-        self._connection = Client((host, int(port)), authkey=KEY)
-
-    def _call(self, name: str, *arguments: Any) -> Any:
-        self._connection.send((name, arguments))
-        return self._connection.recv()
-
-    def observe(self) -> Seen:
-        """Look."""
-        return self._call("observe")  # type: ignore[no-any-return]
-
-    def submit(self, command: Command) -> str:
-        """Send."""
-        return self._call("submit", command)  # type: ignore[no-any-return]
-
-    def adopt(self, command: Command, handle: str) -> None:
-        """Take over."""
-        self._call("adopt", command, handle)
-
-    def wait(self, wait: Wait) -> bool:
-        """Let time pass."""
-        return self._call("wait", wait)  # type: ignore[no-any-return]
+_processes = multiprocessing.get_context("forkserver")
+_processes.set_forkserver_preload(["tests.loopback_process"])
 
 
-def start(place: Place, *arguments: str, **environment: str) -> subprocess.Popen[str]:
+class Started:
+    """A process, and what it printed."""
+
+    def __init__(self, place: Place, arguments: tuple[str, ...], environment: dict[str, str]) -> None:
+        self._folder = Path(tempfile.mkdtemp(prefix="executor-"))
+        self._process = _processes.Process(
+            target=run, args=(place.address, arguments, environment, str(self._folder)), daemon=True
+        )
+        self._process.start()
+
+    @property
+    def running(self) -> bool:
+        """Has it not ended yet?"""
+        return self._process.exitcode is None
+
+    def signal(self, number: int) -> None:
+        """Send a signal."""
+        assert self._process.pid is not None
+        os.kill(self._process.pid, number)
+
+    def ended(self, within_s: float = 60) -> tuple[int, str, str]:
+        """Exit status, stdout and stderr. Fails where it does not end."""
+        self._process.join(within_s)
+        code = self._process.exitcode
+        if code is None:
+            self._process.kill()
+            self._process.join()
+        out, err = (
+            (self._folder / name).read_text() if (self._folder / name).exists() else "" for name in ("out", "err")
+        )
+        shutil.rmtree(self._folder)
+        assert code is not None, f"it did not end:\n{out}\n{err}"
+        return code, out, err
+
+
+def start(place: Place, *arguments: str, **environment: str) -> Started:
     """`vmss-sim` with these arguments, in a process of its own."""
-    return subprocess.Popen(
-        [sys.executable, "-m", "tests.loopback", place.address, *arguments],
-        cwd=ROOT,
-        env={**os.environ, **environment},
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-
-
-def killed_at_write(number: int) -> Callable[..., None]:
-    """A journal's `write` that kills the process: odd numbers before the record is kept, even ones after."""
-    from backends.journal import SqliteJournal
-
-    writes, count = SqliteJournal.write, 0
-
-    def write(self: SqliteJournal, record: Any) -> None:
-        nonlocal count
-        count += 1
-        if count * 2 - 1 == number:
-            os.kill(os.getpid(), signal.SIGKILL)
-        writes(self, record)
-        if count * 2 == number:
-            os.kill(os.getpid(), signal.SIGKILL)
-
-    return write
-
-
-def main() -> None:
-    """See the module."""
-    from backends import connect
-    from backends.journal import SqliteJournal
-    from vmss_sim.cli.main import main as front_door
-
-    address, *arguments = sys.argv[1:]
-    connect.open_backend = lambda _plan, _options: Remote(address)
-    number = os.environ.get("KILL_AT_WRITE")
-    if number:
-        SqliteJournal.write = killed_at_write(int(number))  # type: ignore[method-assign]
-    delay = os.environ.get("KILL_AFTER_S")
-    if delay:
-        threading.Thread(
-            target=lambda: (time.sleep(float(delay)), os.kill(os.getpid(), signal.SIGKILL)), daemon=True
-        ).start()
-    front_door(arguments)
-
-
-if __name__ == "__main__":
-    main()
+    return Started(place, arguments, environment)

@@ -222,13 +222,24 @@ def test_max_runtime_detaches_and_apply_goes_on_with_it(desk: Callable[[Case], D
     assert [ids for _, ids in here.sent()] == [(), ("0",), ("1",), ("2",)]
 
 
-def test_the_same_plan_again_is_a_new_rollout_that_finds_nothing_to_do(desk: Callable[[Case], Desk]) -> None:
+def test_a_plan_is_carried_out_once_unless_it_is_said(desk: Callable[[Case], Desk]) -> None:
     here = desk(CASE)
     assert here.run("apply").status == 0
-    sent = here.sent()
+    sent, opened = here.sent(), here.opened
     again = here.run("apply")
     assert again.status == 0, again
+    assert "carried this plan out and ended: finish" in again.err
+    assert (len(here.store.rollouts()), here.opened, here.sent()) == (1, opened, sent)
+    assert here.run("apply", "--again").status == 0
     assert len(here.store.rollouts()) == 2
+    assert here.sent() == sent, "there was nothing to do"
+
+
+def test_a_pipeline_that_runs_again_does_not_undo_an_abort(desk: Callable[[Case], Desk]) -> None:
+    here = paused(desk)
+    assert here.run("abort", "--yes").status == 1
+    sent = here.sent()
+    assert here.run("apply").status == 1
     assert here.sent() == sent
 
 
@@ -416,7 +427,7 @@ def test_status_before_anything_happened(desk: Callable[[Case], Desk]) -> None:
     from planner.planfile import decode
 
     data = here.file.read_bytes()
-    begin(here.store, decode(data, ""), data, "test")
+    begin(here.store, decode(data, ""), data, "test")[1].release()
     assert here.status()["state"] == "not begun"
     assert here.run("status").status == 0
     assert len(here.run("status", "--all").out.splitlines()) == 1

@@ -1,7 +1,7 @@
 """A store in a folder: one SQLite file for leases, rollouts and approvals, one journal a rollout.
 
-Contract: every change is one SQLite transaction (WAL, synchronous=FULL); processes of one machine may use it at once. The
-lease lives in the same kind of transaction as what it protects, so no lock file can disagree with it: taking a lease raises
+Contract: every change is one SQLite transaction (synchronous=FULL; journals also WAL); processes of one machine may use it at
+once. The lease lives in the same kind of transaction as what it protects, so no lock file can disagree with it: taking a lease raises
 its fence, opening the journal with the fence writes it there, and an append under an older fence is refused by the very
 statement that would append. For several machines use `azblob:`: SQLite's log needs a local disk.
 """
@@ -43,7 +43,6 @@ class FileStore:
             self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             db = sqlite3.connect(self.path, isolation_level=None, timeout=30)
             try:
-                db.execute("PRAGMA journal_mode=WAL")
                 db.execute("PRAGMA synchronous=FULL")
                 db.execute("BEGIN IMMEDIATE")
                 for statement in _SCHEMA:
@@ -75,6 +74,7 @@ class FileStore:
         with self._open() as db:
             if db.execute("SELECT 1 FROM rollout WHERE id = ?", (entry.id,)).fetchone():
                 raise InputError("a rollout of this name exists already", self.name, entry.id)
+            self._journal(entry.id, None).close()  # it is there before anybody can look for it
             db.execute(
                 "INSERT INTO rollout (id, body, plan) VALUES (?, ?, ?)",
                 (entry.id, msgspec.json.encode(entry), plan_file),
@@ -90,6 +90,9 @@ class FileStore:
 
     def journal(self, rollout: str, fence: int | None = None) -> Journal:
         """The rollout's journal."""
+        return self._journal(rollout, fence)
+
+    def _journal(self, rollout: str, fence: int | None) -> SqliteJournal:
         folder = self.folder / "rollouts"
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         return SqliteJournal(folder / f"{rollout}.sqlite", fence=fence)

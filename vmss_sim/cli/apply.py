@@ -11,8 +11,10 @@ import typer
 from vmss_sim.cli import operating
 
 if TYPE_CHECKING:
-    from backends.store import Store
+    from backends.lease import Held
+    from backends.store import Entry, Store
     from planner.planfile import PlanFile
+    from planner.rollout import State
 
 HELP = """Carry out exactly what a plan file says, or go on with it where it was broken off.
 
@@ -53,6 +55,9 @@ def register(app: typer.Typer) -> None:
             typer.Option("--accept-no-health", help="Go by running alone; the plan must have been made with it too."),
         ] = False,
         max_runtime: operating.MaxRuntime = None,
+        again: Annotated[
+            bool, typer.Option("--again", help="Begin a plan anew that was carried out, or given up, before.")
+        ] = False,
         stay: operating.Stay = False,
         log_format: operating.LogFormat = None,
         *,
@@ -71,13 +76,12 @@ def register(app: typer.Typer) -> None:
         read = decode(data, str(file))
         _expected(read, expect)
         kept = open_store(store)
-        entry = operate.unfinished(kept, read)
+        entry, state, held = _known(kept, read, again=again)
         if entry is None:
             _approved(kept, read, require_approvals)
             _healthy(read, accepted=accept_no_health)
         backend = operating.open_world(read, Options(**asdict(reach)))
         if entry is not None:
-            state = kept.journal(entry.id).last_state()
             if state is not None and rests(state) and not stay:
                 operating.say(f"{entry.id} was begun with this plan and rests: {state.reason}")
                 operating.say(f"`vmss-sim status {entry.id}` tells what can be done")
@@ -87,7 +91,7 @@ def register(app: typer.Typer) -> None:
         else:
             _look(read, backend, log_format)
             operating.confirm(f"Apply this plan to {read.plan.scale_set.id or read.plan.scale_set.name}?", yes=yes)
-            entry = operate.begin(kept, read, data, read.plan.tool)
+            entry, held = operate.begin(kept, read, data, read.plan.tool, says=operating.say)
             operating.say(f"rollout {entry.id} in {kept.name}")
         raise typer.Exit(
             operating.carry_on(
@@ -99,8 +103,25 @@ def register(app: typer.Typer) -> None:
                 max_runtime=max_runtime,
                 stay=stay,
                 backend=backend,
+                held=held,
             )
         )
+
+
+def _known(store: Store, read: PlanFile, *, again: bool) -> tuple[Entry | None, State | None, Held | None]:
+    """The rollout of this plan that is to be gone on with. One that has ended gives its exit status, unless `--again`."""
+    from backends.operate import has_ended, latest  # noqa: PLC0415  # heavy imports wait until a command runs
+
+    met = latest(store, read)
+    if met is None:
+        return None, None, None
+    entry, state = met
+    if state is None or not has_ended(state):
+        return entry, state, None
+    if again:
+        return None, None, None
+    operating.say(f"{entry.id} carried this plan out and ended: {state.ending}; nothing is begun again without --again")
+    raise typer.Exit(read.plan.ends[state.ending].exit_code)
 
 
 def _expected(read: PlanFile, expect: str | None) -> None:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 if TYPE_CHECKING:
+    from backends.lease import Held
     from backends.store import Entry, Store
     from planner.planfile import PlanFile
     from planner.rollout import Asked
@@ -167,6 +168,7 @@ def carry_on(
     ask: Asked | None = None,
     reason: str = "",
     backend: Any = None,
+    held: Held | None = None,
 ) -> int:
     """Be the executor until the rollout ends or rests; print how that came. Returns the exit status."""
     from backends.connect import Options  # noqa: PLC0415  # heavy imports wait until a command runs
@@ -189,6 +191,7 @@ def carry_on(
             signals,
             listen=view.show,
             says=view.say,
+            held=held,
             max_runtime_s=runtime,
             stay=stay,
             ask=ask,
@@ -217,9 +220,11 @@ def open_world(read: PlanFile, options: Any) -> Any:
 
 def seconds(given: str | None) -> float | None:
     """A time as people give it. Raises InputError."""
-    from scenarios.timing import parse_duration_ms  # noqa: PLC0415  # heavy imports wait until a command runs
+    if given is None:
+        return None
+    from scenarios.timing import parse_duration_ms  # noqa: PLC0415  # heavy, and seldom needed
 
-    return None if given is None else parse_duration_ms(given, "--max-runtime") / 1000
+    return parse_duration_ms(given, "--max-runtime") / 1000
 
 
 def check_format(given: str | None) -> None:

@@ -11,8 +11,8 @@ from planner.drift import Absorb, Difference
 from planner.lint import Finding
 from planner.plan import Plan
 from planner.planfile import Forecast, describe
-from vmss_sim.report.comparison import WORDS
 from vmss_sim.report.console import table
+from vmss_sim.report.words import WORDS
 
 MOVED = 40
 
