@@ -199,6 +199,18 @@ def sessions(recording: dict[str, Any]) -> list[Session]:
     ]
 
 
+def set_in(path: str) -> tuple[str, str, str] | None:
+    """The resource group and name of the set that a path names, and the rest of the path, in lower case."""
+    found = _SET.search(path)
+    return None if found is None else (*(part.lower() for part in found.group(1, 2)), (found.group(3) or "").lower().rstrip("/"))  # type: ignore[return-value]
+
+
+def operation_in(path: str) -> str:
+    """The operation that a path looks at; empty for none."""
+    found = _OPERATION.search(path)
+    return found.group(1).lower() if found else ""
+
+
 def started_by(exchange: dict[str, Any]) -> str:
     """The operation that an answer names; empty for none."""
     if exchange["method"] == "GET":
