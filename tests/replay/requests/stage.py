@@ -11,7 +11,6 @@ Rules:
 
 from __future__ import annotations
 
-import datetime as dt
 from typing import Any
 
 import msgspec
@@ -20,11 +19,10 @@ from tests.replay.documents import ONE, instances, views
 from tests.replay.requests.exchanges import Key, Sent
 from tests.replay.start import TIMINGS, UNSEEN, Scripted, era, start
 from tests.replay.traffic import Exchange, Session
-from vmss_sim.arm import model_document
+from vmss_sim.arm import creation, model_document
 from vmss_sim.arm.sets import ArmSet
 from vmss_sim.arm.site import Site
 from vmss_sim.world.config import Machine, WorldConfig
-from vmss_sim.world.scale_set import World
 
 UNKNOWN_LOCATION = "westus"
 
@@ -119,20 +117,17 @@ class Stage:
 
     def add(self, subscription: str, group: str, name: str, config: WorldConfig, document: dict[str, Any]) -> ArmSet:
         """Put a set behind the endpoint."""
-        world = World(config, self.draws)
-        world.run(self.site.now_ms, stop_on_wake=False)
-        one = ArmSet(
-            subscription=subscription,
-            group=group,
-            name=name,
-            location=document.get("location", UNKNOWN_LOCATION),
-            world=world,
-            document=model_document.wire(document),
-            epoch=self.site.epoch,
-            unique_id=(document.get("properties") or {}).get("uniqueId") or self.site.guid("set"),
-        )
         self.staged += 1
-        return self.site.add(one)
+        return creation.host(
+            self.site,
+            config,
+            self.draws,
+            group=group,
+            location=document.get("location", UNKNOWN_LOCATION),
+            subscription=subscription,
+            name=name,
+            document=model_document.wire(document),
+        )
 
 
 def _code(one: Sent) -> str:
