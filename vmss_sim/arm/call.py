@@ -31,9 +31,9 @@ class Accepted(msgspec.Struct, frozen=True, kw_only=True):
     body: Any = None
 
 
-def refused(row: AzureError, **fields: object) -> Refused:
-    """A row of the error table as a refusal."""
-    return Refused(row.http_status, row.code, row.sentence(**fields), row.target)
+def refused(row: AzureError, target: str | None = None, **fields: object) -> Refused:
+    """A row of the error table as a refusal. target: the member it is about, where the row itself names none."""
+    return Refused(row.http_status, row.code, row.sentence(**fields), row.target or target)
 
 
 class Call:

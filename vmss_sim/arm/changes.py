@@ -24,6 +24,7 @@ import msgspec
 
 from vmss_sim.arm import documents, versions
 from vmss_sim.arm.call import refused, wrong_type
+from vmss_sim.arm.kinds import typed
 from vmss_sim.arm.names import canonical
 from vmss_sim.arm.sets import ArmSet
 from vmss_sim.world import errors
@@ -79,7 +80,7 @@ def whole(one: ArmSet) -> Document:
 def written(body: Document) -> tuple[Document, dict[str, str]]:
     """A body as it may be kept (rules 1 and 3), and the digests of its secrets by path."""
     secrets: dict[str, str] = {}
-    kept = _written(canonical(body), "", secrets)
+    kept = _written(typed(canonical(body)), "", secrets)
     return {key: value for key, value in kept.items() if key not in TOP_READ_ONLY}, secrets
 
 

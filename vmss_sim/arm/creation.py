@@ -7,7 +7,7 @@ from typing import Any
 import simpy
 
 from vmss_sim.arm import changes, model_document
-from vmss_sim.arm.call import Accepted, Call, wrong_type
+from vmss_sim.arm.call import Accepted, Call
 from vmss_sim.arm.http import Refused
 from vmss_sim.arm.sets import ArmSet
 from vmss_sim.arm.site import Site
@@ -45,15 +45,6 @@ def host(
     one.document = changes.whole(one)
     one.world.furnish(changes.model_of(one.document))
     return site.add(one)
-
-
-def check_tags(tags: Any) -> None:
-    """Tags are texts. Raises Refused."""
-    if not isinstance(tags, dict):
-        raise wrong_type("tags", tags, "System.Collections.Generic.IDictionary`2[System.String,System.String]")
-    for key, value in tags.items():
-        if value is not None and not isinstance(value, str):
-            raise wrong_type(f"tags.{key}", value, "System.String")
 
 
 def create(call: Call) -> Accepted:
