@@ -96,7 +96,7 @@ def put_instance(call: Call) -> Accepted:
             raise refused(errors.PRECONDITION_FAILED, given=match, current=current)
     tags = body.get("tags")
     work = call.submit("protect", (vm.id,), **args)
-    written = one.instances.setdefault(vm.vm_id, {})
+    written = call.written(vm)
     written["writes"] = written.get("writes", 0) + 1
     if tags is not None:
         written["tags"] = tags
