@@ -16,8 +16,6 @@ import copy
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from vmss_sim.arm.names import is_windows
-
 Document = dict[str, Any]
 Given = Mapping[str, Any] | Callable[[Document, Document], Mapping[str, Any]]
 """Defaults of an object, or how they follow from the object and the whole document."""
@@ -35,6 +33,16 @@ ROLLING = {
 }
 WINDOWS_GB, LINUX_GB = 127, 30
 """Sizes of the images' disks."""
+
+
+def is_windows(document: Document) -> bool:
+    """Does the set run Windows, by its configuration, else by its image's publisher?"""
+    profile = (document.get("properties") or {}).get("virtualMachineProfile") or {}
+    system, storage = profile.get("osProfile") or {}, profile.get("storageProfile") or {}
+    if "windowsConfiguration" in system or "linuxConfiguration" in system:
+        return "windowsConfiguration" in system
+    told = f"{(storage.get('osDisk') or {}).get('osType')} {(storage.get('imageReference') or {}).get('publisher')}"
+    return "windows" in told.lower()
 
 
 def _flexible(document: Document) -> bool:

@@ -27,6 +27,7 @@ from tests.replay.requests.exchanges import CREATE, MONITOR, OPERATION, Sent, bo
 from tests.replay.requests.shapes import shape
 from tests.replay.requests.stage import Stage
 from tests.replay.session import ACTIONS, EXTERNAL, OLD_SLACK_MS, ON_ONE, ROLLOUT_SLACK_MS, scripted
+from tests.replay.start import TIMINGS, era
 from tests.replay.traffic import sessions, title
 from vmss_sim.arm.endpoint import Endpoint
 from vmss_sim.arm.http import Request, Response
@@ -96,7 +97,9 @@ class Run:
         epoch = dt.datetime.fromisoformat(recording["recorded_on"]).replace(tzinfo=dt.UTC)
         self.site = Site(epoch=epoch, subscriptions=())
         self.endpoint = Endpoint(self.site, self.clock, throttle=False)
+        self.site.timings, self.site.platform = TIMINGS, era(recording["recorded_on"])
         self.stage = Stage(self.site, self.title, recording["recorded_on"], sessions(recording))
+        self.site.luck = lambda _seed, _number, _slots: self.stage.draws
         self.compared: list[Compared] = []
         self.skipped: Counter[str] = Counter()
         self.urls: dict[str, dict[str, str]] = {}
