@@ -21,6 +21,7 @@ import re
 from collections import Counter
 from collections.abc import Callable
 from typing import Any, NamedTuple
+from urllib.parse import parse_qsl
 
 from tests.replay.documents import error_of, instances
 from tests.replay.requests.exchanges import CREATE, MONITOR, OPERATION, Sent, body_of, read
@@ -35,6 +36,7 @@ from vmss_sim.arm.operations import Tracked
 from vmss_sim.arm.sets import ArmSet
 from vmss_sim.arm.site import Site
 from vmss_sim.world.faults import Fault
+from vmss_sim.world.vm import Vm
 
 BASE = "https://management.azure.com"
 HEADERS = ("azure-asyncoperation", "location", "etag")
@@ -105,6 +107,7 @@ class Run:
         self.urls: dict[str, dict[str, str]] = {}
         self.rollouts: set[str] = set()
         self.names: dict[tuple[str, str], dict[str, str]] = {}
+        self.pages: dict[str, dict[str, str]] = {}
 
     def run(self) -> Run:
         for one in self.recorded.sent:
@@ -132,7 +135,13 @@ class Run:
         if one.exchange.method != "GET":
             self._script(one, target)
         path, body = self._named(one, body)
-        answer = self._send(one, one.exchange.method, path, one.query, body)
+        query = self.pages.get(path.lower(), one.query) if "$skiptoken" in one.query else one.query
+        held = self._scale_in(one, target)
+        answer = self._send(one, one.exchange.method, path, query, body)
+        for vm in held:
+            vm.scale_in_protected = False
+        if isinstance(answer.body, dict) and "nextLink" in answer.body:
+            self.pages[path.lower()] = dict(parse_qsl(answer.body["nextLink"].partition("?")[2]))
         if one.exchange.operation:
             self._remember(one, answer, target)
         self._compare(one, answer)
@@ -174,6 +183,29 @@ class Run:
             wait = round((seen.seconds or 0) * 1000)
             world.faults = (Fault(verdict="time-out", first=number, last=number, code=seen.code, delay_ms=wait),)
 
+    def _scale_in(self, one: Sent, target: ArmSet | None) -> list[Vm]:
+        """Which instances a scale-in takes is given, too, since all that follows names ids: the others are held."""
+        model = one.exchange.response
+        if target is None or one.key is None or one.exchange.rest or not isinstance(model, dict):
+            return []
+        capacity, vms = (model.get("sku") or {}).get("capacity"), target.world.vms
+        if one.exchange.method == "GET" or capacity is None or int(capacity) >= len(vms):
+            return []
+        later = (other.exchange for other in self.recorded.sent if other.key == one.key and not other.looks)
+        after = next(
+            (instances(x) for x in later if x.index > one.exchange.index and x.rest == "/virtualmachines" and instances(x)),
+            None,
+        )
+        left = {vm["instanceId"] for vm in after or ()}
+        known = self.names.get(one.key, {})
+        stay = {known.get(name, name) for name in left}
+        if after is None or len([name for name in vms if name not in stay]) != len(vms) - int(capacity):
+            return []
+        held = [vm for name, vm in vms.items() if name in stay and not vm.scale_in_protected]
+        for vm in held:
+            vm.scale_in_protected = True
+        return held
+
     # -- what is mapped
 
     def _pair(self, one: Sent) -> None:
@@ -182,9 +214,8 @@ class Run:
         if target is None or one.key is None:
             return
         known, vms = self.names.setdefault(one.key, {}), target.world.vms
-        named = [vm["instanceId"] for vm in instances(one.exchange)] if one.exchange.rest == "/virtualmachines" else []
-        if one.exchange.status < 400:
-            named += _ids_of(one)
+        listed = [vm["instanceId"] for vm in instances(one.exchange)] if one.exchange.rest == "/virtualmachines" else []
+        named = [*listed, *(_ids_of(one) if one.exchange.status < 400 else ())]
         for name in [name for name, ours in known.items() if ours not in vms]:
             del known[name]
         for name in (name for name in named if name not in known and name in vms and name not in known.values()):
@@ -195,14 +226,23 @@ class Run:
                 known[name] = free.pop(0)
 
     def _named(self, one: Sent, body: Any) -> tuple[str, Any]:
-        """Path and body with our ids of instances."""
-        known = self.names.get(one.key, {}) if one.key else {}
+        """Path and body with our ids of instances; one that is not there in the recording is none of ours."""
+        known = dict(self.names.get(one.key, {})) if one.key else {}
+        target = self.stage.find(one)
+        if one.exchange.status in (400, 404) and target is not None:
+            known |= {name: f"9{name}" for name in _ids_of(one) if name not in known and name in target.world.vms}
         path = re.sub(
             r"(/virtualmachines/)([^/]+)", lambda found: found[1] + known.get(found[2], found[2]), one.path, flags=re.I
         )
         if isinstance(body, dict) and isinstance(body.get("instanceIds"), list):
             body = {**body, "instanceIds": [known.get(name, name) for name in body["instanceIds"]]}
         return path, body
+
+    def _renamed(self, one: Sent, code: str, message: str) -> tuple[str, str]:
+        """An error with the recorded ids of instances in its words."""
+        back = {ours: name for name, ours in self.names.get(one.key, {}).items()} if one.key else {}
+        words = re.compile(r"(instanceId |instance '|_)(\w+)(?=['\s])")
+        return code, words.sub(lambda found: found[1] + back.get(found[2], found[2].removeprefix("9")), message)
 
     def _remember(self, one: Sent, answer: Response, target: ArmSet | None) -> None:
         """Our URLs of the operation that this request started."""
@@ -268,7 +308,7 @@ class Run:
         note("status", "", exchange.status, answer.status)
         failed = exchange.status >= 400 or answer.status >= 400
         if failed:
-            recorded, ours = error_of(exchange.response), error_of(answer.body)
+            recorded, ours = error_of(exchange.response), self._renamed(one, *error_of(answer.body))
             note("code", "", recorded[0], ours[0])
             note("message", "", recorded[1], ours[1])
         if not found:

@@ -15,7 +15,7 @@ from typing import Any
 
 import msgspec
 
-from tests.replay.documents import ONE, instances, views
+from tests.replay.documents import instances, is_model, views
 from tests.replay.requests.exchanges import Key, Sent
 from tests.replay.start import TIMINGS, UNSEEN, Scripted, era, start
 from tests.replay.traffic import Exchange, Session
@@ -29,13 +29,13 @@ UNKNOWN_LOCATION = "westus"
 
 def of_session(session: Session) -> tuple[WorldConfig, dict[str, Any]]:
     """Rule 1: the world's configuration, and the document."""
-    began = start(session)
-    if began is None:  # no model, or a creation that failed
-        unseen = session._replace(exchanges=tuple(one for one in session.exchanges if one.method == "GET"))
-        began = start(unseen)
-    if began is None:
-        raise LookupError(session.name)
+    began = start(session, _unseen(session))
+    if began is None:  # a creation that failed
+        reads = tuple(one for one in session.exchanges if one.method == "GET")
+        began = start(session._replace(exchanges=reads), _unseen(session))
+    assert began is not None
     config, _, document = began
+    document = _richest(session, document)
     known: dict[str, dict[str, Any]] = {}
     groups: dict[str, str] = {}
     for one in session.exchanges:
@@ -46,6 +46,71 @@ def of_session(session: Session) -> tuple[WorldConfig, dict[str, Any]]:
                 groups.setdefault(name, view["placementGroupId"])
     machines = tuple(_placed(machine, known.get(machine.id, {}), groups.get(machine.id)) for machine in config.machines)
     return msgspec.structs.replace(config, machines=machines), document
+
+
+def _unseen(session: Session) -> dict[str, Any]:
+    """The model of a set whose instances alone are shown, as they show it."""
+    shown = [vm for one in session.exchanges for vm in instances(one)]
+    lists = [len(instances(one)) for one in session.exchanges if one.rest == "/virtualmachines" and instances(one)]
+    if not shown:
+        return UNSEEN
+    vm = shown[0]
+    mine = vm["properties"]
+    system = {name: value for name, value in (mine.get("osProfile") or {}).items() if name != "computerName"}
+    storage = {**(mine.get("storageProfile") or {})}
+    image = {name: value for name, value in (storage.get("imageReference") or {}).items() if name != "exactVersion"}
+    if image:
+        storage["imageReference"] = image
+    storage["osDisk"] = _of_the_model(storage.get("osDisk") or {})
+    storage["dataDisks"] = [_of_the_model(disk) for disk in storage.get("dataDisks") or ()]
+    profile = {
+        "osProfile": system,
+        "storageProfile": storage,
+        "networkProfile": mine.get("networkProfileConfiguration") or {},
+        **{name: mine[name] for name in ("licenseType", "securityProfile", "diagnosticsProfile") if name in mine},
+    }
+    if vm.get("resources"):
+        profile["extensionProfile"] = {
+            "extensions": [
+                {"name": one["name"].rpartition("/")[2], "properties": one.get("properties") or {}}
+                for one in vm["resources"]
+            ]
+        }
+    made = {
+        "location": vm.get("location", UNKNOWN_LOCATION),
+        "sku": {**(vm.get("sku") or {}), "capacity": max(lists, default=UNSEEN["sku"]["capacity"])},
+        "properties": {**UNSEEN["properties"], "virtualMachineProfile": profile},
+    }
+    return {**made, **{name: vm[name] for name in ("tags", "identity") if name in vm}}
+
+
+def _of_the_model(disk: dict[str, Any]) -> dict[str, Any]:
+    """A disk without what is the instance's own."""
+    own = {name: value for name, value in disk.items() if name not in ("name", "vhd", "toBeDetached")}
+    if "managedDisk" in own:
+        own["managedDisk"] = {name: value for name, value in own["managedDisk"].items() if name != "id"}
+    return own
+
+
+def _richest(session: Session, document: dict[str, Any]) -> dict[str, Any]:
+    """A model with what only later looks, in newer api-versions, show of the same set, before anything was asked of it."""
+    found = False
+    for one in session.exchanges:
+        if found and one.method != "GET":
+            break
+        found = found or one.response is document
+        if found and is_model(one):
+            document = _more(document, one.response)
+    return document
+
+
+def _more(old: Any, new: Any) -> Any:
+    """`old` with what `new` has besides."""
+    if isinstance(old, dict) and isinstance(new, dict):
+        return {**old, **{name: _more(old[name], value) if name in old else value for name, value in new.items()}}
+    if isinstance(old, list) and isinstance(new, list) and len(old) == len(new):
+        return [_more(*pair) for pair in zip(old, new, strict=True)]
+    return old
 
 
 def _placed(machine: Machine, vm: dict[str, Any], group: str | None) -> Machine:
