@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import copy
-import random
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,7 +13,8 @@ from hypothesis import strategies as st
 
 from planner.change import resolve
 from planner.model import HealthSource, Orchestration, ScaleSet
-from scenarios.build import Setup, build_world, read as read_scenario
+from scenarios.build import Setup, build_world
+from scenarios.build import read as read_scenario
 from scenarios.files import BUNDLED, load, read_json
 from tests import arm_shown
 from tests import world_choices as choices
