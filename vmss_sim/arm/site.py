@@ -7,7 +7,7 @@ requests at the same virtual times on a fresh site give the same site. `advance`
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from datetime import datetime
 
 import msgspec
@@ -16,6 +16,8 @@ from vmss_sim.arm.http import Refused
 from vmss_sim.arm.operations import Operations, Tracked
 from vmss_sim.arm.sets import ArmSet
 from vmss_sim.world import errors
+from vmss_sim.world.config import Platform, Timings
+from vmss_sim.world.draws import Draws
 from vmss_sim.world.vm import Operation
 
 SPACE = uuid.UUID("6f1d2a6e-52f0-5a0f-9d6b-7a3f0c1e8b42")
@@ -51,6 +53,11 @@ class Site:
         self.now_ms = 0
         self.founded = 0
         """How many sets were created here: each has luck of its own."""
+        self.luck: Callable[[int, int, int], Draws] = Draws
+        """What the luck of a set that is created is made from: seed, its number, its instances."""
+        self.timings: Timings | None = None
+        """How long things take on sets that are created; None: the defaults for their OS."""
+        self.platform = Platform()
         self._sets: dict[tuple[str, str, str], ArmSet] = {}
         self._counts: dict[str, int] = {}
 
