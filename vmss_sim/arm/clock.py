@@ -111,7 +111,7 @@ class World(Protocol):
     def runs(self, name: str) -> bool:
         """Does this operation still run?"""
 
-    def next_ms(self) -> int | None:
+    def idle_at(self) -> int | None:
         """When the next thing happens; None: nothing will."""
 
 
@@ -260,7 +260,7 @@ class JumpClock(BaseClock):
         while self.world is not None and self.world.runs(name) and self._now_ms < limit:
             step = self._first_look(accepted_ms, self.now_ms() + 1)
             if not self.poll_ms:
-                step = self.world.next_ms() or int(limit)
+                step = self.world.idle_at() or int(limit)
             others = self._others(name)
             self._to(min(step, others, limit))
             self.world.advance(self.now_ms())
