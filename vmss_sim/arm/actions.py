@@ -30,7 +30,7 @@ def on_one(kind: str) -> Handler:
     """An action on the instance of the path."""
 
     def handle(call: Call) -> Accepted:
-        return call.accept(call.submit(kind, (call.names["vm"],), **_arguments(call, kind, call.body())), 202)
+        return call.accept(call.submit(kind, (call.vm_id,), **_arguments(call, kind, call.body())), 202)
 
     return handle
 
@@ -54,7 +54,9 @@ def _arguments(call: Call, kind: str, body: dict[str, Any]) -> dict[str, Any]:
         if member(body, "tempDisk", bool):
             args["temp_disk"] = True
         member(body, "forceUpdateOSDiskForEphemeral", bool)
-    for name in {"power-off": ("skipShutdown",), "deallocate": ("hibernate",), "delete": ("forceDeletion",)}.get(kind, ()):
+    for name in {"power-off": ("skipShutdown",), "deallocate": ("hibernate",), "delete": ("forceDeletion",)}.get(
+        kind, ()
+    ):
         call.flag(name)
     return args
 
@@ -103,6 +105,13 @@ def set_orchestration_service_state(call: Call) -> Accepted:
     return call.accept(call.submit(f"{action.lower()}-repairs"), 202)
 
 
+def reapply(call: Call) -> Accepted:
+    """POST /reapply since 2024: the set is made what it already is."""
+    call.body()
+    assert call.one
+    return call.accept(call.nothing(), 202)
+
+
 def perform_maintenance(call: Call) -> Response:
     """Refused as recorded: no subscription here is eligible."""
     world = call.one.world
@@ -123,8 +132,8 @@ def convert_to_single_placement_group(call: Call) -> Response:
     if len(world.vms) > admission.MOST_ONE_GROUP:
         raise refused(errors.VALUE_OUT_OF_RANGE, parameter="singlePlacementGroup")
     world.join_one_group()
-    properties = call.one.document.setdefault("properties", {})
-    properties["singlePlacementGroup"] = True
+    old = call.one.document
+    call.one.document = {**old, "properties": {**(old.get("properties") or {}), "singlePlacementGroup": True}}
     return Response(status=200)
 
 

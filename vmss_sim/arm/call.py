@@ -53,9 +53,32 @@ class Call:
     @property
     def found(self) -> ArmSet | None:
         """The set that the path names, if there is one."""
-        if self._one is None and "set" in self.names:
-            self._one = self.site.find(self.names["subscription"], self.names["group"], self.names["set"])
+        names = self.names
+        if self._one is None and "set" in names:
+            self._one = self.site.find(names["subscription"], names["group"], names["set"])
+        elif self._one is None and self.is_machine:
+            here = (names["subscription"].lower(), names["group"].lower())
+            self._one = next(
+                (
+                    one
+                    for one in self.site.sets
+                    if one.world.config.flexible
+                    and (one.subscription.lower(), one.group.lower()) == here
+                    and self.vm_id in one.world.vms
+                ),
+                None,
+            )
         return self._one
+
+    @property
+    def is_machine(self) -> bool:
+        """Is the path that of a VM, which may be an instance of a Flexible set?"""
+        return "vm" in self.names and "set" not in self.names
+
+    @property
+    def vm_id(self) -> str:
+        """The instance that the path names, as the world writes it."""
+        return self.names["vm"]
 
     @property
     def one(self) -> ArmSet:
@@ -70,7 +93,7 @@ class Call:
     def vm(self) -> Vm:
         """The instance that the path names. Raises Refused."""
         one = self.one
-        found = one.world.vms.get(self.names["vm"])
+        found = one.world.vms.get(self.vm_id)
         if found is None:
             raise refused(errors.NOT_FOUND)
         return one.world.settled(found)
@@ -86,7 +109,9 @@ class Call:
             said = msgspec.json.decode(raw)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             raise Refused(
-                400, "InvalidRequestContent", f"The request content was invalid and could not be deserialized: '{error}'."
+                400,
+                "InvalidRequestContent",
+                f"The request content was invalid and could not be deserialized: '{error}'.",
             ) from None
         if said is None:
             return {}
@@ -105,6 +130,12 @@ class Call:
         if said not in ("true", "false"):
             raise refused(errors.VALUE_OUT_OF_RANGE, parameter=name)
         return said == "true"
+
+    def nothing(self) -> Operation:
+        """An operation that has succeeded already: nothing was to be done."""
+        work = Operation(self.site.guid("operation"), "nothing", (), {}, self.site.now_ms)
+        work.status, work.ends_at = "succeeded", self.site.now_ms
+        return work
 
     # -- what becomes of it --------------------------------------------------------------------------------------
 

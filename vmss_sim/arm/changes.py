@@ -22,12 +22,25 @@ from typing import Any
 
 import msgspec
 
+from vmss_sim.arm import documents, versions
 from vmss_sim.arm.call import refused, wrong_type
+from vmss_sim.arm.names import canonical
+from vmss_sim.arm.sets import ArmSet
 from vmss_sim.world import errors
 from vmss_sim.world.config import AutoOs, Repairs, RollingPolicy
 
 READ_ONLY = frozenset(
-    {"provisioningState", "uniqueId", "timeCreated", "etag", "systemData", "principalId", "tenantId", "clientId", "exactVersion"}
+    {
+        "provisioningState",
+        "uniqueId",
+        "timeCreated",
+        "etag",
+        "systemData",
+        "principalId",
+        "tenantId",
+        "clientId",
+        "exactVersion",
+    }
 )
 TOP_READ_ONLY = frozenset({"id", "name", "type"})
 SECRET = frozenset({"adminPassword", "customData", "protectedSettings", "userData"})
@@ -56,29 +69,28 @@ class Change(msgspec.Struct, frozen=True, kw_only=True):
     document: Document
 
 
-def written(body: Document, like: Document | None = None) -> tuple[Document, dict[str, str]]:
-    """A body as it may be kept (rules 1 and 3), in the case of `like`, and the digests of its secrets by path."""
+def whole(one: ArmSet) -> Document:
+    """The resource as it stands: what clients wrote, and what is true of it now, whatever version its client speaks."""
+    shown, _ = written(documents.scale_set(one, versions.NEWEST))
+    made: Document = merged(one.document, shown, patch=True)
+    return made
+
+
+def written(body: Document) -> tuple[Document, dict[str, str]]:
+    """A body as it may be kept (rules 1 and 3), and the digests of its secrets by path."""
     secrets: dict[str, str] = {}
-    kept = _written(body, like or {}, "", secrets)
+    kept = _written(canonical(body), "", secrets)
     return {key: value for key, value in kept.items() if key not in TOP_READ_ONLY}, secrets
 
 
-def _written(value: Any, like: Any, path: str, secrets: dict[str, str]) -> Any:
+def _written(value: Any, path: str, secrets: dict[str, str]) -> Any:
     if isinstance(value, list):
-        items = like if isinstance(like, list) else []
-        named = {item.get("name"): item for item in items if isinstance(item, dict)}
-        made = []
-        for number, item in enumerate(value):
-            name = item.get("name", number) if isinstance(item, dict) else number
-            known = named.get(name, {}) if isinstance(name, str) else {}
-            made.append(_written(item, known, f"{path}[{name}]", secrets))
-        return made
+        names = [item.get("name", number) if isinstance(item, dict) else number for number, item in enumerate(value)]
+        return [_written(item, f"{path}[{name}]", secrets) for name, item in zip(names, value, strict=True)]
     if not isinstance(value, dict):
         return value
-    names = {key.lower(): key for key in like} if isinstance(like, dict) else {}
     found: Document = {}
-    for given, item in value.items():
-        key = names.get(given.lower()) or CANONICAL.get(given.lower(), given)
+    for key, item in value.items():
         inner = f"{path}.{key}" if path else key
         if key in SECRET:
             if item is not None:
@@ -88,29 +100,8 @@ def _written(value: Any, like: Any, path: str, secrets: dict[str, str]) -> Any:
         elif key in REPLACED:
             found[key] = item
         else:
-            known = like.get(key) if isinstance(like, dict) else None
-            found[key] = _written(item, known, inner, secrets)
+            found[key] = _written(item, inner, secrets)
     return found
-
-
-CANONICAL = {
-    name.lower(): name
-    for name in (
-        *("location", "tags", "sku", "zones", "identity", "plan", "properties", "capacity", "tier", "name"),
-        *("upgradePolicy", "mode", "rollingUpgradePolicy", "automaticOSUpgradePolicy", "virtualMachineProfile"),
-        *("maxBatchInstancePercent", "maxUnhealthyInstancePercent", "maxUnhealthyUpgradedInstancePercent"),
-        *("pauseTimeBetweenBatches", "enableCrossZoneUpgrade", "prioritizeUnhealthyInstances", "maxSurge"),
-        *("rollbackFailedInstancesOnPolicyBreach", "enableAutomaticOSUpgrade", "disableAutomaticRollback"),
-        *("useRollingUpgradePolicy", "osRollingUpgradeDeferral", "automaticRepairsPolicy", "enabled", "gracePeriod"),
-        *("repairAction", "singlePlacementGroup", "platformFaultDomainCount", "orchestrationMode"),
-        *("storageProfile", "imageReference", "publisher", "offer", "version", "osDisk", "dataDisks", "image", "uri"),
-        *("osProfile", "networkProfile", "healthProbe", "extensionProfile", "extensions", "type", "settings"),
-        *("typeHandlerVersion", "protocol", "port", "intervalInSeconds", "numberOfProbes", "requestPath"),
-        *(*SECRET, *READ_ONLY, "id", "sharedGalleryImageId", "communityGalleryImageId", "protectionPolicy"),
-        *("protectFromScaleIn", "protectFromScaleSetActions"),
-    )
-}
-"""Property names by their lower case, for those that a client may write in another case and somebody reads."""
 
 
 def merged(old: Any, new: Any, *, patch: bool, key: str = "") -> Any:
@@ -173,7 +164,7 @@ def model_of(document: Document) -> dict[str, Any]:
 
 def change(old: Document, body: Document, known: dict[str, Any], *, patch: bool) -> Change:
     """What a PUT or PATCH asks for. old: the resource as it stands, whole; known: the world's model. Raises Refused."""
-    said, secrets = written(body, old)
+    said, secrets = written(body)
     new = merged(old, said, patch=patch)
     before, after = model_of(old), model_of(new)
     difference = {path: after.get(path) for path in {**before, **after} if before.get(path) != after.get(path)}
@@ -208,7 +199,7 @@ def _without_parts(document: Document) -> Document:
 # -- what documents say ----------------------------------------------------------------------------------------------
 
 
-class _At:
+class At:
     """An object of a document, read with types; path: where it stands."""
 
     def __init__(self, value: Any, path: str) -> None:
@@ -217,13 +208,14 @@ class _At:
         self.value: Document = value or {}
         self.path = path
 
-    def __getitem__(self, key: str) -> _At:
-        return _At(self.value.get(key), f"{self.path}.{key}" if self.path else key)
+    def __getitem__(self, key: str) -> At:
+        return At(self.value.get(key), f"{self.path}.{key}" if self.path else key)
 
     def _of(self, key: str) -> tuple[Any, str]:
         return self.value.get(key), f"{self.path}.{key}" if self.path else key
 
     def number(self, key: str, default: int) -> int:
+        """A whole number (rule 6)."""
         value, path = self._of(key)
         if value is None:
             return default
@@ -236,6 +228,7 @@ class _At:
         return value
 
     def flag(self, key: str) -> bool:
+        """True or false; false where it is not said."""
         value, path = self._of(key)
         if isinstance(value, str) and value.lower() in ("true", "false"):
             return value.lower() == "true"
@@ -244,6 +237,7 @@ class _At:
         return bool(value)
 
     def word(self, key: str, words: tuple[str, ...], default: str) -> str:
+        """A word of a closed vocabulary, in lower case."""
         value, path = self._of(key)
         if value is None:
             return default
@@ -254,12 +248,14 @@ class _At:
         return value.lower()
 
     def text(self, key: str) -> str:
+        """A text; empty where it is not said."""
         value, path = self._of(key)
         if value is not None and not isinstance(value, str):
             raise wrong_type(path, value, "System.String")
         return value or ""
 
     def span_ms(self, key: str, default: int) -> int:
+        """An ISO 8601 duration."""
         value, path = self._of(key)
         if value is None:
             return default
@@ -276,8 +272,8 @@ _SPAN = re.compile(
 )
 
 
-def _properties(document: Document) -> _At:
-    return _At(document, "")["properties"]
+def _properties(document: Document) -> At:
+    return At(document, "")["properties"]
 
 
 def mode(document: Document) -> str:
@@ -326,7 +322,7 @@ def repairs(document: Document) -> Repairs:
 
 def capacity(document: Document) -> int:
     """`sku.capacity`."""
-    return _At(document, "")["sku"].number("capacity", 0)
+    return At(document, "")["sku"].number("capacity", 0)
 
 
 _PARTS: dict[str, Any] = {

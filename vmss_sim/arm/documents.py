@@ -47,7 +47,7 @@ def scale_set(one: ArmSet, version: str) -> Body:
     properties["upgradePolicy"] = _policy(policy, version)
     if "automaticRepairsPolicy" in properties:
         properties["automaticRepairsPolicy"] = versions.keep(properties["automaticRepairsPolicy"], version)
-    properties["provisioningState"] = "Updating" if world.updating else "Succeeded"
+    properties["provisioningState"] = one.provisioning
     properties["uniqueId"] = one.unique_id
     properties["timeCreated"] = moment(one.epoch, one.created_ms)
     properties.setdefault("orchestrationMode", "Flexible" if world.config.flexible else "Uniform")
@@ -223,8 +223,10 @@ def shown(value: Any) -> Any:
 
 
 def lay_over(document: Body, model: Mapping[str, Any]) -> None:
-    """Lay model paths over a document (rule 1); None takes away."""
+    """Lay model paths over a document (rule 1); None takes away. What lies within a list only clients change."""
     for path, value in model.items():
+        if "[" in path:
+            continue
         *above, last = path.split(".")
         if last in SECRET:
             continue

@@ -18,11 +18,12 @@ from __future__ import annotations
 import base64
 import hashlib
 from collections.abc import Iterable, Mapping
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 from urllib.parse import urlencode
 
 from vmss_sim.arm.http import Refused
+from vmss_sim.arm.views import moment
 from vmss_sim.world import errors
 from vmss_sim.world.vm import Operation
 
@@ -118,7 +119,10 @@ class Operations:
     def _signature(self, one: Tracked, monitor: bool) -> dict[str, str]:
         about = f"{one.id}/{monitor}"
         sizes = zip(SIGNED, (12, 2200, 256, 32), strict=True)
-        return {key: base64.urlsafe_b64encode(self._bytes(f"{key}/{about}", size)).decode().rstrip("=") for key, size in sizes}
+        return {
+            key: base64.urlsafe_b64encode(self._bytes(f"{key}/{about}", size)).decode().rstrip("=")
+            for key, size in sizes
+        }
 
     def _bytes(self, about: str, size: int) -> bytes:
         return hashlib.shake_256(f"{self._seed}/{about}".encode()).digest(size)
@@ -141,9 +145,3 @@ def poll_body(one: Tracked, version: str, epoch: datetime) -> dict[str, Any]:
         body["properties"] = {"output": one.output}
     body["operationId" if version < "2017" else "name"] = one.id
     return body
-
-
-def moment(epoch: datetime, at_ms: int) -> str:
-    """Virtual time as Azure writes it: seven digits of a second, and the offset."""
-    when = epoch + timedelta(milliseconds=at_ms)
-    return f"{when:%Y-%m-%dT%H:%M:%S}.{when.microsecond:06d}0+00:00"

@@ -77,6 +77,20 @@ def instance_view(call: Call) -> Response:
     return Response(status=200, body=views.instance_view(call.one, call.vm, call.version))
 
 
+def machines(call: Call) -> Response:
+    """The VMs of a group: the instances of its Flexible sets, and what else others know of."""
+    names = call.names
+    here = (names["subscription"].lower(), names["group"].lower())
+    found = [one for one in call.site.sets if (one.subscription.lower(), one.group.lower()) == here]
+    return Response(status=200, body=lists.machines(found, call.request))
+
+
+def machine(call: Call) -> Response:
+    """One instance of a Flexible set, as the VM that it is."""
+    view = "instanceview" in call.request.query.get("$expand", "").lower()
+    return tagged(documents.machine(call.one, call.vm, call.version, view=view))
+
+
 def operation(call: Call) -> Response:
     """A poll: `Azure-AsyncOperation`, or with `monitor=true` `Location` (rules 2 and 3 of operations.py)."""
     site = call.site

@@ -5,31 +5,21 @@ Contract: a resource is kept as it was merged only where the world accepted the 
 
 from __future__ import annotations
 
-import msgspec
+from collections.abc import Callable
+from typing import Any
 
-from vmss_sim.arm import changes, creation, documents
+from vmss_sim.arm import changes, creation, documents, versions
 from vmss_sim.arm.call import Accepted, Call, etag_of, member, refused
 from vmss_sim.arm.http import Refused, Response
-from vmss_sim.arm.sets import ArmSet
+from vmss_sim.arm.reads import plain
 from vmss_sim.world import errors
-
-NEWEST = "2026-04-01"
-"""The api-version that shows the most: what a set is, whatever version its client speaks."""
-ETAGS_SINCE = "2024-03-01"
-
-
-def whole(one: ArmSet) -> changes.Document:
-    """The resource as it stands: what clients wrote, and what is true of it now."""
-    shown, _ = changes.written(documents.scale_set(one, NEWEST), one.document)
-    merged: changes.Document = changes.merged(one.document, shown, patch=True)
-    return merged
 
 
 def put_set(call: Call) -> Accepted | Response:
     """Create or update."""
     _if_none_match(call)
     if call.found is None:
-        if "if-match" in call.request.headers and call.version >= ETAGS_SINCE:
+        if "if-match" in call.request.headers and versions.has_etag(call.version):
             raise refused(errors.PRECONDITION_FAILED, given=call.request.headers["if-match"], current="(none)")
         return creation.create(call)
     return _update(call, patch=False)
@@ -51,39 +41,26 @@ def _update(call: Call, *, patch: bool) -> Accepted:
             f"The resource '{one.name}' already exists in location '{one.location}' in resource group '{one.group}'. A resource "
             f"with the same name cannot be created in location '{location}'. Please select a new resource name.",
         )
-    asked = changes.change(whole(one), {**body, "location": one.location}, one.world.model, patch=patch)
+    asked = changes.change(changes.whole(one), {**body, "location": one.location}, one.world.model, patch=patch)
     return update(call, asked, 200)
 
 
-def plain(location: str) -> str:
-    """A location as names of locations compare: `West US 2` is `westus2`."""
-    return location.replace(" ", "").lower()
-
-
-def update(call: Call, asked: changes.Change, status: int, body: object = None) -> Accepted:
-    """Ask the world for a change of the set, and keep the resource."""
+def update(call: Call, asked: changes.Change, status: int, body: Callable[[], Any] | None = None) -> Accepted:
+    """Ask the world for a change of the set, and keep the resource. body: what is answered; the set, where it is not said."""
     one = call.one
-    _not_going(one)
     args = dict(asked.args)
     match = call.request.headers.get("if-match", "*")
-    if match.strip() != "*" and call.version >= ETAGS_SINCE:
+    if match.strip() != "*" and versions.has_etag(call.version):
         args["if_match"] = etag_of(match)
     work = call.submit(asked.kind, **args)
     one.document = asked.document
     one.last_update = work
-    shown = documents.scale_set(one, call.version) if body is None else body
-    return call.accept(work, status, shown)
-
-
-def _not_going(one: ArmSet) -> None:
-    if one.going:
-        row = errors.CONFLICT
-        raise refused(row)
+    return call.accept(work, status, documents.scale_set(one, call.version) if body is None else body())
 
 
 def _if_none_match(call: Call) -> None:
     header = call.request.headers.get("if-none-match")
-    if header is None or call.version < ETAGS_SINCE:
+    if header is None or not versions.has_etag(call.version):
         return
     if header.strip() != "*":
         raise Refused(400, "BadRequest", "The If-None-Match header must be '*'.")
@@ -96,7 +73,7 @@ def delete_set(call: Call) -> Accepted | Response:
     one = call.found
     if one is None:
         return Response(status=204)
-    if one.going:
+    if one.world.going:
         work = next(work for work in one.world.running.values() if work.kind == "delete-set")
         return Accepted(tracked=call.site.operations.find(work.name), status=202)
     return call.accept(call.submit("delete-set"), 202)
@@ -105,7 +82,6 @@ def delete_set(call: Call) -> Accepted | Response:
 def put_instance(call: Call) -> Accepted:
     """PUT of an instance: its protection and its tags (the rest of its model stays the set's)."""
     one, vm = call.one, call.vm
-    _not_going(one)
     body, _ = changes.written(call.body())
     args: dict[str, object] = {}
     policy = changes.At(body, "")["properties"]["protectionPolicy"]
@@ -114,7 +90,7 @@ def put_instance(call: Call) -> Accepted:
     if "protectFromScaleIn" in policy.value:
         args["scale_in_protected"] = policy.flag("protectFromScaleIn")
     match = call.request.headers.get("if-match", "*")
-    if match.strip() != "*" and call.version >= ETAGS_SINCE:
+    if match.strip() != "*" and versions.has_etag(call.version):
         current = documents.instance(one, vm, call.version).get("etag", "")
         if etag_of(match) != etag_of(current):
             raise refused(errors.PRECONDITION_FAILED, given=match, current=current)
@@ -122,8 +98,10 @@ def put_instance(call: Call) -> Accepted:
     if tags is not None:
         creation.check_tags(tags)
     work = call.submit("protect", (vm.id,), **args)
+    written = one.instances.setdefault(vm.vm_id, {})
+    written["writes"] = written.get("writes", 0) + 1
     if tags is not None:
-        one.instances.setdefault(vm.vm_id, {})["tags"] = tags
+        written["tags"] = tags
     shown = documents.instance(one, vm, call.version)
     shown["properties"]["provisioningState"] = "Updating"
     return call.accept(work, 200, shown)
@@ -132,6 +110,6 @@ def put_instance(call: Call) -> Accepted:
 def delete_instance(call: Call) -> Accepted | Response:
     """Delete one instance; 204 where there is none."""
     one = call.one
-    if call.names["vm"] not in one.world.vms:
+    if call.vm_id not in one.world.vms:
         return Response(status=204)
-    return call.accept(call.submit("delete", (call.names["vm"],)), 202)
+    return call.accept(call.submit("delete", (call.vm_id,)), 202)

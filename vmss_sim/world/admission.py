@@ -20,7 +20,7 @@ from vmss_sim.world import errors
 from vmss_sim.world.config import AutoOs, RollingPolicy
 from vmss_sim.world.errors import OPERATION, AzureError
 from vmss_sim.world.images import IMAGE, leaves_version_open
-from vmss_sim.world.operations import NEEDS_IDS, SCALE_SET_ACTIONS, SET_KINDS, VM_TABLE, works
+from vmss_sim.world.operations import NEEDS_IDS, ON_SET, SCALE_SET_ACTIONS, VM_TABLE, works
 from vmss_sim.world.throttle import Throttled
 from vmss_sim.world.vm import Operation, Reply
 
@@ -62,8 +62,10 @@ def judge(world: World, kind: str, ids: tuple[str, ...], args: dict[str, Any]) -
     etag = args.pop("if_match", None)
     if etag is not None and etag != world.etag:
         return _refuse(errors.PRECONDITION_FAILED, given=f'"{etag}"', current=f'"{world.etag}"')
+    if world.going:
+        return _refuse(errors.CONFLICT)
     refusal = _ids(world, kind, ids) or _kind(world, kind, ids, args) or _limits(world, kind, ids, args)
-    if refusal is None and kind in SET_KINDS:
+    if refusal is None and kind in ON_SET:
         return _rollout_conflict(world, kind) or Admitted((), ())
     if refusal is not None:
         return refusal
@@ -84,7 +86,7 @@ def busy_of(world: World, ids: tuple[str, ...]) -> tuple[str, ...]:
 
 def targets(world: World, kind: str, ids: tuple[str, ...]) -> tuple[str, ...]:
     """The instances a request acts on, each once (rules 2 and 3)."""
-    if kind in SET_KINDS:
+    if kind in ON_SET:
         return ()
     named = bool(ids) and ids != ("*",)
     chosen = tuple(dict.fromkeys(ids if named else world.vms))
@@ -96,6 +98,8 @@ def targets(world: World, kind: str, ids: tuple[str, ...]) -> tuple[str, ...]:
 
 def accepted_status(kind: str) -> int:
     """HTTP status of an accepted request (REC): 200 for updates of the set and of an instance's model, else 202."""
+    if kind == "create-set":
+        return 201
     return 200 if kind in ("update-model", "set-mode", "set-capacity", "protect") else 202
 
 
@@ -135,7 +139,7 @@ def _refuse(row: AzureError, retry_after_ms: int | None = None, code: str = "", 
 
 
 def _ids(world: World, kind: str, ids: tuple[str, ...]) -> Reply | None:
-    if kind in SET_KINDS:
+    if kind in ON_SET:
         return None
     if "*" in ids:
         return None if ids == ("*",) else _refuse(errors.STAR_NOT_ALONE)
@@ -163,7 +167,7 @@ def _kind(world: World, kind: str, ids: tuple[str, ...], args: dict[str, Any]) -
             return _refuse(errors.OS_ROLLING_NEEDS_LATEST)
     if kind == "cancel-rolling-upgrade" and not world.rollouts.running:
         return _refuse(errors.NO_ROLLOUT_TO_CANCEL)
-    if kind in _UPDATES:
+    if kind in _UPDATES or kind == "create-set":
         return _update(world, args) or _repairs(world, args)
     if kind == "protect":
         both = args.get("protected", False), args.get("scale_in_protected", True)
@@ -284,7 +288,7 @@ def _limits(world: World, kind: str, ids: tuple[str, ...], args: dict[str, Any])
         if cold and _cores(world) + cold * config.cores_per_vm > config.quota_cores:
             return _over_quota(world, cold * config.cores_per_vm)
     capacity = args.get("capacity")
-    if capacity is None or kind not in ("set-capacity", "update-model"):
+    if capacity is None or kind not in ("set-capacity", "update-model", "create-set"):
         return None
     if not 0 <= int(capacity) <= most_instances(world):
         return _refuse(errors.VALUE_OUT_OF_RANGE, parameter="sku.capacity")

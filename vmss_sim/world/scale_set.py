@@ -42,6 +42,10 @@ __all__ = ["IMAGE", "NEVER", "URI", "Operation", "Reply", "Vm", "World"]
 OS_PROFILE = "properties.virtualMachineProfile.osProfile."
 ASKS_NOTHING_OF_VMS = ("protect", "approve-rolling-upgrade")
 """They name instances, but what became of an instance before is not their failure."""
+OF_THE_SET = frozenset(
+    {"properties.singlePlacementGroup", "properties.platformFaultDomainCount", "properties.orchestrationMode"}
+)
+"""Paths that instances are not given: they are no part of the content (rule 4)."""
 UPDATES = frozenset({"update-model", "set-mode", "set-capacity"})
 """PUT and PATCH of the set itself."""
 MOVES_ETAG = frozenset(
@@ -87,6 +91,8 @@ class World:
         self.running: dict[str, Operation] = {}
         self.ended: list[Operation] = []
         self.requests = 0
+        self.going = False
+        """Is the set being deleted?"""
         self.levels: dict[str, int] = {}  # how many of each kind have been drawn: refused requests move nobody's luck
         # Ordered like lists, unique like sets: what is read must not depend on PYTHONHASHSEED.
         self.dirty: dict[str, None] = {}
@@ -143,7 +149,10 @@ class World:
 
     def _read_model(self) -> None:
         """What the model's content, OS profile and image are now (rule 4)."""
-        key = tuple(sorted((path, repr(value)) for path, value in self.model.items()))
+        given = (
+            (path, repr(value)) for path, value in self.model.items() if value is not None and path not in OF_THE_SET
+        )
+        key = tuple(sorted(given))
         self.content = self._contents.setdefault(key, len(self._contents))
         profile = tuple(one for one in key if one[0].startswith(OS_PROFILE))
         self.profile = self._profiles.setdefault(profile, len(self._profiles))
@@ -151,6 +160,19 @@ class World:
         image = self.image_of_model()
         if image != self.model_image:  # the same object as long as it is the same image
             self.model_image = image
+
+    def furnish(self, paths: Mapping[str, Any]) -> None:
+        """Learn more of the model as it is: paths that were not told before. Nothing changes by that; who has it still has it."""
+        old = self.content
+        self.model = {**paths, **self.model}
+        self._read_model()
+        for vm in self.vms.values():
+            if vm.content == old:
+                vm.content = self.content
+
+    def join_one_group(self) -> None:
+        """The set becomes a single placement group (convertToSinglePlacementGroup)."""
+        self.model["properties.singlePlacementGroup"] = True
 
     def image_of_model(self, exact: str | None = None) -> Image | None:
         """The model's image; exact: in this version."""
@@ -310,6 +332,10 @@ class World:
                     self.repair_service.resume()
             case "set-capacity":
                 return self.set_capacity(int(args["capacity"]), operation)
+            case "create-set":
+                return self._create_set(operation)
+            case "delete-set":
+                return self._delete_set()
             case "protect":
                 for one in operation.ids:
                     vm = self.vms[one]
@@ -344,9 +370,34 @@ class World:
         self.levels[kind] = number = self.levels.get(kind, 0) + 1
         return timing.of_regime(self.regime).ppf_ms_scalar(self.draws.later(f"set/{kind}", 0, number))
 
+    def _create_set(self, operation: Operation) -> int:
+        """The set is new: its policies, and all of its VMs, which the configuration describes, are created at once."""
+        args = operation.args
+        self.mode = args.get("mode", self.mode)
+        self.rolling_policy = args.get("rolling", self.rolling_policy)
+        operation.ids = tuple(self.vms)
+        end = max([self.now, *(lifecycle.start(self, vm, "create", {}) for vm in self.vms.values())])
+        self._set_auto_os(args.get("auto_os", self.auto_os))
+        self._set_repairs(args.get("repairs", self.repairs))
+        return end
+
+    def _delete_set(self) -> int:
+        """The set goes, with everything that runs on it."""
+        self.going = True
+        self.rollouts.give_way()
+        end = self.now + self.set_level("delete")
+        for vm in list(self.vms.values()):
+            lifecycle.down(vm, self.now)
+            self.remove_at(vm, end)
+        return end
+
     def _update_model(self, operation: Operation) -> int:
         args = operation.args
-        self.model.update(args.get("patch", {}))
+        for path, value in args.get("patch", {}).items():
+            if value is None:
+                self.model.pop(path, None)
+            else:
+                self.model[path] = value
         self.mode = args.get("mode", self.mode)
         self.rolling_policy = args.get("rolling", self.rolling_policy)
         self._set_auto_os(args.get("auto_os", self.auto_os))
