@@ -136,7 +136,10 @@ def document(found: Measured, one: ArmSet, clock: BaseClock, about: dict[str, An
             "clock": clock.kind,
             "speed": clock.speed,
             "now_s": clock.now_ms() / 1000,
-            **{f"{name.removesuffix('_ms')}_s": round(value / 1000, 3) for name, value in msgspec.structs.asdict(spent).items()},
+            **{
+                f"{name.removesuffix('_ms')}_s": round(value / 1000, 3)
+                for name, value in msgspec.structs.asdict(spent).items()
+            },
             "distortion": None if found.distortion == float("inf") else round(found.distortion, 4),
         },
     }

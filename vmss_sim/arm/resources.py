@@ -13,30 +13,18 @@ Rules this module decides:
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import msgspec
 
 from vmss_sim.arm import catalogue, redaction
 from vmss_sim.arm.http import Refused, Request, Response
-from vmss_sim.arm.site import Group, Site
+from vmss_sim.arm.site import Group, Other, Site
+from vmss_sim.world.config import Image
 
 SETS = "microsoft.compute/virtualmachinescalesets"
 NOT_EMULATED = frozenset({"microsoft.resources/deployments", "microsoft.resources/deploymentstacks"})
-
-
-class Other(msgspec.Struct, kw_only=True):
-    """A resource that is kept as it was put. kind: its type."""
-
-    id: str
-    kind: str
-    name: str
-    document: dict[str, Any]
-
-    def body(self) -> dict[str, Any]:
-        """As ARM shows it."""
-        return {**self.document, "id": self.id, "name": self.name, "type": self.kind}
 
 
 class Where(msgspec.Struct, frozen=True, kw_only=True):
@@ -238,7 +226,7 @@ def images(site: Site) -> dict[tuple[str, str, str], list[str]]:
     """Rule 3: versions by publisher, offer and sku, in the order of their numbers."""
     found: dict[tuple[str, str, str], set[str]] = {}
     spelt: dict[tuple[str, str, str], tuple[str, str, str]] = {}
-    in_play = [(one, None) for one in site.images]
+    in_play: list[tuple[Image | None, str | None]] = [(one, None) for one in site.images]
     for each in site.sets:
         world = each.world
         in_play += [(vm.image, None) for vm in (*world.vms.values(), *world.gone)]
@@ -291,7 +279,7 @@ def _image_id(base: str, row: tuple[str, ...]) -> str:
     return base + "".join(f"{word}/{name}" for word, name in zip(words, row, strict=False))
 
 
-def _image(base: str, names: Names, rows: list[tuple[str, ...]]) -> dict[str, Any]:
+def _image(base: str, names: Names, rows: Sequence[tuple[str, ...]]) -> dict[str, Any]:
     wanted = names["version"].lower()
     row = rows[-1] if wanted == "latest" else next((one for one in rows if one[3].lower() == wanted), None)
     if row is None:

@@ -73,6 +73,10 @@ class Trace:
         """Write down what somebody did to the world from outside."""
         self._write({"at_ms": at_ms, "control": what, "value": value})
 
+    def again(self, line: dict[str, Any]) -> None:
+        """A line of a restored snapshot: from here on it is ours."""
+        self._write(line)
+
     def begin_again(self) -> None:
         """From here on it is about a fresh site."""
         self._file.flush()
@@ -113,4 +117,3 @@ def request_of(line: dict[str, Any]) -> Request:
         body=line["request_text"].encode() if "request_text" in line else body,
         base=f"{parts.scheme}://{parts.netloc}",
     )
-
