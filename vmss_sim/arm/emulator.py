@@ -119,6 +119,9 @@ class Emulator:
         self.clock.arrived(poll)
         changing = request.method not in READS
         response = self.endpoint.answer(request)
+        if response.status >= 400 and "retry-after" in response.headers:
+            wait = str(self.clock.refused(int(response.headers["retry-after"])))
+            response = msgspec.structs.replace(response, headers={**response.headers, "retry-after": wait})
         told = _told(response, poll)
         if changing:
             self._note_change(response)
