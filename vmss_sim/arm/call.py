@@ -31,9 +31,9 @@ class Accepted(msgspec.Struct, frozen=True, kw_only=True):
     body: Any = None
 
 
-def refused(row: AzureError, **fields: object) -> Refused:
-    """A row of the error table as a refusal."""
-    return Refused(row.http_status, row.code, row.sentence(**fields), row.target)
+def refused(row: AzureError, target: str | None = None, **fields: object) -> Refused:
+    """A row of the error table as a refusal. target: the member it is about, where the row itself names none."""
+    return Refused(row.http_status, row.code, row.sentence(**fields), row.target or target)
 
 
 class Call:
@@ -70,6 +70,10 @@ class Call:
             )
         return self._one
 
+    def create(self, one: ArmSet) -> None:
+        """The set that the path names is being created: this is it."""
+        self._one = one
+
     @property
     def is_machine(self) -> bool:
         """Is the path that of a VM, which may be an instance of a Flexible set?"""
@@ -88,6 +92,14 @@ class Call:
             row = errors.SET_NOT_FOUND if self.version >= "2020-12" else errors.SET_NOT_FOUND_SHORT
             raise refused(row, name=self.names["set"], group=self.names["group"])
         return found
+
+    def written(self, vm: Vm) -> dict[str, Any]:
+        """What clients wrote of an instance, to write more. Of instances that are gone it is forgotten here."""
+        one = self.one
+        if len(one.instances) > 2 * len(one.world.vms) + 16:
+            alive = {each.vm_id for each in one.world.vms.values()}
+            one.instances = {key: value for key, value in one.instances.items() if key in alive}
+        return one.instances.setdefault(vm.vm_id, {})
 
     @property
     def vm(self) -> Vm:

@@ -24,10 +24,11 @@ import msgspec
 
 from vmss_sim.arm import documents, versions
 from vmss_sim.arm.call import refused, wrong_type
+from vmss_sim.arm.kinds import typed
 from vmss_sim.arm.names import canonical
 from vmss_sim.arm.sets import ArmSet
 from vmss_sim.world import errors
-from vmss_sim.world.config import AutoOs, Repairs, RollingPolicy
+from vmss_sim.world.config import AutoOs, Health, Machine, Repairs, RollingPolicy
 
 READ_ONLY = frozenset(
     {
@@ -49,6 +50,10 @@ QUIET = "adminPassword"
 REPLACED = frozenset({"tags", "settings"})
 _IMAGE_IDS = ("id", "sharedGalleryImageId", "communityGalleryImageId")
 _IMAGE_PARTS = ("publisher", "offer", "sku", "version")
+PROBE_MS = 10_000
+"""How long a load balancer's probe needs to notice: its own settings stand in the load balancer, which nobody asks here."""
+DOMAINS = 5
+"""Update domains of a Uniform set; also its fault domains where it is not zonal (DOC-modes)."""
 PROFILE = "properties.virtualMachineProfile."
 CONTENT = ("sku.name",)
 FIXED_OR_GROUP = (
@@ -71,16 +76,39 @@ class Change(msgspec.Struct, frozen=True, kw_only=True):
 
 def whole(one: ArmSet) -> Document:
     """The resource as it stands: what clients wrote, and what is true of it now, whatever version its client speaks."""
-    shown, _ = written(documents.scale_set(one, versions.NEWEST))
+    shown, _ = kept(canonical(documents.scale_set(one, versions.NEWEST)))
     made: Document = merged(one.document, shown, patch=True)
     return made
 
 
 def written(body: Document) -> tuple[Document, dict[str, str]]:
-    """A body as it may be kept (rules 1 and 3), and the digests of its secrets by path."""
+    """A body as it may be kept (rules 1 and 3), and the digests of its secrets by path. Raises Refused."""
+    return kept(_as_now(typed(canonical(body))))
+
+
+def kept(body: Document) -> tuple[Document, dict[str, str]]:
+    """The same of a document in ARM's spelling that is known to be sound."""
     secrets: dict[str, str] = {}
-    kept = _written(canonical(body), "", secrets)
-    return {key: value for key, value in kept.items() if key not in TOP_READ_ONLY}, secrets
+    found = _written(body, "", secrets)
+    return {key: value for key, value in found.items() if key not in TOP_READ_ONLY}, secrets
+
+
+def _as_now(body: Document) -> Document:
+    """What older api-versions spelled otherwise, as it is spelled now."""
+    properties = body.get("properties") or {}
+    policy = properties.get("upgradePolicy") or {}
+    if "zoneBalanace" in properties:
+        properties["zoneBalance"] = properties.pop("zoneBalanace")
+    rolling_policy = policy.get("rollingUpgradePolicy") or {}
+    if "batchInstancePercent" in rolling_policy:
+        old = rolling_policy.pop("batchInstancePercent")
+        rolling_policy.setdefault("maxBatchInstancePercent", old)
+    if "automaticOSUpgrade" in policy:
+        enabled = At(policy, "properties.upgradePolicy").flag("automaticOSUpgrade")
+        del policy["automaticOSUpgrade"]
+        automatic = policy.get("automaticOSUpgradePolicy") or {}
+        policy["automaticOSUpgradePolicy"] = {"enableAutomaticOSUpgrade": enabled, **automatic}
+    return body
 
 
 def _written(value: Any, path: str, secrets: dict[str, str]) -> Any:
@@ -176,6 +204,8 @@ def change(old: Document, body: Document, known: dict[str, Any], *, patch: bool)
         now = read(new)
         if now != read(old):
             args[name] = now
+    if set(zones(new)) - set(zones(old)):
+        args["places"] = places(new)
     rest = new != old and _without_parts(new) != _without_parts(old)
     kind = "update-model"
     if not rest and len(args) == 1 and next(iter(args)) in _ALONE:
@@ -325,11 +355,73 @@ def capacity(document: Document) -> int:
     return At(document, "")["sku"].number("capacity", 0)
 
 
+def health(document: Document) -> Health:
+    """The health source: the application health extension, else the load balancer's probe, else none (DOC-health)."""
+    profile = _properties(document)["virtualMachineProfile"]
+    found = profile["extensionProfile"].value.get("extensions") or []
+    for number, each in enumerate(found if isinstance(found, list) else ()):
+        path = f"properties.virtualMachineProfile.extensionProfile.extensions[{number}]"
+        extension = At(each, path)["properties"]
+        if not extension.text("type").lower().startswith("applicationhealth"):
+            continue
+        rich = extension.text("typeHandlerVersion").startswith("2")
+        settings = extension["settings"]
+        protocol = settings.word("protocol", ("http", "https", "tcp"), "http")
+        seconds = settings.number("intervalInSeconds", 5) * settings.number("numberOfProbes", 1)
+        grace = settings.number("gracePeriod", -1) if rich else -1
+        return Health(
+            source="rich" if rich else "extension",
+            grace_ms=1000 * grace if grace >= 0 else None,
+            protocol="tcp" if protocol == "tcp" else "http",
+            probe_ms=1000 * max(0, seconds),
+        )
+    if profile["networkProfile"]["healthProbe"].text("id"):
+        return Health(source="probe", probe_ms=PROBE_MS)
+    return Health()
+
+
+def zones(document: Document) -> tuple[str, ...]:
+    """The availability zones."""
+    found = document.get("zones") or []
+    if not isinstance(found, list) or not all(isinstance(one, str) for one in found):
+        raise wrong_type("zones", found, "System.Collections.Generic.List`1[System.String]")
+    return tuple(dict.fromkeys(found))
+
+
+def places(document: Document, instances: int = 0) -> tuple[Machine, ...]:
+    """Where instances of a set may stand, or the places of its first instances: zones and domains in turn (DOC-fd)."""
+    flexible = is_flexible(document)
+    among = zones(document) or (None,)
+    usual = 1 if flexible or among != (None,) else DOMAINS
+    domains = max(1, min(DOMAINS, _properties(document).number("platformFaultDomainCount", usual)))
+    made = []
+    for number in range(instances or len(among) * DOMAINS):
+        turn = number // len(among)
+        made.append(
+            Machine(
+                id="",
+                vm_id="",
+                image=None,
+                zone=among[number % len(among)],
+                update_domain=None if flexible else turn % DOMAINS,
+                fault_domain=turn % domains,
+            )
+        )
+    return tuple(made)
+
+
+def is_flexible(document: Document) -> bool:
+    """`orchestrationMode`."""
+    words = ("uniform", "flexible")
+    return _properties(document).word("orchestrationMode", words, "uniform") == "flexible"
+
+
 _PARTS: dict[str, Any] = {
     "mode": mode,
     "rolling": rolling,
     "auto_os": auto_os,
     "repairs": repairs,
     "capacity": capacity,
+    "health": health,
 }
 """What the world is told besides the model: argument of an update, and how a document says it."""

@@ -38,6 +38,7 @@ _VERSION = re.compile(r"\d{4}-\d\d-\d\d(?:-[a-z]+)?", re.ASCII | re.I)
 _PLAIN = re.compile(r"[\w.:{}-]{1,128}", re.ASCII)
 MAY_BE_ABSENT = ("put-model", "delete-set")
 """Requests for a set that need not be there."""
+MOST_BUCKETS = 5_000
 COMMON = {"cache-control": "no-cache", "pragma": "no-cache", "expires": "-1", "x-content-type-options": "nosniff"}
 
 Others = Callable[[Request, Site], Response | None]
@@ -177,6 +178,8 @@ class Endpoint:
             resource = names["operation"]
         subscription = names["subscription"].lower()
         buckets = self._buckets.setdefault(subscription, Buckets())
+        if len(buckets) > MOST_BUCKETS:
+            buckets.forget_full(self.site.now_ms)
         taken = buckets.take(route.uses, self.site.now_ms, vms=vms, resource=resource.lower())
         if isinstance(taken, Granted):
             remaining.update(headers(taken))

@@ -27,7 +27,7 @@ from vmss_sim.arm.views import moment
 from vmss_sim.world import errors
 from vmss_sim.world.vm import Operation
 
-KEPT = 4_000
+KEPT = 2_000
 KEPT_MS = 24 * 3_600_000
 WORDS = {"running": "InProgress", "succeeded": "Succeeded", "failed": "Failed"}
 SIGNED = ("t", "c", "s", "h")
@@ -73,6 +73,7 @@ class Operations:
             if one is not None and one.work.status != "running":
                 del self.running[name]
                 self._ended[name] = (now_ms, one)
+                one.work.ids, one.work.args = (), {}  # nobody asks any more, and there may be a thousand
         while self._ended:
             name, (when, _) = next(iter(self._ended.items()))
             if len(self._ended) <= KEPT and now_ms - when <= KEPT_MS:

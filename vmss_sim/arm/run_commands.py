@@ -44,7 +44,7 @@ def action(call: Call) -> Accepted:
 
 def _kept(call: Call, vm: Vm) -> dict[str, dict[str, Any]]:
     """The managed run-commands of an instance, by name in lower case: {name, location, tags, properties, work}."""
-    kept: dict[str, dict[str, Any]] = call.one.instances.setdefault(vm.vm_id, {}).setdefault("runCommands", {})
+    kept: dict[str, dict[str, Any]] = call.written(vm).setdefault("runCommands", {})
     return kept
 
 
@@ -116,8 +116,7 @@ def delete(call: Call) -> Accepted | Response:
     if found is None:
         return Response(status=204)
     _kept(call, vm).pop(name, None)
-    forgotten = call.one.instances[vm.vm_id].setdefault("forgotten", set())
-    forgotten.add(found["name"])
+    call.written(vm).setdefault("forgotten", {})[found["name"]] = None
     return call.accept(call.nothing(), 202)
 
 

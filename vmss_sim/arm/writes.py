@@ -95,10 +95,8 @@ def put_instance(call: Call) -> Accepted:
         if etag_of(match) != etag_of(current):
             raise refused(errors.PRECONDITION_FAILED, given=match, current=current)
     tags = body.get("tags")
-    if tags is not None:
-        creation.check_tags(tags)
     work = call.submit("protect", (vm.id,), **args)
-    written = one.instances.setdefault(vm.vm_id, {})
+    written = call.written(vm)
     written["writes"] = written.get("writes", 0) + 1
     if tags is not None:
         written["tags"] = tags

@@ -176,18 +176,19 @@ def _kind(world: World, kind: str, ids: tuple[str, ...], args: dict[str, Any]) -
     return None
 
 
-def _reports_health(world: World) -> bool:
+def _reports_health(world: World, args: dict[str, Any]) -> bool:
     """Rule 4: a health source that the set's orchestration mode knows; a probe does not do on a Flexible set (DOC-rolling)."""
     config = world.config
-    return config.health != "none" and works(f"health: {config.health}", config.flexible, config.platform)
+    source = args["health"].source if "health" in args else config.health
+    return source != "none" and works(f"health: {source}", config.flexible, config.platform)
 
 
 def _repairs(world: World, args: dict[str, Any]) -> Reply | None:
     """What `automaticRepairsPolicy` may say (DOC-repairs)."""
-    old, new = world.repairs, args.get("repairs")
+    old, new = world.repairs, args.get("repairs", world.repairs if "health" in args else None)
     if new is None or not new.enabled:
         return None
-    if not _reports_health(world):
+    if not _reports_health(world, args):
         return _refuse(errors.REPAIRS_NEED_HEALTH)
     if not GRACE_MS[0] <= new.grace_ms <= GRACE_MS[1]:
         return _refuse(errors.VALUE_OUT_OF_RANGE, parameter="automaticRepairsPolicy.gracePeriod")
@@ -206,7 +207,8 @@ def _update(world: World, args: dict[str, Any]) -> Reply | None:
             return _refuse(errors.PROPERTY_FIXED, property=fixed)
     if args.get("patch", {}).get(GROUP) and not one_group(world):
         return _refuse(errors.PROPERTY_FIXED, property=GROUP.rpartition(".")[2])
-    if args.get("mode", world.mode) == "rolling" and "mode" in args and not _reports_health(world):
+    asked = "mode" in args or "health" in args
+    if args.get("mode", world.mode) == "rolling" and asked and not _reports_health(world, args):
         return _refuse(errors.ROLLING_NEEDS_HEALTH)
     policy: RollingPolicy = args.get("rolling", world.rolling_policy)
     for name, least in RANGES if "rolling" in args else ():
@@ -225,7 +227,7 @@ def _update(world: World, args: dict[str, Any]) -> Reply | None:
         return _refuse(errors.AUTO_OS_WINDOWS_UPDATES)
     if any(model.get(path) == "AutomaticByPlatform" for path in _PATCH_MODES):
         return _refuse(errors.AUTO_OS_PATCH_MODE)
-    if "auto_os" in args and not _reports_health(world):
+    if ("auto_os" in args or "health" in args) and not _reports_health(world, args):
         return _refuse(errors.ROLLING_NEEDS_HEALTH)
     if policy.max_surge and not works("automatic OS upgrade with maxSurge", config.flexible, config.platform):
         return _refuse(errors.SURGE_ON_FLEXIBLE, name=config.name)

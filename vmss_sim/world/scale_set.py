@@ -20,12 +20,15 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from functools import cached_property
 from typing import Any
+from weakref import proxy
 
 import simpy
+from msgspec import structs
 
 from vmss_sim.world import admission, health, lifecycle
 from vmss_sim.world.background import Background
-from vmss_sim.world.config import AutoOs, Image, Repairs, RollingPolicy, WorldConfig
+from vmss_sim.world.config import AutoOs, Health, Image, Machine, Repairs, RollingPolicy, WorldConfig
+from vmss_sim.world.contents import Contents
 from vmss_sim.world.draws import Draws
 from vmss_sim.world.faults import TIMED_OUT_MS, Fault, judge
 from vmss_sim.world.images import IMAGE, URI, image_of, leaves_version_open
@@ -72,13 +75,19 @@ class World:
         self.latest = config.latest
         self.model: dict[str, Any] = dict(config.model)
         self.etag = 1
-        self._contents: dict[tuple[Any, ...], int] = {}
-        self._profiles: dict[tuple[Any, ...], int] = {}
+        me = proxy(self)  # no cycle: a world of a study is gone as soon as nobody needs it
+        self._contents = Contents(lambda: me.held_contents("content"))
+        self._profiles = Contents(lambda: me.held_contents("profile"))
         self.model_image: Image | None = None
         """What a new VM would boot."""
         self.content = self.profile = -1
         self.on_latest = False
         """Does the model leave the version to the platform?"""
+        self.sources: dict[int, str] | None = None
+        """The health source by content of the model, once an update has changed it (health.py, rule 6)."""
+        self.first_source = config.health
+        self.places: tuple[Machine, ...] = config.machines
+        """Where new instances may stand: like one of these."""
         self._read_model()
         self.vms: dict[str, Vm] = {}
         for slot, machine in enumerate(config.machines):
@@ -153,13 +162,22 @@ class World:
             (path, repr(value)) for path, value in self.model.items() if value is not None and path not in OF_THE_SET
         )
         key = tuple(sorted(given))
-        self.content = self._contents.setdefault(key, len(self._contents))
+        self.content = self._contents.number(key)
         profile = tuple(one for one in key if one[0].startswith(OS_PROFILE))
-        self.profile = self._profiles.setdefault(profile, len(self._profiles))
+        self.profile = self._profiles.number(profile)
         self.on_latest = leaves_version_open(self.model)
         image = self.image_of_model()
         if image != self.model_image:  # the same object as long as it is the same image
             self.model_image = image
+
+    def held_contents(self, what: str) -> set[int]:
+        """The contents (or profiles) that an instance has, is getting, or may be put back to."""
+        held = {getattr(self, what)}
+        for vm in self.vms.values():
+            held.add(getattr(vm, what))
+            if vm.effect is not None:
+                held.add(getattr(vm.effect, what))
+        return held | {before[what] for one in self.rollouts.past for before in one.before.values()}
 
     def furnish(self, paths: Mapping[str, Any]) -> None:
         """Learn more of the model as it is: paths that were not told before. Nothing changes by that; who has it still has it."""
@@ -402,11 +420,30 @@ class World:
         self.rolling_policy = args.get("rolling", self.rolling_policy)
         self._set_auto_os(args.get("auto_os", self.auto_os))
         self._set_repairs(args.get("repairs", self.repairs))
+        self.places = (*self.places, *args.get("places", ()))
+        if "health" in args:
+            self._change_health(args["health"])
         self._read_model()
+        if self.sources is not None:
+            self.sources[self.content] = self.config.health
         end = self.now + self.set_level("update-model")
         if "capacity" in args:
             end = max(end, self.set_capacity(int(args["capacity"]), operation))
         return self.reconcile(operation, end)
+
+    def _change_health(self, new: Health) -> None:
+        """Another health source from now on, for the instances that get this model (health.py, rule 6)."""
+        config = self.config
+        if self.sources is None:
+            self.sources = {self.content: config.health}
+        self.config = structs.replace(
+            config,
+            health=new.source,
+            health_grace_ms=new.grace_ms,
+            health_protocol=new.protocol,
+            timings=structs.replace(config.timings, probe_ms=new.probe_ms),
+        )
+        self.watches_health = self.watches_health or new.source == "rich"
 
     def _set_auto_os(self, auto_os: AutoOs) -> None:
         begins = auto_os.enabled and not self.auto_os.enabled
