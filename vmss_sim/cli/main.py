@@ -12,7 +12,19 @@ from typing import Annotated
 
 import typer
 
-from vmss_sim.cli import apply, calibrate, compare, init, lint, plan, preview, rollouts, scenarios, simulate
+from vmss_sim.cli import (
+    apply,
+    calibrate,
+    compare,
+    emulate,
+    init,
+    lint,
+    plan,
+    preview,
+    rollouts,
+    scenarios,
+    simulate,
+)
 
 HELP = """Roll an OS upgrade through an Azure VM scale set without taking the service down, and know it beforehand.
 
@@ -26,6 +38,7 @@ Start here:
   vmss-sim calibrate operations.csv -o mine.timings.toml
   vmss-sim plan show.json --target VERSION -s per-ud -o plan.json
   vmss-sim apply plan.json               carry it out; then status, pause, resume, …
+  vmss-sim emulate seed-article         az and the SDKs against a scale set on this machine
 
 \b
 Exit codes: 0 done, 1 failed or findings, 2 bad input or refused, 3 paused,
@@ -41,7 +54,7 @@ app = typer.Typer(
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for group in (compare, simulate, preview, plan, apply, rollouts, lint, init, calibrate, scenarios):
+for group in (compare, simulate, preview, plan, apply, rollouts, lint, init, calibrate, emulate, scenarios):
     group.register(app)
 
 

@@ -89,6 +89,11 @@ class Failures(_Config, frozen=True, kw_only=True):
     background_hits: str = "all"
     ageing_ms: float | None = None
 
+    @property
+    def of_operations(self) -> bool:
+        """Can an operation on a VM go other than it should?"""
+        return self.upgrade > 0 or self.bad_share > 0 or self.slow != 1.0
+
 
 class RollingPolicy(_Config, frozen=True, kw_only=True):
     """`rollingUpgradePolicy` (DOC-rolling, API). Percentages of all instances; the third of the upgraded ones."""
@@ -124,6 +129,15 @@ class Repairs(_Config, frozen=True, kw_only=True):
     grace_ms: int = 600_000
     action: str = "replace"
     suspended: bool = False
+
+
+class Health(_Config, frozen=True, kw_only=True):
+    """The health source as a model names it: extension, rich, probe or none; see `WorldConfig` for the rest."""
+
+    source: str = "none"
+    grace_ms: int | None = None
+    protocol: str = "http"
+    probe_ms: int = 0
 
 
 class Platform(_Config, frozen=True, kw_only=True):
