@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 SCENARIO ?= seed-article
 
-.PHONY: demo test check mutants bench soak clean .clients/oav
+.PHONY: demo test check mutants bench soak azurite clean .clients/oav
 
 demo: $(VENV)/.demo
 	@$(BIN)/vmss-sim compare $(SCENARIO)
@@ -24,6 +24,7 @@ check: $(VENV)/.test
 	$(BIN)/python -m bench.rollout --replications 5
 	$(BIN)/python -m bench.startup
 	test ! -e ../shared/recordings || $(BIN)/python -m tests.replay --check
+	$(MAKE) azurite
 
 # Break each of Azure's rules in a copy of the tree; its test must notice (docs/azure-rules.md).
 mutants: $(VENV)/.test
@@ -55,6 +56,16 @@ $(VENV)/.test: pyproject.toml
 	mkdir -p .clients/oav
 	cp $^ .clients/oav/
 	cd .clients/oav && npm ci --no-audit --no-fund --loglevel=error
+	@touch $@
+
+# A stand-in for Azure Blob Storage, for tests/test_store_blobs.py; kept outside git, installed once.
+azurite: $(VENV)/.test .clients/azurite/.installed
+	$(BIN)/python -m pytest tests/test_store_blobs.py
+
+.clients/azurite/.installed: tests/azurite/package.json tests/azurite/package-lock.json
+	mkdir -p .clients/azurite
+	cp $^ .clients/azurite/
+	cd .clients/azurite && npm ci --no-audit --no-fund --loglevel=error
 	@touch $@
 
 clean:

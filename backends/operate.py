@@ -133,7 +133,7 @@ def take(
         try:
             return store.take(entry)
         except HeldByAnother as met:
-            here = met.holder.host == me()[1]
+            here = met.holder.host == me()[1] and not is_gone(met.holder)
             beats = first is not None and met.holder.beat_ms != first.holder.beat_ms
             if here or beats:
                 raise

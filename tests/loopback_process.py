@@ -22,6 +22,7 @@ import vmss_sim.report.plans
 from backends import connect
 from backends.journal import SqliteJournal
 from backends.protocol import Seen, Wait
+from backends.store.blobs import BlobJournal
 from planner.commands import Command
 from vmss_sim.cli.main import main as front_door
 
@@ -57,11 +58,11 @@ class Remote:
         return self._call("wait", wait)  # type: ignore[no-any-return]
 
 
-def killed_at_write(number: int) -> Callable[..., None]:
+def killed_at_write(journal: Any, number: int) -> Callable[..., None]:
     """A journal's `write` that kills the process: odd numbers before the record is kept, even ones after."""
-    writes, count = SqliteJournal.write, 0
+    writes, count = journal.write, 0
 
-    def write(self: SqliteJournal, record: Any) -> None:
+    def write(self: Any, record: Any) -> None:
         nonlocal count
         count += 1
         if count * 2 - 1 == number:
@@ -84,7 +85,8 @@ def run(address: str, arguments: tuple[str, ...], environment: dict[str, str], f
     connect.open_backend = lambda _plan, _options: Remote(address)
     at_write, after_s = environment.get("KILL_AT_WRITE"), environment.get("KILL_AFTER_S")
     if at_write:
-        SqliteJournal.write = killed_at_write(int(at_write))  # type: ignore[method-assign]
+        for journal in (SqliteJournal, BlobJournal):
+            journal.write = killed_at_write(journal, int(at_write))
     if after_s:
         later = threading.Timer(float(after_s), os.kill, (os.getpid(), signal.SIGKILL))
         later.daemon = True

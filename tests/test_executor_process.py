@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 
+from backends.store import Store
 from backends.store.files import FileStore
 from planner.model import UpgradeMode
 from planner.phases import Phase
@@ -39,12 +40,12 @@ SOAK = os.environ.get("HYPOTHESIS_PROFILE") == "soak"
 class Story:
     """A plan, a store, a world on loopback."""
 
-    def __init__(self, folder: Path, place: Place, case: Case) -> None:
+    def __init__(self, folder: Path, place: Place, case: Case, store: Store | None = None) -> None:
         self.case, self.place, self.plan = case, place, case.plan()
         place.world.plan = self.plan
         self.file = folder / "plan.json"
         self.file.write_bytes(encode(self.plan))
-        self.store = FileStore(folder / "store")
+        self.store: Store = store or FileStore(folder / "store")
 
     def apply(self, *more: str, **environment: str) -> Started:
         return start(self.place, "apply", str(self.file), "--yes", "--store", self.store.name, *more, **environment)
@@ -126,13 +127,18 @@ def whole(tmp_path: Path, case: Case) -> tuple[dict[str, Any], int]:
 
 
 def survives(
-    folder: Path, case: Case, kills: list[dict[str, str]], luck: random.Random, expected: dict[str, Any]
+    folder: Path,
+    case: Case,
+    kills: list[dict[str, str]],
+    luck: random.Random,
+    expected: dict[str, Any],
+    store: Store | None = None,
 ) -> int:
     """A rollout that is killed again and again comes to the same end. Returns how many kills hit."""
     folder.mkdir()
     hits = 0
     with served(case.world(), case.fleet.scale_set()) as place:
-        story = Story(folder, place, case)
+        story = Story(folder, place, case, store)
         for kill in kills:
             process = story.apply(**kill)
             code, _, err = process.ended()
@@ -146,10 +152,13 @@ def survives(
             ):  # another machine: nothing is there but the store, and the plan comes from it
                 story.file.unlink()
                 story.file.write_bytes(story.store.plan_file(story.store.rollouts()[-1].id))
-                shutil.copytree(story.store.folder, folder / f"moved-{hits}")
-                story.store = FileStore(folder / f"moved-{hits}")
+                if isinstance(story.store, FileStore):
+                    shutil.copytree(story.store.folder, folder / f"moved-{hits}")
+                    story.store = FileStore(folder / f"moved-{hits}")
         else:
-            code, _, err = story.apply().ended()
+            code, _, err = story.apply(
+                **{name: value for kill in kills for name, value in kill.items() if "KILL" not in name}
+            ).ended()
             assert code == 0, err
         run = story.run()
         sent_as_written(run)

@@ -101,6 +101,10 @@ def now_ms() -> int:
 def open_store(text: str | None) -> Store:
     """Rule 1. Raises InputError for a name that is no store."""
     given = text or os.environ.get(VARIABLE) or ""
+    if given.startswith("azblob://"):
+        from backends.store.blobs import BlobStore  # noqa: PLC0415  # an extra, and its SDK is heavy
+
+        return BlobStore.named(given)
     from backends.store.files import FileStore  # noqa: PLC0415  # it needs this module's values
 
     if given.startswith("file:"):
