@@ -14,6 +14,7 @@ import typer
 
 from vmss_sim.cli import (
     apply,
+    approve,
     calibrate,
     compare,
     emulate,
@@ -24,6 +25,7 @@ from vmss_sim.cli import (
     rollouts,
     scenarios,
     simulate,
+    vetting,
 )
 
 HELP = """Roll an OS upgrade through an Azure VM scale set without taking the service down, and know it beforehand.
@@ -54,7 +56,21 @@ app = typer.Typer(
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for group in (compare, simulate, preview, plan, apply, rollouts, lint, init, calibrate, emulate, scenarios):
+for group in (
+    compare,
+    simulate,
+    preview,
+    plan,
+    vetting,
+    approve,
+    apply,
+    rollouts,
+    lint,
+    init,
+    calibrate,
+    emulate,
+    scenarios,
+):
     group.register(app)
 
 

@@ -233,3 +233,48 @@ def check_format(given: str | None) -> None:
 
     if given not in (None, "text", "json"):
         raise InputError("unknown choice", "--log-format", repr(given), "text or json")
+
+
+def ask(
+    asked: Asked,
+    rollout: str | None,
+    store: str | None,
+    reason: str,
+    *,
+    ids: tuple[str, ...] = (),
+    yes: bool = True,
+    drives: bool = False,
+    reach: Reach | None = None,
+    more: dict[str, Any] | None = None,
+) -> None:
+    """Append the request; where it has to be carried out and no executor is alive, be it."""
+    from backends.operate import is_alive, plan_of  # noqa: PLC0415  # heavy imports wait until a command runs
+    from backends.store import find, open_store  # noqa: PLC0415
+    from planner.errors import InputError  # noqa: PLC0415
+    from planner.phases import Phase  # noqa: PLC0415
+
+    kept = open_store(store)
+    entry = find(kept, rollout)
+    journal = kept.journal(entry.id)
+    state = journal.last_state()
+    if state is not None and state.phase is Phase.ENDED:
+        raise InputError("this rollout has ended", entry.id, state.ending, "", "`vmss-sim history` tells how")
+    read = plan_of(kept, entry)
+    known = read.plan.scale_set.instances.keys() | (
+        {*state.appended, *state.surge.fresh, *state.memory} if state is not None else set()
+    )
+    unknown = [name for name in ids if name not in known]
+    if unknown:
+        raise InputError("no such instance in this rollout", entry.id, ", ".join(unknown), ", ".join(list(known)[:20]))
+    alive = is_alive(kept, entry)
+    if alive or not drives:
+        journal.ask(asked, ids, reason)
+        told = (
+            "its executor will hear it"
+            if alive
+            else f"no executor is alive: `vmss-sim resume {entry.id}` carries it on"
+        )
+        say(f"{entry.id}: {asked.value} is asked for; {told}")
+        return
+    confirm(f"{asked.value} {entry.id} ({read.plan.scale_set.id or read.plan.scale_set.name})?", yes=yes)
+    raise typer.Exit(carry_on(kept, entry, read, reach or Reach(), ask=asked, reason=reason, **(more or {})))

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated
 
 import typer
 
 from vmss_sim.cli import operating
-
-if TYPE_CHECKING:
-    from planner.rollout import Asked
 
 STATUS = """Where a rollout stands, why, and what can be done now, with the exact commands.
 
@@ -171,7 +168,7 @@ def _register_asking(app: typer.Typer) -> None:
             from planner.rollout import Asked  # noqa: PLC0415  # heavy imports wait until a command runs
 
             more = {"log_format": log_format, "max_runtime": max_runtime, "stay": stay}
-            _ask(Asked(name), rollout, store, reason or "", yes=yes, drives=drives, reach=reach, more=more)
+            operating.ask(Asked(name), rollout, store, reason or "", yes=yes, drives=drives, reach=reach, more=more)
 
     for name in ("pause", "resume", "abort", "release"):
         add(name, drives=name != "pause")
@@ -196,7 +193,7 @@ def _register_asking(app: typer.Typer) -> None:
             _needs_reason(reason, "rollback --emergency")
         asked = Asked.EMERGENCY if emergency else Asked.ROLLBACK
         more = {"log_format": log_format, "max_runtime": max_runtime, "stay": stay}
-        _ask(asked, rollout, store, reason or "", yes=yes, drives=True, reach=reach, more=more)
+        operating.ask(asked, rollout, store, reason or "", yes=yes, drives=True, reach=reach, more=more)
 
 
 def _register_naming(app: typer.Typer) -> None:
@@ -214,7 +211,7 @@ def _register_naming(app: typer.Typer) -> None:
 
             if name != "retry":
                 _needs_reason(reason, name)
-            _ask(Asked(name), rollout, store, reason or "", ids=tuple(ids))
+            operating.ask(Asked(name), rollout, store, reason or "", ids=tuple(ids))
 
     for name in ("retry", "skip", "replace"):
         add(name)
@@ -230,50 +227,3 @@ def _needs_reason(reason: str | None, name: str) -> None:
 
     if not (reason or "").strip():
         raise InputError(f"{name} needs a reason", "--reason", "none", "why, in a sentence; it is kept in the journal")
-
-
-def _ask(
-    asked: Asked,
-    rollout: str | None,
-    store: str | None,
-    reason: str,
-    *,
-    ids: tuple[str, ...] = (),
-    yes: bool = True,
-    drives: bool = False,
-    reach: operating.Reach | None = None,
-    more: dict[str, Any] | None = None,
-) -> None:
-    """Append the request; where it has to be carried out and no executor is alive, be it."""
-    from backends.operate import is_alive, plan_of  # noqa: PLC0415  # heavy imports wait until a command runs
-    from backends.store import find, open_store  # noqa: PLC0415
-    from planner.errors import InputError  # noqa: PLC0415
-    from planner.phases import Phase  # noqa: PLC0415
-
-    kept = open_store(store)
-    entry = find(kept, rollout)
-    journal = kept.journal(entry.id)
-    state = journal.last_state()
-    if state is not None and state.phase is Phase.ENDED:
-        raise InputError("this rollout has ended", entry.id, state.ending, "", "`vmss-sim history` tells how")
-    read = plan_of(kept, entry)
-    known = read.plan.scale_set.instances.keys() | (
-        {*state.appended, *state.surge.fresh, *state.memory} if state is not None else set()
-    )
-    unknown = [name for name in ids if name not in known]
-    if unknown:
-        raise InputError("no such instance in this rollout", entry.id, ", ".join(unknown), ", ".join(list(known)[:20]))
-    alive = is_alive(kept, entry)
-    if alive or not drives:
-        journal.ask(asked, ids, reason)
-        told = (
-            "its executor will hear it"
-            if alive
-            else f"no executor is alive: `vmss-sim resume {entry.id}` carries it on"
-        )
-        operating.say(f"{entry.id}: {asked.value} is asked for; {told}")
-        return
-    operating.confirm(f"{asked.value} {entry.id} ({read.plan.scale_set.id or read.plan.scale_set.name})?", yes=yes)
-    raise typer.Exit(
-        operating.carry_on(kept, entry, read, reach or operating.Reach(), ask=asked, reason=reason, **(more or {}))
-    )

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from rich.console import Console
 from rich.text import Text
 
+from planner.difference import Changed
 from planner.drift import Absorb, Difference
 from planner.lint import Finding
 from planner.plan import Plan
@@ -30,13 +31,14 @@ def render(
         for line in section.lines:
             console.print(Text("  " + line))
     if forecast is not None:
-        _forecast(console, forecast)
+        forecast_table(console, forecast)
     if found:
         console.print(Text("Findings", style="bold"))
         findings(console, [("plan", one) for one in found])
 
 
-def _forecast(console: Console, forecast: Forecast) -> None:
+def forecast_table(console: Console, forecast: Forecast) -> None:
+    """A forecast: metrics and probabilities."""
     made = table("", "p50", "p95", "mean", title=f"Forecast: {forecast.replications} runs, seed {forecast.seed}")
     for name, value in forecast.metrics.items():
         digits = 4 if name == "availability" else 1
@@ -87,3 +89,27 @@ def moved(console: Console, found: Sequence[Difference]) -> None:
         console.print(line)
     if len(found) > MOVED:
         console.print(f"  and {len(found) - MOVED} more")
+
+
+def differences(console: Console, found: Sequence[Changed]) -> None:
+    """What differs between two plans."""
+    if not found:
+        console.print("both plans do the same")
+        return
+    styles = {"more": "bold red", "less": "green", "other": "none"}
+    for one in found:
+        line = Text(f"{one.about}: ", style="bold")
+        line.append(
+            _plain(
+                f"{one.before} -> {one.after}".strip(" ->")
+                if not (one.before and one.after)
+                else f"{one.before} -> {one.after}"
+            )
+        )
+        if one.weight != "other":
+            line.append(f"  ({one.weight} risk)", style=styles[one.weight])
+        console.print(line, soft_wrap=True)
+
+
+def _plain(text: str) -> str:
+    return "".join(one if one.isprintable() else " " for one in text)
