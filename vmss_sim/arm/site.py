@@ -9,6 +9,7 @@ from __future__ import annotations
 import uuid
 from collections.abc import Iterable
 from datetime import datetime
+from typing import Any
 
 import msgspec
 
@@ -16,6 +17,7 @@ from vmss_sim.arm.http import Refused
 from vmss_sim.arm.operations import Operations, Tracked
 from vmss_sim.arm.sets import ArmSet
 from vmss_sim.world import errors
+from vmss_sim.world.config import Image
 from vmss_sim.world.vm import Operation
 
 SPACE = uuid.UUID("6f1d2a6e-52f0-5a0f-9d6b-7a3f0c1e8b42")
@@ -30,6 +32,19 @@ class Group(msgspec.Struct, kw_only=True):
     name: str
     location: str
     tags: dict[str, str] = {}
+
+
+class Other(msgspec.Struct, kw_only=True):
+    """A resource of a type that is only kept as it was put. kind: its type."""
+
+    id: str
+    kind: str
+    name: str
+    document: dict[str, Any]
+
+    def body(self) -> dict[str, Any]:
+        """As ARM shows it."""
+        return {**self.document, "id": self.id, "name": self.name, "type": self.kind}
 
 
 class Site:
@@ -51,6 +66,10 @@ class Site:
         self.now_ms = 0
         self.founded = 0
         """How many sets were created here: each has luck of its own."""
+        self.images: tuple[Image, ...] = ()
+        """Images that clients can look up beside those that the sets know: what a scenario upgrades to."""
+        self.others: dict[str, Other] = {}
+        """All other resources, by id in lower case."""
         self._sets: dict[tuple[str, str, str], ArmSet] = {}
         self._counts: dict[str, int] = {}
 
@@ -143,6 +162,7 @@ class Site:
                 self.operations.look(self.now_ms, [work.name for work in ended])
                 for work in ended:
                     world.operations.pop(work.name, None)
+                    one.ended_ms = max(one.ended_ms, work.ends_at)
                 if any(work.kind == "delete-set" and work.status == "succeeded" for work in ended):
                     self.remove(one)
         if not self.operations.running:
