@@ -14,6 +14,8 @@ from vmss_sim.world.scale_set import Vm
 
 SIZES = ("Standard_D2s_v5", "Standard_D4s_v5", "Standard_D8s_v5", "Standard_D16s_v5", "Standard_D32s_v5")
 """A size where nobody names one, and its neighbours."""
+REMEMBERED = 50
+"""How many models are remembered before those that no instance has are forgotten."""
 _BASE36 = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 
 
@@ -75,6 +77,9 @@ class Shapes:
 def remember(one: ArmSet) -> None:
     """The set's model was changed by a client: what it is now, for the instances that get it."""
     one.models[one.world.content] = one.document
+    if len(one.models) > REMEMBERED:
+        held = one.world.held_contents("content") | {-1}
+        one.models = {content: document for content, document in one.models.items() if content in held}
 
 
 def computer_name(shape: Shape, vm: Vm) -> str:
