@@ -105,9 +105,9 @@ def put_instance(call: Call) -> Accepted:
     return call.accept(work, 200, shown)
 
 
-def delete_instance(call: Call) -> Accepted | Response:
-    """Delete one instance; 204 where there is none."""
+def delete_instance(call: Call) -> Accepted:
+    """Delete one instance; one that is not there is accepted, too, and has been deleted at once (recorded: 19 times, no 204)."""
     one = call.one
     if call.vm_id not in one.world.vms:
-        return Response(status=204)
+        return call.accept(call.nothing(), 202)
     return call.accept(call.submit("delete", (call.vm_id,)), 202)

@@ -230,7 +230,7 @@ class Run:
         known = dict(self.names.get(one.key, {})) if one.key else {}
         target = self.stage.find(one)
         if one.exchange.status in (400, 404) and target is not None:
-            known |= {name: f"9{name}" for name in _ids_of(one) if name not in known and name in target.world.vms}
+            known |= {name: f"absent{name}" for name in _ids_of(one) if name not in known and name in target.world.vms}
         path = re.sub(
             r"(/virtualmachines/)([^/]+)", lambda found: found[1] + known.get(found[2], found[2]), one.path, flags=re.I
         )
@@ -242,7 +242,7 @@ class Run:
         """An error with the recorded ids of instances in its words."""
         back = {ours: name for name, ours in self.names.get(one.key, {}).items()} if one.key else {}
         words = re.compile(r"(instanceId |instance '|_)(\w+)(?=['\s])")
-        return code, words.sub(lambda found: found[1] + back.get(found[2], found[2].removeprefix("9")), message)
+        return code, words.sub(lambda found: found[1] + back.get(found[2], found[2].removeprefix("absent")), message)
 
     def _remember(self, one: Sent, answer: Response, target: ArmSet | None) -> None:
         """Our URLs of the operation that this request started."""
