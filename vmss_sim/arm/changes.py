@@ -44,7 +44,9 @@ READ_ONLY = frozenset(
     }
 )
 TOP_READ_ONLY = frozenset({"id", "name", "type"})
-SECRET = frozenset({"adminPassword", "customData", "protectedSettings", "userData"})
+SECRET = frozenset(
+    {"adminPassword", "customData", "protectedSettings", "userData", "runAsPassword", "protectedParameters"}
+)
 QUIET = "adminPassword"
 """A secret that every creation needs and no answer shows: its first appearance may repeat what the set was created with."""
 REPLACED = frozenset({"tags", "settings"})

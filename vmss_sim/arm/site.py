@@ -143,6 +143,8 @@ class Site:
             world = one.world
             if world.now < to_ms or world.env.peek() <= to_ms:
                 world.run(to_ms, stop_on_wake=False)
+                while world.env.peek() <= to_ms:  # SimPy leaves the event behind that stopped it
+                    world.env.step()
             if world.ended:
                 ended, world.ended = world.ended, []
                 self.operations.look(self.now_ms, [work.name for work in ended])
