@@ -101,7 +101,7 @@ def set_view(one: ArmSet, version: str) -> Body:
     if repairs_of(one) and versions.shows("automaticRepairsPolicy", version):
         state = "Suspended" if world.repairs_suspended else "Running"
         view["orchestrationServices"] = [{"serviceName": "AutomaticRepairs", "serviceState": state}]
-    word = "updating" if world.updating else "succeeded"
+    word = one.provisioning.lower()
     view["statuses"] = [_status(*PROVISIONING[word], at=moment(one.epoch, one.created_ms))]
     return view
 
