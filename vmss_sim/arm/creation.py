@@ -17,7 +17,7 @@ from typing import Any
 import simpy
 from msgspec import structs
 
-from vmss_sim.arm import changes, defaults, documents, model_document
+from vmss_sim.arm import changes, defaults, documents, model_document, shapes
 from vmss_sim.arm.actions import missing
 from vmss_sim.arm.call import Accepted, Call, refused
 from vmss_sim.arm.http import Refused
@@ -60,6 +60,7 @@ def host(
     )
     one.document = changes.whole(one)
     one.world.furnish(changes.model_of(one.document))
+    shapes.remember(one)
     return site.add(one)
 
 

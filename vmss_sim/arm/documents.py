@@ -73,8 +73,16 @@ def scale_set(one: ArmSet, version: str, *, user_data: bool = False) -> Body:
     return made
 
 
-def instance(one: ArmSet, vm: Vm, version: str, *, view: bool = False, shapes: Shapes | None = None) -> Body:
-    """One instance under its set. view: with its instance view; shapes: of the answer it is part of."""
+def instance(
+    one: ArmSet,
+    vm: Vm,
+    version: str,
+    *,
+    view: bool = False,
+    user_data: bool = False,
+    shapes: Shapes | None = None,
+) -> Body:
+    """One instance under its set. view: with its instance view; user_data: `$expand=userData`; shapes: of the answer it is part of."""
     world, shapes = one.world, shapes or Shapes(one)
     world.settled(vm)
     shape = shapes.of(vm)
@@ -101,6 +109,8 @@ def instance(one: ArmSet, vm: Vm, version: str, *, view: bool = False, shapes: S
         }
     properties |= _common(one, vm, shape)
     properties["resilientVMDeletionStatus"] = "Disabled"
+    if user_data and shape.user_data is not None:
+        properties["userData"] = shape.user_data
     made["properties"] = versions.keep(properties, version)
     if shape.extensions:
         made["resources"] = _resources(one, name, shape)
@@ -192,22 +202,6 @@ def skus(one: ArmSet, version: str) -> Body:  # noqa: ARG001 - no version shows 
             {"resourceType": SET_TYPE, "sku": {"name": name, "tier": "Standard"}, "capacity": capacity}
             for name in names
         ]
-    }
-
-
-def run_command(one: ArmSet, vm: Vm, name: str, *, view: bool = False) -> Body:
-    """A managed run-command that succeeded."""
-    flexible = one.world.config.flexible
-    parent = machine_id(one, vm) if flexible else f"{one.id}/virtualMachines/{vm.id}"
-    properties: Body = {"provisioningState": "Succeeded", "asyncExecution": False}
-    if view:
-        properties["instanceView"] = {"executionState": "Succeeded", "exitCode": 0, "output": "", "error": ""}
-    return {
-        "name": name,
-        "id": f"{parent}/runCommands/{name}",
-        "type": f"{MACHINE_TYPE if flexible else VM_TYPE}/runCommands",
-        "location": one.location,
-        "properties": properties,
     }
 
 

@@ -23,7 +23,7 @@ from typing import Any
 from urllib.parse import urlencode
 
 from vmss_sim.arm.http import Refused
-from vmss_sim.arm.views import moment
+from vmss_sim.arm.wire import moment
 from vmss_sim.world import errors
 from vmss_sim.world.vm import Operation
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 from vmss_sim.arm.sets import ArmSet
-from vmss_sim.arm.wire import Body, lay_over, shown
+from vmss_sim.arm.wire import SECRET, Body, lay_over, shown
 from vmss_sim.world.scale_set import Vm
 
 SIZES = ("Standard_D2s_v5", "Standard_D4s_v5", "Standard_D8s_v5", "Standard_D16s_v5", "Standard_D32s_v5")
@@ -39,8 +39,11 @@ class Shape(NamedTuple):
     interfaces: list[Any]
     extensions: tuple[Extension, ...]
     beside: Body
+    user_data: str | None
 
 
+KEPT = 8
+"""How many models are remembered before it is asked which of them an instance still has."""
 BESIDE = ("licenseType", "priority", "evictionPolicy", "billingProfile", "securityProfile", "diagnosticsProfile")
 """What of the profile an instance shows as it is (recorded)."""
 
@@ -73,8 +76,11 @@ class Shapes:
 
 
 def remember(one: ArmSet) -> None:
-    """The set's model was changed by a client: what it is now, for the instances that get it."""
+    """The set's model was changed by a client: what it is now, for the instances that get it. What no instance has is forgotten."""
     one.models[one.world.content] = one.document
+    if len(one.models) > KEPT:
+        held = {vm.content for vm in one.world.vms.values()} | {one.world.content}
+        one.models = {number: document for number, document in one.models.items() if number in held}
 
 
 def computer_name(shape: Shape, vm: Vm) -> str:
@@ -98,11 +104,12 @@ def os_disk(one: ArmSet, vm: Vm) -> str:
 
 def _shape(one: ArmSet, document: Body, current: bool) -> Shape:
     properties = document.get("properties") or {}
-    profile = shown(properties.get("virtualMachineProfile") or {})
+    profile = shown(properties.get("virtualMachineProfile") or {}, SECRET)
     sku = dict(document.get("sku") or {})
     if current:  # what the world knows better
         whole: Body = {"sku": sku, "properties": {"virtualMachineProfile": profile}}
         lay_over(whole, {path: value for path, value in one.world.model.items() if path.startswith(("sku.", _PROFILE))})
+    user_data = profile.pop("userData", None)
     storage, system = profile.get("storageProfile") or {}, dict(profile.get("osProfile") or {})
     disk = {name: value for name, value in (storage.get("osDisk") or {}).items() if name not in _OF_THE_MODEL}
     network = profile.get("networkProfile") or {}
@@ -119,6 +126,7 @@ def _shape(one: ArmSet, document: Body, current: bool) -> Shape:
         interfaces=network.get("networkInterfaceConfigurations") or [],
         extensions=tuple(_extension(each) for each in (profile.get("extensionProfile") or {}).get("extensions") or []),
         beside={name: profile[name] for name in BESIDE if name in profile},
+        user_data=user_data,
     )
 
 
