@@ -110,6 +110,10 @@ class Call:
             raise refused(errors.NOT_FOUND)
         return one.world.settled(found)
 
+    def expands(self, what: str) -> bool:
+        """Does `$expand` ask for this?"""
+        return what.lower() in self.request.query.get("$expand", "").lower()
+
     # -- what it says --------------------------------------------------------------------------------------------
 
     def body(self) -> dict[str, Any]:

@@ -45,7 +45,14 @@ READ_ONLY = frozenset(
 )
 TOP_READ_ONLY = frozenset({"id", "name", "type"})
 SECRET = frozenset(
-    {"adminPassword", "customData", "protectedSettings", "userData", "runAsPassword", "protectedParameters"}
+    {
+        "adminPassword",
+        "customData",
+        "protectedSettings",
+        "protectedSettingsFromKeyVault",
+        "runAsPassword",
+        "protectedParameters",
+    }
 )
 QUIET = "adminPassword"
 """A secret that every creation needs and no answer shows: its first appearance may repeat what the set was created with."""

@@ -60,6 +60,7 @@ def host(
     )
     one.document = changes.whole(one)
     one.world.furnish(changes.model_of(one.document))
+    one.models = {-1: one.document}
     shapes.remember(one)
     return site.add(one)
 

@@ -61,7 +61,7 @@ def _known(call: Call, vm: Vm) -> dict[str, dict[str, Any]]:
 def listed(call: Call) -> Response:
     """GET of all."""
     vm = call.vm
-    view = "instanceview" in call.request.query.get("$expand", "").lower()
+    view = call.expands("instanceView")
     return Response(status=200, body={"value": [_shown(call, vm, each, view) for each in _known(call, vm).values()]})
 
 
@@ -71,9 +71,7 @@ def one(call: Call) -> Response:
     found = _known(call, vm).get(call.names["command"].lower())
     if found is None:
         raise refused(errors.NOT_FOUND)
-    return Response(
-        status=200, body=_shown(call, vm, found, "instanceview" in call.request.query.get("$expand", "").lower())
-    )
+    return Response(status=200, body=_shown(call, vm, found, call.expands("instanceView")))
 
 
 def put(call: Call) -> Accepted:

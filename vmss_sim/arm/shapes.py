@@ -14,6 +14,8 @@ from vmss_sim.world.scale_set import Vm
 
 SIZES = ("Standard_D2s_v5", "Standard_D4s_v5", "Standard_D8s_v5", "Standard_D16s_v5", "Standard_D32s_v5")
 """A size where nobody names one, and its neighbours."""
+REMEMBERED = 50
+"""How many models are remembered before those that no instance has are forgotten."""
 _BASE36 = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 
 
@@ -42,8 +44,6 @@ class Shape(NamedTuple):
     user_data: str | None
 
 
-KEPT = 8
-"""How many models are remembered before it is asked which of them an instance still has."""
 BESIDE = ("licenseType", "priority", "evictionPolicy", "billingProfile", "securityProfile", "diagnosticsProfile")
 """What of the profile an instance shows as it is (recorded)."""
 
@@ -78,9 +78,9 @@ class Shapes:
 def remember(one: ArmSet) -> None:
     """The set's model was changed by a client: what it is now, for the instances that get it. What no instance has is forgotten."""
     one.models[one.world.content] = one.document
-    if len(one.models) > KEPT:
-        held = {vm.content for vm in one.world.vms.values()} | {one.world.content}
-        one.models = {number: document for number, document in one.models.items() if number in held}
+    if len(one.models) > REMEMBERED:
+        held = one.world.held_contents("content") | {-1}
+        one.models = {content: document for content, document in one.models.items() if content in held}
 
 
 def computer_name(shape: Shape, vm: Vm) -> str:
