@@ -194,15 +194,18 @@ def sessions(recording: dict[str, Any]) -> list[Session]:
         found.setdefault((*key, life.get(key, 0)), []).append(exchange)
     name = title(recording)
     return [
-        Session(name, recording["recorded_on"], key[1], tuple(items), operations(items))
-        for key, items in found.items()
+        Session(name, recording["recorded_on"], key[1], tuple(items), operations(items)) for key, items in found.items()
     ]
 
 
 def set_in(path: str) -> tuple[str, str, str] | None:
     """The resource group and name of the set that a path names, and the rest of the path, in lower case."""
     found = _SET.search(path)
-    return None if found is None else (*(part.lower() for part in found.group(1, 2)), (found.group(3) or "").lower().rstrip("/"))  # type: ignore[return-value]
+    return (
+        None
+        if found is None
+        else (*(part.lower() for part in found.group(1, 2)), (found.group(3) or "").lower().rstrip("/"))
+    )  # type: ignore[return-value]
 
 
 def operation_in(path: str) -> str:

@@ -205,6 +205,7 @@ def change(old: Document, body: Document, known: dict[str, Any], *, patch: bool)
     new = merged(old, said, patch=patch)
     rest = new != old and _without_parts(new) != _without_parts(old)
     defaults.fill(new, old)
+    defaults.settle(new, said)
     before, after = model_of(old), model_of(new)
     difference = {path: after.get(path) for path in {**before, **after} if before.get(path) != after.get(path)}
     for path, digest in secrets.items():

@@ -117,7 +117,7 @@ def _filled_in(said: dict[str, Any]) -> dict[str, Any]:
     if not said.get("location"):
         raise Refused(400, "LocationRequired", "The location property is required for this definition.")
     properties = {key: value for key, value in (said.get("properties") or {}).items() if value is not None}
-    document = {**said, "tags": said.get("tags") or {}, "properties": properties}
+    document = {**said, "properties": properties}
     flexible = changes.is_flexible(document)
     sku = {key: value for key, value in (said.get("sku") or {}).items() if value is not None}
     needed = (

@@ -101,6 +101,11 @@ def put_instance(call: Call) -> Accepted:
     written["writes"] = written.get("writes", 0) + 1
     if tags is not None:
         written["tags"] = tags
+    if policy.value:
+        written["protection"] = True
+    disks = changes.At(body, "")["properties"]["storageProfile"].value.get("dataDisks")
+    if disks is not None:
+        written["dataDisks"] = disks
     shown = documents.instance(one, vm, call.version)
     shown["properties"]["provisioningState"] = "Updating"
     return call.accept(work, 200, shown)

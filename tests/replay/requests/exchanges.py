@@ -69,7 +69,14 @@ _NAMES = (
 _SPELT = {
     part.lower(): part
     for part in (
-        *("virtualMachines", "instanceView", "manualupgrade", "osRollingUpgrade", "extensionRollingUpgrade", "powerOff"),
+        *(
+            "virtualMachines",
+            "instanceView",
+            "manualupgrade",
+            "osRollingUpgrade",
+            "extensionRollingUpgrade",
+            "powerOff",
+        ),
         *("rollingUpgrades", "osUpgradeHistory", "runCommand", "runCommands", "performMaintenance", "simulateEviction"),
         *("setOrchestrationServiceState", "convertToSinglePlacementGroup", "networkInterfaces", "roleDefinitions"),
         *("roleAssignments", "forceRecoveryServiceFabricPlatformUpdateDomainWalk", "Microsoft.Authorization"),
@@ -115,9 +122,7 @@ def read(recording: dict[str, Any]) -> Recorded:
             operation, rest = operation_in(path), "operation" if kind == OPERATION else "monitor"
             key = owner.get(operation)
         body, answer = parsed(one["request_body"]), parsed(one["response_body"])
-        exchange = Exchange(
-            index, at_ms, one["method"], rest, query, int(one["status"]), body, answer, operation
-        )
+        exchange = Exchange(index, at_ms, one["method"], rest, query, int(one["status"]), body, answer, operation)
         headers = {str(name).lower(): header(one, str(name).lower()) for name in parsed(one["headers"]) or {}}
         path = "/" + unquote(path.split("://", 1)[-1].partition("/")[2])
         subscription = re.search(r"/subscriptions/([^/]+)", path, re.I)

@@ -193,7 +193,11 @@ class Run:
             return []
         later = (other.exchange for other in self.recorded.sent if other.key == one.key and not other.looks)
         after = next(
-            (instances(x) for x in later if x.index > one.exchange.index and x.rest == "/virtualmachines" and instances(x)),
+            (
+                instances(x)
+                for x in later
+                if x.index > one.exchange.index and x.rest == "/virtualmachines" and instances(x)
+            ),
             None,
         )
         left = {vm["instanceId"] for vm in after or ()}
@@ -275,7 +279,7 @@ class Run:
     def _ended(self, address: str) -> Tracked | None:
         try:
             return self.site.operations.find(address.rpartition("/")[2])
-        except Exception:  # noqa: BLE001 - forgotten: the answer will say so
+        except Exception:
             return None
 
     def _too_close(self, one: Sent, tracked: Tracked) -> bool:

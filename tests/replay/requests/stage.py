@@ -17,7 +17,7 @@ import msgspec
 
 from tests.replay.documents import instances, is_model, views
 from tests.replay.requests.exchanges import Key, Sent
-from tests.replay.start import TIMINGS, UNSEEN, Scripted, era, start
+from tests.replay.start import UNSEEN, Scripted, start
 from tests.replay.traffic import Exchange, Session
 from vmss_sim.arm import creation, model_document
 from vmss_sim.arm.sets import ArmSet
@@ -171,7 +171,9 @@ class Stage:
             key: Key = (parts[4].lower(), parts[8].lower())
             shown.add(key)
             if self.site.find(one.subscription, *key) is None:
-                look = Exchange(one.exchange.index, one.exchange.at_ms, "GET", "", one.exchange.query, 200, None, item, "")
+                look = Exchange(
+                    one.exchange.index, one.exchange.at_ms, "GET", "", one.exchange.query, 200, None, item, ""
+                )
                 config, document = of_session(Session(self.title, self.day, key[1], (look,), {}))
                 self.add(one.subscription, parts[4], parts[8], config, document)
         for found in self.site.sets:
@@ -197,7 +199,11 @@ class Stage:
 
 def _code(one: Sent) -> str:
     body = one.exchange.response
-    return str((body.get("error") or body).get("code", "")) if isinstance(body, dict) and one.exchange.status >= 400 else ""
+    return (
+        str((body.get("error") or body).get("code", ""))
+        if isinstance(body, dict) and one.exchange.status >= 400
+        else ""
+    )
 
 
 def _there(one: Sent) -> bool | None:
