@@ -82,7 +82,7 @@ def create(call: Call) -> Accepted:
     config = _config(site, name, document, secrets)
     number = site.founded + 1
     luck = site.luck(site.seed, number, len(config.machines))
-    world = World(config, luck, (), simpy.Environment(initial_time=site.now_ms))
+    world = World(config, luck, site.faults, simpy.Environment(initial_time=site.now_ms))
     world.places = config.machines or changes.places(document)
     call.create(
         ArmSet(

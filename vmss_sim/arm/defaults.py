@@ -3,7 +3,8 @@
 Rules:
 
 1. A default is filled in when the object it belongs to is written for the first time: with the creation, or with a network interface,
-   a disk, a policy that an update adds. What stood there without it stays without it (REC: old sets do not gain properties).
+   a disk, a policy that an update adds. What stood there without it stays without it (REC: old sets do not gain properties); what
+   stood there with it keeps it, also where an update gives the array anew.
 2. A default is stored, whatever api-version wrote it; which versions show it is `versions.py`'s affair.
 3. A zonal set, or one of spot VMs, is no single placement group and has one fault domain (REC).
 4. A set whose mode is Rolling, or whose images upgrade automatically, has a rolling policy.
@@ -135,6 +136,10 @@ FILLED: tuple[tuple[str, Given], ...] = (
     ),
     (ADDRESS, {"privateIPAddressVersion": "IPv4"}),
     (
+        f"{PROFILE}.applicationProfile.galleryApplications[]",
+        {"enableAutomaticUpgrade": False, "treatFailureAsDeploymentFailure": False, "manuallyManaged": False},
+    ),
+    (
         f"{ADDRESS}.publicIPAddressConfiguration.properties",
         {"publicIPAddressVersion": "IPv4", "ipTags": []},
     ),
@@ -153,16 +158,18 @@ def fill(new: Document, old: Document) -> Document:
     """Fill in what `new` does not say, in place. old: the resource before; empty for a creation."""
     properties = new.setdefault("properties", {})
     policy = properties.get("upgradePolicy")
-    if isinstance(policy, dict):
-        if str(policy.get("mode")).lower() == "rolling" or _automatic(new):
-            policy.setdefault("rollingUpgradePolicy", {})
+    if isinstance(policy, dict) and (str(policy.get("mode")).lower() == "rolling" or _automatic(new)):
+        policy.setdefault("rollingUpgradePolicy", {})
     for path, given in FILLED:
         for item, before in _objects(new, old, path.split(".")):
-            if before is None or (path == "properties" and not old):
-                defaults = given(item, new) if callable(given) else given
-                for name, value in defaults.items():
-                    if name not in item:
-                        item[name] = copy.deepcopy(value)
+            defaults = given(item, new) if callable(given) else given
+            if before is not None and not (path == "properties" and not old):
+                defaults = {name: before[name] for name in defaults if name in before}
+            for name, value in defaults.items():
+                if name not in item:
+                    item[name] = copy.deepcopy(value)
+    if new.get("zones") == []:
+        del new["zones"]
     if not _flexible(new):
         for item, _ in _objects(new, old, ADDRESS.split(".")):
             for name in POOLS:

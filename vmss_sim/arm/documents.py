@@ -55,7 +55,8 @@ def scale_set(one: ArmSet, version: str, *, user_data: bool = False) -> Body:
     sku = document.setdefault("sku", {})
     sku.setdefault("tier", "Standard")
     sku["capacity"] = len(world.counted())
-    properties["upgradePolicy"] = _policy(one, properties.get("upgradePolicy") or {}, version)
+    if "upgradePolicy" in properties or not world.config.flexible or world.mode != "manual":
+        properties["upgradePolicy"] = _policy(one, properties.get("upgradePolicy") or {}, version)
     if world.repairs != Repairs() or "automaticRepairsPolicy" in properties:
         repairs = _real(properties.get("automaticRepairsPolicy"), repairs_policy(world.repairs))
         properties["automaticRepairsPolicy"] = versions.keep(repairs, version)
@@ -71,7 +72,7 @@ def scale_set(one: ArmSet, version: str, *, user_data: bool = False) -> Body:
     made: Body = {"name": one.name, "id": one.id, "type": SET_TYPE, "location": one.location}
     made |= {name: value for name, value in document.items() if name not in _IDENTITY}
     if "identity" in document:
-        _show_identity(made, one, document["identity"])
+        _show_identity(made, one, document["identity"], version)
     properties["virtualMachineProfile"] = versions.deep(profile, version, "virtualMachineProfile")
     made["properties"] = versions.keep(properties, version)
     if versions.has_etag(version):
@@ -79,8 +80,8 @@ def scale_set(one: ArmSet, version: str, *, user_data: bool = False) -> Body:
     return made
 
 
-def _show_identity(made: Body, one: ArmSet, said: Body) -> None:
-    """The identity with what Entra gave it (REC); none where there is none."""
+def _show_identity(made: Body, one: ArmSet, said: Body, version: str) -> None:
+    """The identity with what Entra gave it; none where there is none. Who was assigned is known when the set is there (REC)."""
     kinds = str(said.get("type") or "None").replace(" ", "").lower().split(",")
     made.pop("identity", None)
     if kinds == ["none"]:
@@ -89,10 +90,16 @@ def _show_identity(made: Body, one: ArmSet, said: Body) -> None:
     if "systemassigned" in kinds:
         shown |= {"principalId": _guid(one, "principal"), "tenantId": _guid(one, "tenant")}
     if "userassigned" in kinds:
-        shown["userAssignedIdentities"] = {
+        names = list(said.get("userAssignedIdentities") or {})
+        known = one.provisioning != "Creating"
+        ids = {
             name: {"principalId": _guid(one, f"principal/{name}"), "clientId": _guid(one, f"client/{name}")}
-            for name in said.get("userAssignedIdentities") or {}
+            for name in names
         }
+        if versions.shows("userAssignedIdentities", version):
+            shown["userAssignedIdentities"] = ids if known else {name: {} for name in names}
+        else:
+            shown["identityIds"] = names
     made["identity"] = shown
 
 
@@ -317,9 +324,10 @@ def _storage(one: ArmSet, vm: Vm, shape: Shape, version: str) -> Body:
 
 def _data_disk(each: Body, owner: str, prefix: str, version: str) -> Body:
     """A data disk of an instance, with what is its own."""
-    name = each.get("name") or f"{owner}_disk{each.get('lun')}"
-    own = {"managedDisk": {"id": prefix + name, **(each.get("managedDisk") or {})}, "toBeDetached": False}
-    return {**each, "name": name, **versions.keep(own, version)}
+    given = each.get("managedDisk") or {}
+    name = str(given.get("id") or "").rpartition("/")[2] or each.get("name") or f"{owner}_disk{each.get('lun')}"
+    own = {"managedDisk": {"storageAccountType": "Standard_LRS", "id": prefix + name, **given}, "toBeDetached": False}
+    return {"diskSizeGB": LINUX_GB, "caching": "None", **each, "name": name, **versions.keep(own, version)}
 
 
 def _resources(one: ArmSet, name: str, shape: Shape) -> list[Body]:
@@ -340,7 +348,7 @@ def _resources(one: ArmSet, name: str, shape: Shape) -> list[Body]:
 def _identify(made: Body, one: ArmSet, vm: Vm, version: str) -> None:
     identity = one.document.get("identity")
     if identity is not None and versions.shows("instanceIdentity", version):
-        _show_identity(made, one, identity)
+        _show_identity(made, one, identity, version)
     if vm.machine.zone is not None:
         made["zones"] = [vm.machine.zone]
     if versions.has_etag(version):

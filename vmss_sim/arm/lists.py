@@ -96,10 +96,9 @@ def _selected(one: ArmSet, vm: Vm, version: str, view: bool, shapes: Shapes) -> 
     properties: Body = {"latestModelApplied": False}
     if view:
         properties["instanceView"] = views.instance_view(one, vm, version, shapes)
-    if versions.date(version) < "2020":
-        properties["provisioningState"] = 0
-    else:
-        properties["provisioningState"] = one.world.state(vm)[0].capitalize()
+    told = versions.shows("selectedState", version)
+    properties["provisioningState"] = one.world.state(vm)[0].capitalize() if told else 0
+    if versions.shows("selectedHardware", version):
         properties["hardwareProfile"] = {}
     return {"id": f"{one.id}/virtualMachines/{vm.id}", "instanceId": vm.id, "properties": properties}
 

@@ -37,7 +37,10 @@ SINCE = {
     "toBeDetached": "2019-03-01",  # REC
     "protectionPolicy": "2019-03-01",  # REC, DOC-protect
     "resilientVMDeletionStatus": "2024-07-01",  # REC
+    "selectedHardware": "2018-04-01",  # REC: under $select an empty `hardwareProfile`
+    "selectedState": "2019-12-01",  # REC: under $select `provisioningState` is 0 before
     "instanceIdentity": "2022-03-01",  # REC
+    "userAssignedIdentities": "2018-06-01",  # REC; before: `identityIds`, a list
     "placementGroupId": "2016-04-30",  # REC
     "vmHealth": "2017-03-30",  # API
     "assignedHost": "2020-06-01",  # API

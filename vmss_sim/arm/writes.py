@@ -81,7 +81,7 @@ def delete_set(call: Call) -> Accepted | Response:
 
 
 def put_instance(call: Call) -> Accepted:
-    """PUT of an instance: its protection and its tags (the rest of its model stays the set's)."""
+    """PUT of an instance: its protection and its data disks. The rest stays the set's, on a Uniform set the tags, too (recorded)."""
     one, vm = call.one, call.vm
     body, _ = changes.written(call.body())
     args: dict[str, object] = {}
@@ -95,7 +95,7 @@ def put_instance(call: Call) -> Accepted:
         current = documents.instance(one, vm, call.version).get("etag", "")
         if etag_of(match) != etag_of(current):
             raise refused(errors.PRECONDITION_FAILED, given=match, current=current)
-    tags = body.get("tags")
+    tags = body.get("tags") if one.world.config.flexible else None
     work = call.submit("protect", (vm.id,), **args)
     written = call.written(vm)
     written["writes"] = written.get("writes", 0) + 1
