@@ -82,7 +82,7 @@ def create(call: Call) -> Accepted:
     config = _config(site, name, document, secrets)
     number = site.founded + 1
     luck = site.luck(site.seed, number, len(config.machines))
-    world = World(config, luck, (), simpy.Environment(initial_time=site.now_ms))
+    world = World(config, luck, site.faults, simpy.Environment(initial_time=site.now_ms))
     world.places = config.machines or changes.places(document)
     call.create(
         ArmSet(
@@ -117,7 +117,7 @@ def _filled_in(said: dict[str, Any]) -> dict[str, Any]:
     if not said.get("location"):
         raise Refused(400, "LocationRequired", "The location property is required for this definition.")
     properties = {key: value for key, value in (said.get("properties") or {}).items() if value is not None}
-    document = {**said, "tags": said.get("tags") or {}, "properties": properties}
+    document = {**said, "properties": properties}
     flexible = changes.is_flexible(document)
     sku = {key: value for key, value in (said.get("sku") or {}).items() if value is not None}
     needed = (
