@@ -216,7 +216,7 @@ class Stage:
     def runs(self, name: str) -> bool:
         return self.now_ms < self.ends_at_ms
 
-    def next_ms(self) -> int | None:
+    def idle_at(self) -> int | None:
         return self.ends_at_ms if self.now_ms < self.ends_at_ms else None
 
 

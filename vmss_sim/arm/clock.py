@@ -18,7 +18,8 @@ Virtual time only ever moves between two requests, or while one is answered; a c
    A told sleep moves it by its length.
 8. What a JumpClock does not count is distortion: all work. An undeclared gap while something runs counts 1:1, so that a client that waits
    in its own way (reading the set every 30 s) gets there; while nothing runs it is not counted, and distortion.
-9. The ledger is of the measured time only: from the first request that changes something, and without what comes after the last one's work
+9. An answer that refuses and says when to come back (`Retry-After`) is a told sleep: it says that time as the clock has it.
+10. The ledger is of the measured time only: from the first request that changes something, and without what comes after the last one's work
    was done. Distortion of more than 5 % of the measured duration makes any figure about availability worthless.
 """
 
@@ -77,7 +78,7 @@ class Spent(msgspec.Struct, kw_only=True):
 
 
 class Ledger:
-    """Rule 9. `spent`: of the measured time."""
+    """Rule 10. `spent`: of the measured time."""
 
     def __init__(self) -> None:
         self.spent, self._tail, self._begun = Spent(), Spent(), False
@@ -111,7 +112,7 @@ class World(Protocol):
     def runs(self, name: str) -> bool:
         """Does this operation still run?"""
 
-    def next_ms(self) -> int | None:
+    def idle_at(self) -> int | None:
         """When the next thing happens; None: nothing will."""
 
 
@@ -169,6 +170,10 @@ class BaseClock:
         self.advance(seconds * 1000)
         return 0.0
 
+    def refused(self, retry_after_s: int) -> int:
+        """Rule 9: for how many seconds of its own the client is to wait."""
+        return max(1, round(self.sleep(retry_after_s)))
+
     def begin_at(self, now_ms: int) -> None:
         """Stand at a time, with a new ledger: after a reset, or a restored snapshot."""
         self._now_ms, self.ledger, self._told = float(now_ms), Ledger(), {}
@@ -182,6 +187,10 @@ class ManualClock(BaseClock):
     """Rule 6."""
 
     kind = "manual"
+
+    def refused(self, retry_after_s: int) -> int:
+        """As it is: who moves this clock sees to it."""
+        return retry_after_s
 
 
 class RealClock(BaseClock):
@@ -260,7 +269,7 @@ class JumpClock(BaseClock):
         while self.world is not None and self.world.runs(name) and self._now_ms < limit:
             step = self._first_look(accepted_ms, self.now_ms() + 1)
             if not self.poll_ms:
-                step = self.world.next_ms() or int(limit)
+                step = self.world.idle_at() or int(limit)
             others = self._others(name)
             self._to(min(step, others, limit))
             self.world.advance(self.now_ms())

@@ -7,8 +7,9 @@ requests at the same virtual times on a fresh site give the same site. `advance`
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from datetime import datetime
+from typing import Any
 
 import msgspec
 
@@ -16,6 +17,8 @@ from vmss_sim.arm.http import Refused
 from vmss_sim.arm.operations import Operations, Tracked
 from vmss_sim.arm.sets import ArmSet
 from vmss_sim.world import errors
+from vmss_sim.world.config import Image, Platform, Timings
+from vmss_sim.world.draws import Draws
 from vmss_sim.world.vm import Operation
 
 SPACE = uuid.UUID("6f1d2a6e-52f0-5a0f-9d6b-7a3f0c1e8b42")
@@ -30,6 +33,19 @@ class Group(msgspec.Struct, kw_only=True):
     name: str
     location: str
     tags: dict[str, str] = {}
+
+
+class Other(msgspec.Struct, kw_only=True):
+    """A resource of a type that is only kept as it was put. kind: its type."""
+
+    id: str
+    kind: str
+    name: str
+    document: dict[str, Any]
+
+    def body(self) -> dict[str, Any]:
+        """As ARM shows it."""
+        return {**self.document, "id": self.id, "name": self.name, "type": self.kind}
 
 
 class Site:
@@ -51,6 +67,15 @@ class Site:
         self.now_ms = 0
         self.founded = 0
         """How many sets were created here: each has luck of its own."""
+        self.luck: Callable[[int, int, int], Draws] = Draws
+        """What the luck of a set that is created is made from: seed, its number, its instances."""
+        self.timings: Timings | None = None
+        """How long things take on sets that are created; None: the defaults for their OS."""
+        self.platform = Platform()
+        self.images: tuple[Image, ...] = ()
+        """Images that clients can look up beside those that the sets know: what a scenario upgrades to."""
+        self.others: dict[str, Other] = {}
+        """All other resources, by id in lower case."""
         self._sets: dict[tuple[str, str, str], ArmSet] = {}
         self._counts: dict[str, int] = {}
 
@@ -136,11 +161,14 @@ class Site:
             world = one.world
             if world.now < to_ms or world.env.peek() <= to_ms:
                 world.run(to_ms, stop_on_wake=False)
+                while world.env.peek() <= to_ms:  # SimPy leaves the event behind that stopped it
+                    world.env.step()
             if world.ended:
                 ended, world.ended = world.ended, []
                 self.operations.look(self.now_ms, [work.name for work in ended])
                 for work in ended:
                     world.operations.pop(work.name, None)
+                    one.ended_ms = max(one.ended_ms, work.ends_at)
                 if any(work.kind == "delete-set" and work.status == "succeeded" for work in ended):
                     self.remove(one)
         if not self.operations.running:
