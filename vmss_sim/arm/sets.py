@@ -11,6 +11,7 @@ from datetime import datetime
 from typing import Any
 
 from vmss_sim.world.scale_set import World
+from vmss_sim.world.vm import Operation
 
 
 class ArmSet:
@@ -35,6 +36,23 @@ class ArmSet:
         self.epoch = epoch
         self.unique_id = unique_id
         self.created_ms = world.now
+        self.last_update: Operation | None = None
+        """The last PUT or PATCH: a set whose update failed shows it."""
+        self.ended_ms = 0
+        """When the last operation on it ended."""
+
+    @property
+    def provisioning(self) -> str:
+        """`provisioningState` of the set: Creating, Updating, Deleting, Failed or Succeeded."""
+        world = self.world
+        if world.going:
+            return "Deleting"
+        if any(work.kind == "create-set" for work in world.running.values()):
+            return "Creating"
+        if world.updating:
+            return "Updating"
+        failed = self.last_update is not None and self.last_update.status == "failed"
+        return "Failed" if failed else "Succeeded"
 
     @property
     def id(self) -> str:

@@ -12,7 +12,7 @@ from typing import Annotated
 
 import typer
 
-from vmss_sim.cli import calibrate, compare, init, lint, plan, preview, scenarios, simulate
+from vmss_sim.cli import calibrate, compare, emulate, init, lint, plan, preview, scenarios, simulate
 
 HELP = """Roll an OS upgrade through an Azure VM scale set without taking the service down, and know it beforehand.
 
@@ -24,6 +24,7 @@ Start here:
   vmss-sim preview show.json             what Azure itself would do with this set
   vmss-sim init --model show.json --instances list.json --target VERSION -o mine.toml
   vmss-sim calibrate operations.csv -o mine.timings.toml
+  vmss-sim emulate seed-article         az and the SDKs against a scale set on this machine
 
 \b
 Exit codes: 0 done, 1 failed or findings, 2 bad input or refused, 3 paused,
@@ -39,7 +40,7 @@ app = typer.Typer(
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for group in (compare, simulate, preview, plan, lint, init, calibrate, scenarios):
+for group in (compare, simulate, preview, plan, lint, init, calibrate, emulate, scenarios):
     group.register(app)
 
 

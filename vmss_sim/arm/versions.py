@@ -1,0 +1,69 @@
+"""What differs by api-version, as one table. "REC" is seen in the recordings (reference to them in docs/azure-rules.md), "API" read
+off the specifications.
+
+Rules:
+
+1. A property is shown from the version on that has it, and never before: old clients do not meet what they cannot know.
+2. Versions are compared by their date; `-preview` makes no difference. No version is the newest.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+NEWEST = "9999-12-31"
+
+SINCE = {
+    "etag": "2024-03-01",  # REC: set and instance, header and body
+    "timeCreated": "2021-11-01",  # REC
+    "orchestrationMode": "2022-08-01",  # REC: 2022-03 does not show it, 2022-08 does
+    "platformFaultDomainCount": "2018-10-01",  # REC
+    "doNotRunExtensionsOnOverprovisionedVMs": "2019-03-01",  # REC
+    "automaticRepairsPolicy": "2019-07-01",  # API; REC from 2019-12
+    "repairAction": "2021-11-01",  # API
+    "automaticOSUpgradePolicy": "2018-10-01",  # API, REC; before: `automaticOSUpgrade`, a flag
+    "useRollingUpgradePolicy": "2022-08-01",  # API
+    "osRollingUpgradeDeferral": "2024-07-01",  # API
+    "enableCrossZoneUpgrade": "2020-12-01",  # API
+    "prioritizeUnhealthyInstances": "2020-12-01",  # API
+    "rollbackFailedInstancesOnPolicyBreach": "2022-11-01",  # REC
+    "maxSurge": "2022-11-01",  # REC
+    "modelDefinitionApplied": "2019-03-01",  # REC
+    "networkProfileConfiguration": "2019-03-01",  # REC
+    "hardwareProfile": "2017-03-30",  # REC
+    "protectionPolicy": "2019-03-01",  # REC, DOC-protect
+    "resilientVMDeletionStatus": "2024-07-01",  # REC
+    "vmHealth": "2017-03-30",  # API
+    "assignedHost": "2020-06-01",  # API
+    "hyperVGeneration": "2019-12-01",  # REC
+    "computerName": "2019-12-01",  # API
+}
+"""The first version that shows a property."""
+
+OLD_ROLLOUT = "2017-03-30"
+"""Up to here a rollout's policy and progress were also spelled `batchInstancePercent` and `inprogressInstanceCount`: some recordings
+of that version have the one spelling, some the other, so both are shown."""
+
+ZONE_BALANCE_MISSPELT = "2017-03-30"
+"""There `zoneBalance` is `zoneBalanace` (REC)."""
+
+
+def date(version: str) -> str:
+    """The date of a version (rule 2)."""
+    return version[:10] or NEWEST
+
+
+def shows(what: str, version: str) -> bool:
+    """Does this version show that property? One that is not in the table always has been there."""
+    return SINCE.get(what, "") <= date(version)
+
+
+def has_etag(version: str) -> bool:
+    """Do resources have an etag, in the body and as a header?"""
+    return shows("etag", version)
+
+
+def keep(values: dict[str, Any], version: str) -> dict[str, Any]:
+    """Those of the properties that the version shows (rule 1)."""
+    seen = date(version)
+    return {name: value for name, value in values.items() if SINCE.get(name, "") <= seen}
