@@ -2,8 +2,8 @@
 
 Rules this module decides:
 
-1. A *secret* is the value of a member named in `NAMES`, in any case and at any depth of a JSON body; a text is replaced whole, and so is
-   everything under it. Two equal secrets are replaced by the same text, two others by others (a keyed digest whose key lives in this
+1. A *secret* is the value of a member named in `NAMES`, in any case and at any depth of a JSON body; text, object or list, it is replaced
+   whole (numbers and truth values are no secrets). Two equal secrets are replaced by the same text, two others by others (a keyed digest whose key lives in this
    process only), so that a changed password is still a change. The public half of a key pair is none.
 2. A SAS signature is a secret wherever it stands in text, and so is the query of a URL where it names one of `QUERY`.
 3. Of the headers only those in `HEADERS` are kept: a list of what may be seen cannot forget one that may not.
@@ -101,6 +101,12 @@ def clean_headers(headers: dict[str, str]) -> dict[str, str]:
     return {name: clean_text(value) for name, value in headers.items() if name in HEADERS}
 
 
-def _digest(value: Any) -> str:
+def _digest(value: Any) -> Any:
+    """What stands for a secret: of the same kind of JSON, so that it is as right or wrong where it stands as the secret was."""
     made = hashlib.blake2b(msgspec.json.encode(value, order="deterministic"), key=_KEY, digest_size=6).hexdigest()
-    return f"(removed {made})"
+    told = f"(removed {made})"
+    if isinstance(value, dict):
+        return {"removed": told}
+    if isinstance(value, list):
+        return [told]
+    return told if isinstance(value, str) else value
