@@ -25,7 +25,9 @@ def _get(args: str, *requests: str) -> Command:
 
 def _put(args: str, at: str, read: str, written: str) -> Command:
     """Read it, write it, wait, read what came of it."""
-    return Command(args=args, requests=(f"GET {at} [{read}]", f"PUT {at} [{written}]", *_POLLED, f"GET {at} [{written}]"))
+    return Command(
+        args=args, requests=(f"GET {at} [{read}]", f"PUT {at} [{written}]", *_POLLED, f"GET {at} [{written}]")
+    )
 
 
 def _post(args: str, tail: str, version: str = "2024-11-01", ended: tuple[str, ...] = _ENDED) -> Command:
@@ -74,7 +76,7 @@ COMMANDS = (
     _post("deallocate --instance-ids 1 2", "deallocate"),
     _post("start --instance-ids 0", "start"),
     _post("start --instance-ids 1 2", "start"),
-    _post("stop --instance-ids 4", "poweroff?skipShutdown=false"),
+    _post("stop --instance-ids 4", "poweroff?skipshutdown=false"),
     _post("start", "start"),
     _put("scale --new-capacity 7", "SET", "2026-04-01", "2026-04-01"),
     _post("delete-instances --instance-ids 5", "delete"),
@@ -87,9 +89,7 @@ COMMANDS = (
         "setOrchestrationServiceState",
     ),
     # Nothing runs: the recorded refusal.
-    Command(
-        args="rolling-upgrade cancel", requests=("POST SET/rollingUpgrades/cancel [2023-09-01]",), status=1
-    ),
+    Command(args="rolling-upgrade cancel", requests=("POST SET/rollingUpgrades/cancel [2023-09-01]",), status=1),
     _get("get-os-upgrade-history", "GET SET/osUpgradeHistory [2023-09-01]"),
     _post("simulate-eviction --instance-id 1", "virtualMachines/1/simulateEviction", "2023-09-01", ()),
 )

@@ -2,7 +2,8 @@
 
 Rules this module decides:
 
-1. A request is written `METHOD TAIL [api-version]`: TAIL is what follows the scale set's own path (`SET`), in the client's own spelling.
+1. A request is written `METHOD TAIL [api-version]`: TAIL is what follows the scale set's own path (`SET`), in the client's own
+   spelling, but for the names in its query, which are lower case everywhere behind the server.
 2. Polls of one operation are one entry, `GET OPERATION`, however many there were: how many is the clock's business. So is the last
    look at its result, `GET RESULT` (Location, with monitor=true).
 3. Tokens, discovery and what else precedes every command are left out: only requests below the subscription count.
@@ -18,7 +19,9 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 
 import msgspec
 
-_SET = re.compile(r"^/subscriptions/[^/]+/resourcegroups/[^/]+/providers/microsoft\.compute/virtualmachinescalesets/[^/]+", re.I)
+_SET = re.compile(
+    r"^/subscriptions/[^/]+/resourcegroups/[^/]+/providers/microsoft\.compute/virtualmachinescalesets/[^/]+", re.I
+)
 _OPERATION = re.compile(r"^/subscriptions/[^/]+/providers/microsoft\.compute/locations/[^/]+/operations/", re.I)
 
 

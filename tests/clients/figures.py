@@ -23,9 +23,7 @@ def carried_out(seen: dict[str, Any], instances: int) -> None:
     assert seen["provisioning"] == "Succeeded"
     assert len(seen["instances"]) == instances
     wrong = {
-        name: one
-        for name, one in seen["instances"].items()
-        if one != {"latest": True, "version": NEW, "healthy": True}
+        name: one for name, one in seen["instances"].items() if one != {"latest": True, "version": NEW, "healthy": True}
     }
     assert not wrong
 

@@ -109,7 +109,9 @@ def install(client: Client, env: Mapping[str, str] | None = None) -> Result:
         try:
             done = subprocess.run(command, cwd=where, env=env, capture_output=True, text=True, check=False)
         except FileNotFoundError:
-            return Result(client=client.name, failed=f"{command[0]} is not on this machine: Node.js 20 or newer brings it")
+            return Result(
+                client=client.name, failed=f"{command[0]} is not on this machine: Node.js 20 or newer brings it"
+            )
         if done.returncode != 0:
             return _went_wrong(client, done.stdout + done.stderr)
     stamp(client.name).write_text(fingerprint(client))

@@ -88,7 +88,8 @@ def instance(one: ArmSet, vm: Vm, version: str, *, view: bool = False) -> Body:
     properties["networkProfileConfiguration"] = {"networkInterfaceConfigurations": shown(interfaces)}
     if view:
         properties["instanceView"] = views.instance_view(one, vm, version)
-    if vm.protected or vm.scale_in_protected:
+    # REC: a policy that was written stays there when all of it is false.
+    if vm.protected or vm.scale_in_protected or written.get("protection"):
         properties["protectionPolicy"] = {
             "protectFromScaleIn": vm.scale_in_protected,
             "protectFromScaleSetActions": vm.protected,

@@ -100,6 +100,8 @@ def put_instance(call: Call) -> Accepted:
     written["writes"] = written.get("writes", 0) + 1
     if tags is not None:
         written["tags"] = tags
+    if policy.value:
+        written["protection"] = True
     shown = documents.instance(one, vm, call.version)
     shown["properties"]["provisioningState"] = "Updating"
     return call.accept(work, 200, shown)

@@ -117,7 +117,9 @@ async def platform(client):
 
 async def main():
     scopes = [ENDPOINT + "/.default"]
-    async with ComputeManagementClient(Credential(), SUBSCRIPTION, base_url=ENDPOINT, credential_scopes=scopes) as client:
+    async with ComputeManagementClient(
+        Credential(), SUBSCRIPTION, base_url=ENDPOINT, credential_scopes=scopes
+    ) as client:
         done = await {"per-domain": per_domain, "platform": platform}[sys.argv[1]](client)
         print(json.dumps({**await state(client), **done}))
 

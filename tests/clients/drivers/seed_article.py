@@ -83,7 +83,13 @@ def per_domain():
 def platform():
     """The library starts no rolling upgrade: a PUT of a set in mode Rolling does, and the library reads how it goes."""
     put_version()
-    wait(lambda: azurerm.get_vmss_rolling_upgrades(*HERE).get("properties", {}).get("runningStatus", {}).get("code") == "Completed", "completed")
+    wait(
+        lambda: (
+            azurerm.get_vmss_rolling_upgrades(*HERE).get("properties", {}).get("runningStatus", {}).get("code")
+            == "Completed"
+        ),
+        "completed",
+    )
     wait(settled, "the rolling upgrade")
     latest = azurerm.get_vmss_rolling_upgrades(*HERE)["properties"]
     return {
