@@ -17,9 +17,14 @@ def tagged(body: Any, status: int = 200) -> Response:
     return Response(status=status, body=body, headers={"etag": etag} if isinstance(etag, str) else {})
 
 
+def _expands(call: Call, what: str) -> bool:
+    """Does `$expand` name it?"""
+    return what in call.request.query.get("$expand", "").lower()
+
+
 def scale_set(call: Call) -> Response:
     """GET of a set."""
-    return tagged(documents.scale_set(call.one, call.version))
+    return tagged(documents.scale_set(call.one, call.version, user_data=_expands(call, "userdata")))
 
 
 def sets(call: Call) -> Response:
@@ -68,8 +73,8 @@ def instances(call: Call) -> Response:
 
 def instance(call: Call) -> Response:
     """One instance."""
-    view = "instanceview" in call.request.query.get("$expand", "").lower()
-    return tagged(documents.instance(call.one, call.vm, call.version, view=view))
+    view, user_data = _expands(call, "instanceview"), _expands(call, "userdata")
+    return tagged(documents.instance(call.one, call.vm, call.version, view=view, user_data=user_data))
 
 
 def instance_view(call: Call) -> Response:
@@ -87,8 +92,7 @@ def machines(call: Call) -> Response:
 
 def machine(call: Call) -> Response:
     """One instance of a Flexible set, as the VM that it is."""
-    view = "instanceview" in call.request.query.get("$expand", "").lower()
-    return tagged(documents.machine(call.one, call.vm, call.version, view=view))
+    return tagged(documents.machine(call.one, call.vm, call.version, view=_expands(call, "instanceview")))
 
 
 def operation(call: Call) -> Response:

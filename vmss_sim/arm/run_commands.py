@@ -16,7 +16,7 @@ from vmss_sim.arm import changes, documents
 from vmss_sim.arm.actions import missing
 from vmss_sim.arm.call import Accepted, Call, member, refused
 from vmss_sim.arm.http import Response
-from vmss_sim.arm.views import moment
+from vmss_sim.arm.wire import moment, shown
 from vmss_sim.world import errors
 from vmss_sim.world.vm import Operation, Vm
 
@@ -123,9 +123,9 @@ def delete(call: Call) -> Accepted | Response:
 def _shown(call: Call, vm: Vm, found: dict[str, Any], view: bool) -> dict[str, Any]:
     """Rule 3."""
     set_, work = call.one, found.get("work")
-    flexible = set_.world.config.flexible
-    parent = documents.machine_id(set_, vm) if flexible else f"{set_.id}/virtualMachines/{vm.id}"
-    kind = documents.MACHINE_TYPE if flexible else documents.VM_TYPE
+    alone = call.is_machine  # asked of the VM itself, not of its set
+    parent = documents.machine_id(set_, vm) if alone else f"{set_.id}/virtualMachines/{vm.id}"
+    kind = documents.MACHINE_TYPE if alone else documents.VM_TYPE
     status = "succeeded" if work is None else work.status
     asynchronous = bool((found.get("properties") or {}).get("asyncExecution"))
     state = {"running": "Creating" if found.get("new") else "Updating", "succeeded": "Succeeded", "failed": "Failed"}[
@@ -134,7 +134,7 @@ def _shown(call: Call, vm: Vm, found: dict[str, Any], view: bool) -> dict[str, A
     properties = {
         "timeoutInSeconds": 0,
         "asyncExecution": False,
-        **documents.shown(found.get("properties") or {}),
+        **shown(found.get("properties") or {}),
         "provisioningState": "Succeeded" if asynchronous else state,
     }
     if view:

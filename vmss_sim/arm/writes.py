@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from vmss_sim.arm import changes, creation, documents, versions
+from vmss_sim.arm import changes, creation, documents, shapes, versions
 from vmss_sim.arm.call import Accepted, Call, etag_of, member, refused
 from vmss_sim.arm.http import Refused, Response
 from vmss_sim.arm.reads import plain
@@ -54,6 +54,7 @@ def update(call: Call, asked: changes.Change, status: int, body: Callable[[], An
         args["if_match"] = etag_of(match)
     work = call.submit(asked.kind, **args)
     one.document = asked.document
+    shapes.remember(one)
     one.last_update = work
     return call.accept(work, status, documents.scale_set(one, call.version) if body is None else body())
 
