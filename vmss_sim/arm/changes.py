@@ -22,7 +22,7 @@ from typing import Any
 
 import msgspec
 
-from vmss_sim.arm import documents, versions
+from vmss_sim.arm import defaults, documents, versions
 from vmss_sim.arm.call import refused, wrong_type
 from vmss_sim.arm.kinds import typed
 from vmss_sim.arm.names import canonical
@@ -44,7 +44,9 @@ READ_ONLY = frozenset(
     }
 )
 TOP_READ_ONLY = frozenset({"id", "name", "type"})
-SECRET = frozenset({"adminPassword", "customData", "protectedSettings", "userData"})
+SECRET = frozenset(
+    {"adminPassword", "customData", "protectedSettings", "userData", "runAsPassword", "protectedParameters"}
+)
 QUIET = "adminPassword"
 """A secret that every creation needs and no answer shows: its first appearance may repeat what the set was created with."""
 REPLACED = frozenset({"tags", "settings"})
@@ -194,6 +196,8 @@ def change(old: Document, body: Document, known: dict[str, Any], *, patch: bool)
     """What a PUT or PATCH asks for. old: the resource as it stands, whole; known: the world's model. Raises Refused."""
     said, secrets = written(body)
     new = merged(old, said, patch=patch)
+    rest = new != old and _without_parts(new) != _without_parts(old)
+    defaults.fill(new, old)
     before, after = model_of(old), model_of(new)
     difference = {path: after.get(path) for path in {**before, **after} if before.get(path) != after.get(path)}
     for path, digest in secrets.items():
@@ -206,7 +210,6 @@ def change(old: Document, body: Document, known: dict[str, Any], *, patch: bool)
             args[name] = now
     if set(zones(new)) - set(zones(old)):
         args["places"] = places(new)
-    rest = new != old and _without_parts(new) != _without_parts(old)
     kind = "update-model"
     if not rest and len(args) == 1 and next(iter(args)) in _ALONE:
         kind = _ALONE[next(iter(args))]

@@ -1,27 +1,35 @@
 """ARM documents of a scale set, its instances and its rollouts, made when they are asked for.
 
-Rules (REC: recordings of 2015 to 2025; API: azure-rest-api-specs; versions in `versions.py`):
+Rules (REC: recordings of 2015 to 2025; API: azure-rest-api-specs; versions in `versions.py`, secrets in `wire.py`):
 
 1. The set's document is what clients wrote, with what the world knows better laid over it: mode, policies, capacity, and every model
-   path of the world (somebody else may have changed them). Nothing is shown that is secret, however it got there.
+   path of the world (somebody else may have changed them).
 2. An instance shows its own image with the version it booted (`exactVersion`) and its own OS disk, whose name and id change when the
-   disk is replaced; the rest is the set's profile.
+   disk is replaced; the rest is the model it was given (`shapes.py`).
 3. A Uniform set's instances are `virtualMachineScaleSets/virtualMachines`; a Flexible set's are VMs of the group (`machine`), and
    show under the set only who they are (REC). Neither domains nor `latestModelApplied` are told of them.
-4. A failed instance keeps `provisioningState` Failed; the code is in its view.
+4. A failed instance has the `provisioningState` Failed; the code is in its view.
 5. The end of a rollout stands in the history as `completedTime`, although the specification says `endTime` (REC 2018 to 2020).
 """
 
 from __future__ import annotations
 
-import copy
-from collections.abc import Mapping
-from typing import Any
-
 from vmss_sim.arm import versions, views
 from vmss_sim.arm.sets import ArmSet
-from vmss_sim.arm.views import Body, moment
-from vmss_sim.world.config import AutoOs, Image, Repairs, RollingPolicy
+from vmss_sim.arm.shapes import SIZES, Shape, Shapes, computer_name, os_disk
+from vmss_sim.arm.wire import (
+    HIDDEN,
+    SECRET,
+    Body,
+    auto_os_policy,
+    image_reference,
+    lay_over,
+    moment,
+    repairs_policy,
+    rolling_policy,
+    shown,
+)
+from vmss_sim.world.config import AutoOs, Repairs, RollingPolicy
 from vmss_sim.world.rollouts import HistoryEntry, RollingStatus
 from vmss_sim.world.scale_set import Vm
 
@@ -29,98 +37,101 @@ SET_TYPE = "Microsoft.Compute/virtualMachineScaleSets"
 VM_TYPE = f"{SET_TYPE}/virtualMachines"
 MACHINE_TYPE = "Microsoft.Compute/virtualMachines"
 ROLLOUT_TYPE = f"{SET_TYPE}/rollingUpgrades"
-
-SECRET = frozenset({"adminPassword", "customData", "protectedSettings", "userData", "protectedSettingsFromKeyVault"})
-"""Never in an answer (API: write-only); userData only where it is asked for by `$expand=userData`."""
+_IDENTITY = ("name", "id", "type", "location")
 
 
-def scale_set(one: ArmSet, version: str) -> Body:
-    """The set (rule 1)."""
-    world, document = one.world, shown(one.document)
-    properties: Body = document.setdefault("properties", {})
+def scale_set(one: ArmSet, version: str, *, user_data: bool = False) -> Body:
+    """The set (rule 1). user_data: `$expand=userData`."""
+    world, hidden = one.world, SECRET if user_data else HIDDEN
+    document: Body = shown(one.document, hidden)
     lay_over(document, world.model)
+    properties: Body = document.setdefault("properties", {})
+    profile = properties.setdefault("virtualMachineProfile", {})
+    if not user_data:
+        profile.pop("userData", None)
     sku = document.setdefault("sku", {})
     sku.setdefault("tier", "Standard")
     sku["capacity"] = len(world.counted())
-    policy = properties.setdefault("upgradePolicy", {})
-    policy["mode"] = world.mode.capitalize()
-    properties["upgradePolicy"] = _policy(policy, version)
-    if "automaticRepairsPolicy" in properties:
-        properties["automaticRepairsPolicy"] = versions.keep(properties["automaticRepairsPolicy"], version)
+    properties["upgradePolicy"] = _policy(one, properties.get("upgradePolicy") or {}, version)
+    if world.repairs != Repairs() or "automaticRepairsPolicy" in properties:
+        repairs = _real(properties.get("automaticRepairsPolicy"), repairs_policy(world.repairs))
+        properties["automaticRepairsPolicy"] = versions.keep(repairs, version)
+    created = moment(one.epoch, one.created_ms)
+    if versions.shows("virtualMachineProfile/timeCreated", version):
+        profile["timeCreated"] = created
     properties["provisioningState"] = one.provisioning
     properties["uniqueId"] = one.unique_id
-    properties["timeCreated"] = moment(one.epoch, one.created_ms)
+    properties["timeCreated"] = created
     properties.setdefault("orchestrationMode", "Flexible" if world.config.flexible else "Uniform")
     if versions.date(version) <= versions.ZONE_BALANCE_MISSPELT and "zoneBalance" in properties:
         properties["zoneBalanace"] = properties.pop("zoneBalance")
-    made: Body = {
-        "name": one.name,
-        "id": one.id,
-        "type": SET_TYPE,
-        "location": one.location,
-        **{name: value for name, value in document.items() if name not in ("name", "id", "type", "location")},
-        "properties": versions.keep(properties, version),
-    }
+    made: Body = {"name": one.name, "id": one.id, "type": SET_TYPE, "location": one.location}
+    made |= {name: value for name, value in document.items() if name not in _IDENTITY}
+    made["properties"] = versions.keep(properties, version)
     if versions.has_etag(version):
         made["etag"] = f'"{world.etag}"'
     return made
 
 
-def instance(one: ArmSet, vm: Vm, version: str, *, view: bool = False) -> Body:
-    """One instance under its set. view: with its instance view."""
-    world = one.world
+def instance(one: ArmSet, vm: Vm, version: str, *, view: bool = False, shapes: Shapes | None = None) -> Body:
+    """One instance under its set. view: with its instance view; shapes: of the answer it is part of."""
+    world, shapes = one.world, shapes or Shapes(one)
     world.settled(vm)
-    written = one.instances.get(vm.vm_id, {})
+    shape = shapes.of(vm)
+    flexible = world.config.flexible
+    name = vm.id if flexible else f"{one.name}_{vm.id}"
     made: Body = {
-        "name": instance_name(one, vm),
+        "name": name,
         "id": f"{one.id}/virtualMachines/{vm.id}",
         "type": VM_TYPE,
         "location": one.location,
-        "tags": dict(written.get("tags", one.document.get("tags") or {})),
+        "tags": dict(one.instances.get(vm.vm_id, {}).get("tags", shape.tags)),
         "instanceId": vm.id,
-        "sku": {"name": size(one), "tier": "Standard"},
+        "sku": {"name": shape.size, "tier": "Standard"},
     }
-    properties: Body = {} if world.config.flexible else {"latestModelApplied": world.is_latest(vm)}
+    properties: Body = {} if flexible else {"latestModelApplied": world.is_latest(vm)}
     properties["modelDefinitionApplied"] = "VirtualMachineScaleSet"
-    profile = views.profile_of(one)
-    network = profile.get("networkProfile") or {}
-    interfaces = network.get("networkInterfaceConfigurations") or []
-    properties["networkProfileConfiguration"] = {"networkInterfaceConfigurations": shown(interfaces)}
     if view:
-        properties["instanceView"] = views.instance_view(one, vm, version)
+        properties["instanceView"] = views.instance_view(one, vm, version, shapes)
+    properties["networkProfileConfiguration"] = {"networkInterfaceConfigurations": shape.interfaces}
     if vm.protected or vm.scale_in_protected:
         properties["protectionPolicy"] = {
             "protectFromScaleIn": vm.scale_in_protected,
             "protectFromScaleSetActions": vm.protected,
         }
-    properties |= _common(one, vm)
+    properties |= _common(one, vm, shape)
     properties["resilientVMDeletionStatus"] = "Disabled"
     made["properties"] = versions.keep(properties, version)
+    if shape.extensions:
+        made["resources"] = _resources(one, name, shape)
     _identify(made, one, vm, version)
     return made
 
 
-def machine(one: ArmSet, vm: Vm, version: str, *, view: bool = False) -> Body:
+def machine(one: ArmSet, vm: Vm, version: str, *, view: bool = False, shapes: Shapes | None = None) -> Body:
     """One instance of a Flexible set as the VM that it is (rule 3)."""
     one.world.settled(vm)
-    written = one.instances.get(vm.vm_id, {})
+    shapes = shapes or Shapes(one)
+    shape = shapes.of(vm)
     made: Body = {
         "name": vm.id,
         "id": machine_id(one, vm),
         "type": MACHINE_TYPE,
         "location": one.location,
-        "tags": dict(written.get("tags", one.document.get("tags") or {})),
+        "tags": dict(one.instances.get(vm.vm_id, {}).get("tags", shape.tags)),
     }
-    properties = {**_common(one, vm), "virtualMachineScaleSet": {"id": one.id}}
+    properties = {**_common(one, vm, shape), "virtualMachineScaleSet": {"id": one.id}}
     if view:
-        properties["instanceView"] = views.instance_view(one, vm, version)
+        properties["instanceView"] = views.instance_view(one, vm, version, shapes)
     made["properties"] = versions.keep(properties, version)
+    if shape.extensions:
+        made["resources"] = _resources(one, vm.id, shape)
     _identify(made, one, vm, version)
     return made
 
 
 def entry(one: ArmSet, vm: Vm) -> Body:
-    """What the list of a Flexible set says of an instance: who it is (REC 2023, 2024)."""
+    """What the list of a Flexible set says of an instance: who it is (REC 2023, 2024; without a zone, `[null]`)."""
     return {
         "name": vm.id,
         "id": f"{one.id}/virtualMachines/{vm.id}",
@@ -136,11 +147,6 @@ def machine_id(one: ArmSet, vm: Vm) -> str:
     return f"/subscriptions/{one.subscription}/resourceGroups/{one.group}/providers/{MACHINE_TYPE}/{vm.id}"
 
 
-def instance_name(one: ArmSet, vm: Vm) -> str:
-    """Its resource name."""
-    return vm.id if one.world.config.flexible else f"{one.name}_{vm.id}"
-
-
 def instance_etag(one: ArmSet, vm: Vm) -> str:
     """Grows with whatever is done to the instance, and with every write of it (`one.instances[vmId]["writes"]`)."""
     return f'"{1 + vm.generation + int(one.instances.get(vm.vm_id, {}).get("writes", 0))}"'
@@ -151,60 +157,55 @@ def rolling_upgrade(one: ArmSet, version: str) -> Body | None:
     status = one.world.rolling_upgrade
     if status is None:
         return None
-    old = versions.date(version) <= versions.OLD_ROLLOUT
-    policy = rolling_policy(status.policy)
+    policy = versions.keep(_real(None, rolling_policy(status.policy), _ONLY_IF_SAID), version)
     progress = _progress(status)
-    if old:
-        policy["batchInstancePercent"] = policy["maxBatchInstancePercent"]
-        progress["inprogressInstanceCount"] = progress["inProgressInstanceCount"]
+    if versions.date(version) <= versions.OLD_ROLLOUT:
+        policy["batchInstancePercent"] = status.policy.max_batch_percent
+        progress["inprogressInstanceCount"] = status.in_progress
     properties: Body = {
-        "policy": versions.keep(policy, version),
+        "policy": policy,
         "runningStatus": {
-            "code": status.code,
-            "startTime": moment(one.epoch, status.started_ms),
             "lastAction": status.last_action,
             "lastActionTime": moment(one.epoch, status.last_action_ms),
+            "code": status.code,
+            "startTime": moment(one.epoch, status.started_ms),
         },
         "progress": progress,
     }
     if status.error_code:
-        properties["error"] = _error(status)
+        properties["error"] = {"code": status.error_code, "message": status.error_message}
     return {"type": ROLLOUT_TYPE, "location": one.location, "properties": properties}
 
 
 def history(one: ArmSet, version: str) -> Body:  # noqa: ARG001 - no version shows it otherwise
     """`osUpgradeHistory`, newest first."""
-    return {"value": [_entry(one, each) for each in one.world.history]}
+    return {"value": [_remembered(one, each) for each in one.world.history]}
 
 
 def skus(one: ArmSet, version: str) -> Body:  # noqa: ARG001 - no version shows it otherwise
-    """The sizes the set may have: its own and its neighbours in the family."""
-    single = bool(one.document.get("properties", {}).get("singlePlacementGroup", True))
+    """The sizes the set may have: its own, and some neighbours."""
+    single = bool((one.document.get("properties") or {}).get("singlePlacementGroup", True))
     capacity = {"minimum": 0, "maximum": 100 if single else 1000, "defaultCapacity": 1, "scaleType": "Automatic"}
-    own = size(one)
-    names = dict.fromkeys((own, *SIZES))
+    names = dict.fromkeys((Shapes(one).latest.size, *SIZES))
     return {
         "value": [
-            {"resourceType": SET_TYPE, "sku": {"name": name, "tier": "Standard"}, "capacity": dict(capacity)}
+            {"resourceType": SET_TYPE, "sku": {"name": name, "tier": "Standard"}, "capacity": capacity}
             for name in names
         ]
     }
 
 
-SIZES = ("Standard_D2s_v5", "Standard_D4s_v5", "Standard_D8s_v5", "Standard_D16s_v5", "Standard_D32s_v5")
-
-
 def run_command(one: ArmSet, vm: Vm, name: str, *, view: bool = False) -> Body:
     """A managed run-command that succeeded."""
-    parent = machine_id(one, vm) if one.world.config.flexible else f"{one.id}/virtualMachines/{vm.id}"
-    kind = MACHINE_TYPE if one.world.config.flexible else VM_TYPE
+    flexible = one.world.config.flexible
+    parent = machine_id(one, vm) if flexible else f"{one.id}/virtualMachines/{vm.id}"
     properties: Body = {"provisioningState": "Succeeded", "asyncExecution": False}
     if view:
         properties["instanceView"] = {"executionState": "Succeeded", "exitCode": 0, "output": "", "error": ""}
     return {
         "name": name,
         "id": f"{parent}/runCommands/{name}",
-        "type": f"{kind}/runCommands",
+        "type": f"{MACHINE_TYPE if flexible else VM_TYPE}/runCommands",
         "location": one.location,
         "properties": properties,
     }
@@ -213,153 +214,53 @@ def run_command(one: ArmSet, vm: Vm, name: str, *, view: bool = False) -> Body:
 # Parts.
 
 
-def shown(value: Any) -> Any:
-    """A copy without secrets."""
-    if isinstance(value, dict):
-        return {name: shown(inner) for name, inner in value.items() if name not in SECRET}
-    if isinstance(value, list):
-        return [shown(inner) for inner in value]
-    return copy.copy(value)
-
-
-def lay_over(document: Body, model: Mapping[str, Any]) -> None:
-    """Lay model paths over a document (rule 1); None takes away. What lies within a list only clients change."""
-    for path, value in model.items():
-        if "[" in path:
-            continue
-        *above, last = path.split(".")
-        if last in SECRET:
-            continue
-        if last == "id" and above[-1] == "imageReference" and value is not None:
-            last = _id_name(str(value))
-        place: Any = document
-        for step in above:
-            inner = place.get(step)
-            if not isinstance(inner, dict):
-                if value is None:
-                    break
-                inner = place[step] = {}
-            place = inner
-        else:
-            if value is None:
-                place.pop(last, None)
-            elif place.get(last) != value:
-                place[last] = shown(value)
-
-
-def size(one: ArmSet) -> str:
-    """The VM size."""
-    return str(one.world.model.get("sku.name") or (one.document.get("sku") or {}).get("name") or SIZES[0])
-
-
-def rolling_policy(policy: RollingPolicy) -> Body:
-    """Azure's words for a rolling policy."""
-    return {
-        "maxBatchInstancePercent": policy.max_batch_percent,
-        "maxUnhealthyInstancePercent": policy.max_unhealthy_percent,
-        "maxUnhealthyUpgradedInstancePercent": policy.max_unhealthy_upgraded_percent,
-        "pauseTimeBetweenBatches": duration(policy.pause_ms),
-        "enableCrossZoneUpgrade": policy.cross_zone,
-        "prioritizeUnhealthyInstances": policy.prioritize_unhealthy,
-        "rollbackFailedInstancesOnPolicyBreach": policy.rollback_failed,
-        "maxSurge": policy.max_surge,
-    }
-
-
-def auto_os_policy(policy: AutoOs) -> Body:
-    """Azure's words for automatic OS upgrade."""
-    return {
-        "enableAutomaticOSUpgrade": policy.enabled,
-        "disableAutomaticRollback": policy.disable_rollback,
-        "useRollingUpgradePolicy": policy.use_rolling_policy,
-        "osRollingUpgradeDeferral": policy.deferral,
-    }
-
-
-def repairs_policy(policy: Repairs) -> Body:
-    """Azure's words for automatic repairs."""
-    grace = duration(policy.grace_ms)
-    return {"enabled": policy.enabled, "gracePeriod": grace, "repairAction": policy.action.capitalize()}
-
-
-def duration(ms: int) -> str:
-    """An ISO 8601 duration as .NET writes it."""
-    seconds, rest = divmod(ms, 1000)
-    minutes, seconds = divmod(seconds, 60)
-    hours, minutes = divmod(minutes, 60)
-    days, hours = divmod(hours, 24)
-    date = f"{days}D" if days else ""
-    time = "".join(f"{value}{unit}" for value, unit in ((hours, "H"), (minutes, "M")) if value)
-    if rest:
-        time += f"{seconds}.{rest:03d}".rstrip("0") + "S"
-    elif seconds or not (date or time):
-        time += f"{seconds}S"
-    return f"P{date}T{time}" if time else f"P{date}"
-
-
-def image_reference(image: Image | None) -> Body | None:
-    """The image a VM booted; None where it is a VHD, or not known."""
-    if image is None or image.uri:
-        return None
-    known = (
-        ("publisher", image.publisher),
-        ("offer", image.offer),
-        ("sku", image.sku),
-        ("version", image.version),
-        (_id_name(image.id or ""), image.id),
-        ("exactVersion", image.exact),
-    )
-    return {name: value for name, value in known if value is not None}
-
-
-def _id_name(image_id: str) -> str:
-    lower = image_id.lower()
-    if lower.startswith("/sharedgalleries/"):
-        return "sharedGalleryImageId"
-    return "communityGalleryImageId" if lower.startswith("/communitygalleries/") else "id"
-
-
-def _policy(policy: Body, version: str) -> Body:
-    made = versions.keep(policy, version)
-    if "rollingUpgradePolicy" in made:
-        made["rollingUpgradePolicy"] = versions.keep(made["rollingUpgradePolicy"], version)
-    automatic = policy.get("automaticOSUpgradePolicy")
-    if automatic is not None and "automaticOSUpgradePolicy" in made:
+def _policy(one: ArmSet, said: Body, version: str) -> Body:
+    """The upgrade policy as a version shows it (rule 1). A set in mode Rolling always has a rolling policy."""
+    world = one.world
+    made: Body = {**said, "mode": world.mode.capitalize()}
+    if world.mode == "rolling" or world.rolling_policy != RollingPolicy() or "rollingUpgradePolicy" in said:
+        rolling = _real(said.get("rollingUpgradePolicy"), rolling_policy(world.rolling_policy), _ONLY_IF_SAID)
+        made["rollingUpgradePolicy"] = versions.keep(rolling, version)
+    if world.auto_os != AutoOs() or "automaticOSUpgradePolicy" in said:
+        automatic = _real(said.get("automaticOSUpgradePolicy"), auto_os_policy(world.auto_os), _ONLY_IF_SAID)
         made["automaticOSUpgradePolicy"] = versions.keep(automatic, version)
-    elif automatic is not None:
-        made["automaticOSUpgrade"] = bool(automatic.get("enableAutomaticOSUpgrade"))
-    return made
+        if not versions.shows("automaticOSUpgradePolicy", version):
+            made["automaticOSUpgrade"] = automatic["enableAutomaticOSUpgrade"]
+    return versions.keep(made, version)
 
 
-def _common(one: ArmSet, vm: Vm) -> Body:
+_ONLY_IF_SAID = frozenset({"enableCrossZoneUpgrade", "prioritizeUnhealthyInstances", "osRollingUpgradeDeferral"})
+"""Shown where a client said them, or where they are not false (recorded)."""
+
+
+def _real(said: Body | None, real: Body, optional: frozenset[str] = frozenset()) -> Body:
+    """What the world has of a policy, over what clients said of it."""
+    said = said or {}
+    return {**said, **{name: value for name, value in real.items() if value or name in said or name not in optional}}
+
+
+def _common(one: ArmSet, vm: Vm, shape: Shape) -> Body:
     """What an instance shows wherever it stands."""
-    profile = views.profile_of(one)
     provisioning = one.world.state(vm)[0]
     properties: Body = {}
     if provisioning != "unknown":
         properties["provisioningState"] = provisioning.capitalize()
-    properties["hardwareProfile"] = {"vmSize": size(one)}
-    properties["vmId"] = vm.vm_id
-    properties["storageProfile"] = _storage(one, vm)
-    os_profile = shown(profile.get("osProfile") or {})
-    os_profile.pop("computerNamePrefix", None)
-    properties["osProfile"] = {"computerName": views.computer_name(one, vm), **os_profile}
-    interfaces = (profile.get("networkProfile") or {}).get("networkInterfaceConfigurations") or []
-    parent = f"{one.id}/virtualMachines/{vm.id}"
-    properties["networkProfile"] = {
-        "networkInterfaces": [{"id": f"{parent}/networkInterfaces/{each.get('name')}"} for each in interfaces]
+    parent = f"{one.id}/virtualMachines/{vm.id}/networkInterfaces/"
+    properties |= {
+        "hardwareProfile": {"vmSize": shape.size},
+        "vmId": vm.vm_id,
+        "storageProfile": _storage(one, vm, shape),
+        "osProfile": {"computerName": computer_name(shape, vm), **shape.os_profile},
+        "networkProfile": {"networkInterfaces": [{"id": f"{parent}{each.get('name')}"} for each in shape.interfaces]},
+        **shape.beside,
+        "timeCreated": moment(one.epoch, one.created_ms),
     }
-    properties["timeCreated"] = moment(one.epoch, one.created_ms)
     return properties
 
 
-def _storage(one: ArmSet, vm: Vm) -> Body:
+def _storage(one: ArmSet, vm: Vm, shape: Shape) -> Body:
     """Rule 2."""
-    model = views.profile_of(one).get("storageProfile") or {}
-    disk = shown(model.get("osDisk") or {})
-    for name in ("vhdContainers", "image", "name"):
-        disk.pop(name, None)
-    name = views.os_disk(one, vm)
+    disk, name = {"createOption": "FromImage", **shape.disk}, os_disk(one, vm)
     storage: Body = {}
     reference = image_reference(vm.image)
     if reference is not None:
@@ -371,18 +272,32 @@ def _storage(one: ArmSet, vm: Vm) -> Body:
         disk.pop("managedDisk", None)
     else:
         prefix = f"/subscriptions/{one.subscription}/resourceGroups/{one.group}/providers/Microsoft.Compute/disks/"
-        disk["managedDisk"] = {**(disk.get("managedDisk") or {}), "id": prefix + name}
         disk["name"] = name
-    disk.setdefault("createOption", "FromImage")
+        disk["managedDisk"] = {**(disk.get("managedDisk") or {}), "id": prefix + name}
     storage["osDisk"] = disk
-    storage["dataDisks"] = shown(model.get("dataDisks") or [])
+    storage["dataDisks"] = shape.data_disks
     return storage
+
+
+def _resources(one: ArmSet, name: str, shape: Shape) -> list[Body]:
+    """The extensions of an instance, as resources of a VM (REC: so also on Uniform sets)."""
+    parent = f"/subscriptions/{one.subscription}/resourceGroups/{one.group}/providers/{MACHINE_TYPE}/{name}/extensions"
+    return [
+        {
+            "name": each.name,
+            "id": f"{parent}/{each.name}",
+            "type": f"{MACHINE_TYPE}/extensions",
+            "location": one.location,
+            "properties": each.properties,
+        }
+        for each in shape.extensions
+    ]
 
 
 def _identify(made: Body, one: ArmSet, vm: Vm, version: str) -> None:
     if vm.machine.zone is not None:
         made["zones"] = [vm.machine.zone]
-    if versions.has_etag(version):
+    if versions.shows("instanceEtag", version):
         made["etag"] = instance_etag(one, vm)
 
 
@@ -395,20 +310,18 @@ def _progress(status: RollingStatus) -> Body:
     }
 
 
-def _error(status: RollingStatus) -> Body:
-    return {"code": status.error_code, "message": status.error_message}
-
-
-def _entry(one: ArmSet, each: HistoryEntry) -> Body:
+def _remembered(one: ArmSet, each: HistoryEntry) -> Body:
     status = each.status
     running: Body = {"code": status.code, "startTime": moment(one.epoch, status.started_ms)}
     if status.ended_ms is not None:
         running["completedTime"] = moment(one.epoch, status.ended_ms)  # rule 5
-    properties: Body = {"runningStatus": running, "progress": _progress(status), "startedBy": status.started_by}
-    if each.target is not None and (reference := image_reference(each.target)):
-        properties["targetImageReference"] = reference
+    properties: Body = {"runningStatus": running, "progress": _progress(status)}
     if status.error_code:
-        properties["error"] = _error(status)
+        properties["error"] = {"code": status.error_code, "message": status.error_message}
+    properties["startedBy"] = status.started_by
+    reference = image_reference(each.target)
+    if reference is not None:
+        properties["targetImageReference"] = reference
     properties["rollbackInfo"] = {
         "successfullyRolledbackInstanceCount": each.rolled_back,
         "failedRolledbackInstanceCount": each.rollback_failed,

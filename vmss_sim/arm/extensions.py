@@ -7,9 +7,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from vmss_sim.arm import changes, documents, writes
+from vmss_sim.arm import changes, writes
 from vmss_sim.arm.call import Accepted, Call, refused
 from vmss_sim.arm.http import Response
+from vmss_sim.arm.wire import shown
 from vmss_sim.world import errors
 
 TYPE = "Microsoft.Compute/virtualMachineScaleSets/extensions"
@@ -32,7 +33,7 @@ def _shown(call: Call, extension: dict[str, Any]) -> dict[str, Any]:
         "name": name,
         "id": f"{call.one.id}/extensions/{name}",
         "type": TYPE,
-        "properties": {"provisioningState": "Succeeded", **documents.shown(extension.get("properties") or {})},
+        "properties": {"provisioningState": "Succeeded", **shown(extension.get("properties") or {})},
     }
 
 

@@ -2,8 +2,8 @@
 
 Rules (REC: recordings of 2016 to 2024; API):
 
-1. A page holds 120 instances (REC 2017) and the absolute address of the next, under which the client reached us; the token in it
-   is opaque and names the instance after which the next page begins, so an instance deleted meanwhile moves nobody else.
+1. Instances come in order of their ids. A page holds 120 (REC 2017) and the absolute address of the next, under which the client
+   reached us; the token in it names the instance after which that begins, so what comes or goes meanwhile moves nobody else.
 2. `$select=instanceView` leaves of an instance its id and its view; `latestModelApplied` is false whatever is true, and up to 2019
    `provisioningState` is 0 (REC): that is what was not selected.
 3. `$filter` knows `latestModelApplied`, `provisioningState` and the codes of the view's statuses; anything else is refused.
@@ -13,15 +13,16 @@ Rules (REC: recordings of 2016 to 2024; API):
 from __future__ import annotations
 
 import base64
-import binascii
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from urllib.parse import quote, urlencode
 
+from planner.model import id_key
 from vmss_sim.arm import documents, versions, views
 from vmss_sim.arm.http import Refused, Request
 from vmss_sim.arm.sets import ArmSet
-from vmss_sim.arm.views import Body
+from vmss_sim.arm.shapes import Shapes
+from vmss_sim.arm.wire import Body
 from vmss_sim.world.scale_set import Vm
 
 PAGE = 120
@@ -40,24 +41,24 @@ _CODE = re.compile(
 def instances(one: ArmSet, request: Request, *, page: int = PAGE) -> Body:
     """The instances of a set. Raises Refused (400) on a filter or a token that is none."""
     world, query, version = one.world, request.query, request.version
-    chosen: Iterable[Vm] = world.vms.values()
+    rows = sorted(world.vms.values(), key=lambda vm: id_key(vm.id))
     if "$filter" in query:
         keep = _filter(one, query["$filter"])
-        chosen = [vm for vm in chosen if keep(vm)]
-    rows = list(chosen)
-    start = _start(rows, query.get("$skiptoken"))
-    selected = "instanceview" in query.get("$select", "").lower()
-    view = "instanceview" in query.get("$expand", "").lower()
-    shown = rows[start : start + page]
+        rows = [vm for vm in rows if keep(vm)]
+    if "$skiptoken" in query:
+        after = id_key(_after(one, query["$skiptoken"]))
+        rows = [vm for vm in rows if id_key(vm.id) > after]
+    shown, shapes = rows[:page], Shapes(one)
+    view = _asks(query, "$expand")
     if world.config.flexible:
         items = [documents.entry(one, vm) for vm in shown]
-    elif selected:
-        items = [_selected(one, vm, version, view) for vm in shown]
+    elif _asks(query, "$select"):
+        items = [_selected(one, vm, version, view, shapes) for vm in shown]
     else:
-        items = [documents.instance(one, vm, version, view=view) for vm in shown]
+        items = [documents.instance(one, vm, version, view=view, shapes=shapes) for vm in shown]
     body: Body = {"value": items}
-    if start + page < len(rows):
-        body["nextLink"] = _next(request, start + page, shown[-1].id)
+    if len(rows) > page:
+        body["nextLink"] = _next(one, request, shown[-1].id)
     return body
 
 
@@ -67,13 +68,15 @@ def machines(found: Sequence[ArmSet], request: Request) -> Body:
     wanted = re.fullmatch(r"\s*'?virtualMachineScaleSet/id'?\s+eq\s+'?([^']+?)'?\s*", told, re.I)
     if told and wanted is None:
         raise _unclear(told)
-    view = "instanceview" in request.query.get("$expand", "").lower()
+    view = _asks(request.query, "$expand")
+    chosen = [one for one in found if wanted is None or wanted[1].lower() == one.id.lower()]
     return {
         "value": [
-            documents.machine(one, vm, request.version, view=view)
-            for one in found
-            if one.world.config.flexible and (wanted is None or wanted[1].lower() == one.id.lower())
-            for vm in one.world.vms.values()
+            documents.machine(one, vm, request.version, view=view, shapes=shapes)
+            for one in chosen
+            if one.world.config.flexible
+            for shapes in (Shapes(one),)
+            for vm in sorted(one.world.vms.values(), key=lambda vm: id_key(vm.id))
         ]
     }
 
@@ -83,11 +86,16 @@ def sets(found: Sequence[ArmSet], request: Request) -> Body:
     return {"value": [documents.scale_set(one, request.version) for one in found]}
 
 
-def _selected(one: ArmSet, vm: Vm, version: str, view: bool) -> Body:
+def _asks(query: Mapping[str, str], what: str) -> bool:
+    """Does it name the instance view?"""
+    return "instanceview" in query.get(what, "").lower()
+
+
+def _selected(one: ArmSet, vm: Vm, version: str, view: bool, shapes: Shapes) -> Body:
     """Rule 2."""
     properties: Body = {"latestModelApplied": False}
     if view:
-        properties["instanceView"] = views.instance_view(one, vm, version)
+        properties["instanceView"] = views.instance_view(one, vm, version, shapes)
     if versions.date(version) < "2020":
         properties["provisioningState"] = 0
     else:
@@ -127,25 +135,25 @@ def _unclear(text: str) -> Refused:
     return Refused(400, "InvalidParameter", f"The $filter expression '{text[:200]}' is not supported.", "$filter")
 
 
-def _start(rows: Sequence[Vm], token: str | None) -> int:
-    """Where a page begins (rule 1)."""
-    if token is None:
-        return 0
+def _after(one: ArmSet, token: str) -> str:
+    """After which instance a page begins (rule 1)."""
     try:
-        after = base64.b64decode(token.encode(), validate=True).decode()
-    except (binascii.Error, UnicodeError, ValueError):
-        after = ""
-    prefix, _, last = after.partition("!")
-    if prefix != "vm":
+        text = base64.b64decode(token.encode(), validate=True).decode()
+    except ValueError:  # both of base64 and of what it holds
+        text = ""
+    mine, _, last = text.rpartition("/VMs/")
+    if mine != _place(one) or not last:
         raise Refused(400, "InvalidParameter", "The value of $skiptoken is invalid.", "$skiptoken")
-    number, _, name = last.partition("!")
-    position = next((index for index, vm in enumerate(rows) if vm.id == name), None)
-    if position is not None:
-        return position + 1
-    return min(int(number) if number.isdecimal() else 0, len(rows))
+    return last
 
 
-def _next(request: Request, index: int, last: str) -> str:
+def _place(one: ArmSet) -> str:
+    """What tokens begin with (REC: a guid, and a path in capitals)."""
+    path = f"/Subscriptions/{one.subscription}/ResourceGroups/{one.group.upper()}/VMScaleSets/{one.name.upper()}"
+    return f"{one.unique_id}!{path}"
+
+
+def _next(one: ArmSet, request: Request, last: str) -> str:
     query = {name: value for name, value in request.query.items() if name != "$skiptoken"}
-    query["$skiptoken"] = base64.b64encode(f"vm!{index}!{last}".encode()).decode()
+    query["$skiptoken"] = base64.b64encode(f"{_place(one)}/VMs/{last}".encode()).decode()
     return f"{request.base}{quote(request.path)}?{urlencode(query, safe='$')}"

@@ -3,8 +3,8 @@
 Rules:
 
 1. A snapshot's document is taken as it is, in the wire form and ARM's spelling: what `az` lifted out of `properties` goes back,
-   what is read-only, added by az (`resourceGroup`) or secret goes away. What the scenario asked differently (policy, health
-   source, OS) is put in; everything else stays.
+   what is read-only, added by az (`resourceGroup`) or secret goes away. What the scenario asked differently (mode, health source,
+   OS) is put in; everything else stays. Policies are the world's to tell (`documents.py`).
 2. An invented set gets what the portal would have filled in: profile, NIC, disks, user; and the health source, the policies
    and the image that the scenario names. A policy that the scenario does not name is not there (recorded for mode Manual),
    but a set in mode Rolling always has one.
@@ -17,9 +17,10 @@ from typing import Any
 
 from planner.arm_json import read_scale_set
 from planner.model import Model, OperatingSystem
-from vmss_sim.arm import documents
+from vmss_sim.arm.documents import SET_TYPE
 from vmss_sim.arm.names import canonical
-from vmss_sim.arm.views import Body
+from vmss_sim.arm.shapes import SIZES
+from vmss_sim.arm.wire import SECRET, Body, auto_os_policy, lay_over, repairs_policy, rolling_policy, shown
 from vmss_sim.world.config import AutoOs, Repairs, RollingPolicy, WorldConfig
 
 RESOURCE = frozenset(
@@ -68,7 +69,7 @@ def wire(document: dict[str, Any]) -> Body:
     top["properties"] = {
         key: value for key, value in inner.items() if key not in READ_ONLY | READ_ONLY_PROPERTIES and value is not None
     }
-    made: Body = documents.shown(_lowered(_pruned(top)))
+    made: Body = shown(_lowered(_pruned(top)), SECRET)
     profile = made["properties"].get("virtualMachineProfile") or {}
     profile.pop("timeCreated", None)
     return made
@@ -103,15 +104,12 @@ def _given(
     given: dict[str, Any], config: WorldConfig, name: str, location: str, model: Model | None, group: str
 ) -> Body:
     made = wire(given)
-    said = read_scale_set([(name, {"name": name, "type": documents.SET_TYPE, **made, "id": None})]).scale_set.model
+    said = read_scale_set([(name, {"name": name, "type": SET_TYPE, **made, "id": None})]).scale_set.model
     made["name"] = name
     made["location"] = made.get("location") or location
     properties = made["properties"]
     profile = properties.setdefault("virtualMachineProfile", {})
-    policy = properties.setdefault("upgradePolicy", {})
-    policy["mode"] = config.mode.capitalize()
-    if (said.rolling is not None or _wanted(config, model)) and _world_policy(said) != config.rolling:
-        policy["rollingUpgradePolicy"] = documents.rolling_policy(config.rolling)
+    properties.setdefault("upgradePolicy", {})["mode"] = config.mode.capitalize()
     os = _os(config, model)
     storage = profile.setdefault("storageProfile", {})
     if said.os is OperatingSystem.UNKNOWN:
@@ -120,7 +118,7 @@ def _given(
     if said.health_source.value != source:
         _drop_health(properties, profile)
         _add_health(profile, config, os, name, group)
-    documents.lay_over(made, config.model)
+    lay_over(made, config.model)
     return made
 
 
@@ -129,9 +127,9 @@ def _invented(config: WorldConfig, name: str, location: str, model: Model | None
     zones = list(model.zones) if model else sorted({one.zone for one in config.machines if one.zone is not None})
     policy: Body = {"mode": config.mode.capitalize()}
     if _wanted(config, model):
-        policy["rollingUpgradePolicy"] = documents.rolling_policy(config.rolling)
+        policy["rollingUpgradePolicy"] = rolling_policy(config.rolling)
     if (model.auto_os is not None) if model else config.auto_os != AutoOs():
-        policy["automaticOSUpgradePolicy"] = documents.auto_os_policy(config.auto_os)
+        policy["automaticOSUpgradePolicy"] = auto_os_policy(config.auto_os)
     domains = [one.fault_domain for one in config.machines if one.fault_domain is not None]
     properties: Body = {
         "singlePlacementGroup": config.single_placement_group,
@@ -145,13 +143,13 @@ def _invented(config: WorldConfig, name: str, location: str, model: Model | None
     if zones:
         properties["zoneBalance"] = False
     if (model.repairs is not None) if model else config.repairs != Repairs():
-        properties["automaticRepairsPolicy"] = documents.repairs_policy(config.repairs)
+        properties["automaticRepairsPolicy"] = repairs_policy(config.repairs)
     made: Body = {
         "name": name,
         "location": location,
         "tags": {},
         "sku": {
-            "name": (model.sku if model else None) or documents.SIZES[0],
+            "name": (model.sku if model else None) or SIZES[0],
             "tier": "Standard",
             "capacity": len(config.machines),
         },
@@ -159,7 +157,7 @@ def _invented(config: WorldConfig, name: str, location: str, model: Model | None
     }
     if zones:
         made["zones"] = zones
-    documents.lay_over(made, config.model)
+    lay_over(made, config.model)
     return made
 
 
@@ -270,22 +268,6 @@ def _wanted(config: WorldConfig, model: Model | None) -> bool:
     if config.mode == "rolling":
         return True
     return model.rolling is not None if model else config.rolling != RollingPolicy()
-
-
-def _world_policy(model: Model) -> RollingPolicy | None:
-    policy = model.rolling
-    if policy is None:
-        return None
-    return RollingPolicy(
-        max_batch_percent=policy.max_batch_percent,
-        max_unhealthy_percent=policy.max_unhealthy_percent,
-        max_unhealthy_upgraded_percent=policy.max_unhealthy_upgraded_percent,
-        pause_ms=policy.pause_between_batches_ms,
-        cross_zone=policy.cross_zone,
-        prioritize_unhealthy=policy.prioritize_unhealthy,
-        rollback_failed=policy.rollback_failed,
-        max_surge=policy.max_surge,
-    )
 
 
 def _os(config: WorldConfig, model: Model | None) -> str:

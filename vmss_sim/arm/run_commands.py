@@ -16,7 +16,7 @@ from vmss_sim.arm import changes, documents
 from vmss_sim.arm.actions import missing
 from vmss_sim.arm.call import Accepted, Call, member, refused
 from vmss_sim.arm.http import Response
-from vmss_sim.arm.views import moment
+from vmss_sim.arm.wire import moment, shown
 from vmss_sim.world import errors
 from vmss_sim.world.vm import Operation, Vm
 
@@ -134,7 +134,7 @@ def _shown(call: Call, vm: Vm, found: dict[str, Any], view: bool) -> dict[str, A
     properties = {
         "timeoutInSeconds": 0,
         "asyncExecution": False,
-        **documents.shown(found.get("properties") or {}),
+        **shown(found.get("properties") or {}),
         "provisioningState": "Succeeded" if asynchronous else state,
     }
     if view:

@@ -15,7 +15,10 @@ from vmss_sim.world.vm import Operation
 
 
 class ArmSet:
-    """One scale set. instances: what clients wrote of single instances (tags, say), by vmId. epoch: virtual time 0 as a date."""
+    """One scale set. instances: what clients wrote of single instances (tags, say), by vmId. models: documents by the world's
+    number of their content, so that an instance can show the model it was given (-1: what stale instances had at the start).
+    epoch: virtual time 0 as a date.
+    """
 
     def __init__(
         self,
@@ -33,6 +36,7 @@ class ArmSet:
         self.world = world
         self.document = document
         self.instances: dict[str, dict[str, Any]] = {}
+        self.models: dict[int, dict[str, Any]] = {-1: document, world.content: document}
         self.epoch = epoch
         self.unique_id = unique_id
         self.created_ms = world.now

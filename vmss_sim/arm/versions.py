@@ -14,8 +14,10 @@ from typing import Any
 NEWEST = "9999-12-31"
 
 SINCE = {
-    "etag": "2024-03-01",  # REC: set and instance, header and body
+    "etag": "2024-03-01",  # REC: the set, header and body
+    "instanceEtag": "2023-09-01",  # REC: 58 instances listed under 2023-09-01 have one, those under 2023-03-01 do not
     "timeCreated": "2021-11-01",  # REC
+    "virtualMachineProfile/timeCreated": "2023-09-01",  # REC
     "orchestrationMode": "2022-08-01",  # REC: 2022-03 does not show it, 2022-08 does
     "platformFaultDomainCount": "2018-10-01",  # REC
     "doNotRunExtensionsOnOverprovisionedVMs": "2019-03-01",  # REC
@@ -59,7 +61,7 @@ def shows(what: str, version: str) -> bool:
 
 
 def has_etag(version: str) -> bool:
-    """Do resources have an etag, in the body and as a header?"""
+    """Does the set have an etag, in the body and as a header?"""
     return shows("etag", version)
 
 

@@ -7,6 +7,7 @@ Rules (REC: recordings of 2017 to 2024; DOC-health, DOC-metrics; azure-rest-api-
 2. A deallocated VM, or one whose creation has not ended, has no agent and no computer name; a stopped one is as it was last seen (REC).
 3. The VMs of a Flexible set do not show their domains (DOC-fd); those of a Uniform set always do.
 4. Rich health states stand as substatus of the health extension, and so do custom metrics, in JSON within JSON (DOC-metrics).
+   Where health comes from elsewhere, or the extension is not in the model shown, custom metrics have no place.
 5. The set's view counts its VMs by provisioning state, and tells of automatic repairs where the set has that policy (REC).
 """
 
@@ -14,15 +15,12 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from datetime import datetime, timedelta
-from functools import lru_cache
-from typing import Any
 
 from vmss_sim.arm import versions
 from vmss_sim.arm.sets import ArmSet
+from vmss_sim.arm.shapes import Extension, Shapes, computer_name, os_disk
+from vmss_sim.arm.wire import Body, moment
 from vmss_sim.world.scale_set import Vm
-
-Body = dict[str, Any]
 
 PROVISIONING = {
     "succeeded": ("ProvisioningState/succeeded", "Info", "Provisioning succeeded"),
@@ -44,43 +42,42 @@ AGENT_SILENT = (
     "Not Ready",
     "VM status blob is found but not yet populated.",
 )
-SYSTEM = {"windows": ("Windows Server 2022 Datacenter", "10.0.20348.2655"), "linux": ("ubuntu", "22.04")}
+WINDOWS, LINUX = ("Windows Server 2022 Datacenter", "10.0.20348.2655"), ("ubuntu", "22.04")
 HEALTH_EXTENSION = "microsoft.managedservices.applicationhealth"
 
 
-def instance_view(one: ArmSet, vm: Vm, version: str) -> Body:
-    """The instance view of one VM."""
+def instance_view(one: ArmSet, vm: Vm, version: str, shapes: Shapes | None = None) -> Body:
+    """The instance view of one VM. shapes: of the answer it is part of."""
     world = one.world
     world.settled(vm)
     provisioning, power, health = world.state(vm)
-    machine, disk = vm.machine, os_disk(one, vm)
+    machine, shape = vm.machine, (shapes or Shapes(one)).of(vm)
     at = moment(one.epoch, vm.touched_ms if vm.touched_ms <= world.now else 0)
     view: Body = {}
     if not world.config.flexible:
-        known = (
-            ("placementGroupId", machine.placement_group),
-            ("platformUpdateDomain", machine.update_domain),
-            ("platformFaultDomain", machine.fault_domain),
-        )
-        view = {name: value for name, value in known if value is not None}
-    seen = power not in ("deallocated", "unknown") and provisioning != "creating"
-    extensions = _extensions(one) if seen else ()
+        if machine.placement_group is not None:
+            view["placementGroupId"] = machine.placement_group
+        if machine.update_domain is not None:
+            view["platformUpdateDomain"] = machine.update_domain
+        if machine.fault_domain is not None:
+            view["platformFaultDomain"] = machine.fault_domain
+    seen = power != "deallocated" and provisioning != "creating"
     if seen:
-        system = _system(one)
-        view |= {"computerName": computer_name(one, vm), "osName": system[0], "osVersion": system[1]}
+        name, number = WINDOWS if shape.windows else LINUX
+        view |= {"computerName": computer_name(shape, vm), "osName": name, "osVersion": number}
         ready = power in ("running", "stopped", "stopping")
         view["vmAgent"] = {
             "vmAgentVersion": "2.9.1.1" if ready else "Unknown",
             "statuses": [_status(*(AGENT_READY if ready else AGENT_SILENT), at=at)],
-            "extensionHandlers": [_handler(kind, number) for _, kind, number in extensions],
+            "extensionHandlers": [_handler(each) for each in shape.extensions],
         }
-    view["disks"] = [{"name": disk, "statuses": [_status(*PROVISIONING["succeeded"], at=at)]}]
-    if extensions:
-        view["extensions"] = [_extension(one, vm, *each, health, at) for each in extensions]
+    view["disks"] = [{"name": os_disk(one, vm), "statuses": [_status(*PROVISIONING["succeeded"], at=at)]}]
+    if seen and shape.extensions:
+        view["extensions"] = [_extension(one, vm, each, health, at) for each in shape.extensions]
     if health in HEALTH:
         view["vmHealth"] = {"status": _status(*HEALTH[health])}
     view["hyperVGeneration"] = "V2"
-    statuses = []
+    view["statuses"] = statuses = []
     if provisioning in PROVISIONING:
         code, level, words = PROVISIONING[provisioning]
         if provisioning == "failed" and vm.error:
@@ -88,27 +85,20 @@ def instance_view(one: ArmSet, vm: Vm, version: str) -> Body:
         statuses.append(_status(code, level, words, at=at))
     if power != "unknown":
         statuses.append(_status(f"PowerState/{power}", "Info", f"VM {power}"))
-    view["statuses"] = statuses
     return versions.keep(view, version)
 
 
 def set_view(one: ArmSet, version: str) -> Body:
     """The instance view of the set (rule 5)."""
-    world = one.world
+    world, total = one.world, len(one.world.vms)
     states = Counter(world.state(vm)[0] for vm in world.vms.values())
-    total = len(world.vms)
-    view: Body = {
-        "virtualMachine": {
-            "statusesSummary": [
-                {"code": f"ProvisioningState/{word}", "count": count} for word, count in sorted(states.items())
-            ]
-        }
-    }
-    extensions = _extensions(one)
+    summary = [{"code": f"ProvisioningState/{word}", "count": count} for word, count in sorted(states.items())]
+    view: Body = {"virtualMachine": {"statusesSummary": summary}}
+    extensions = Shapes(one).latest.extensions
     if extensions and total:
-        summary = [{"code": "ProvisioningState/succeeded", "count": total}]
-        view["extensions"] = [{"name": name, "statusesSummary": summary} for name, _, _ in extensions]
-    if world.repairs.enabled and versions.shows("automaticRepairsPolicy", version):
+        reached = [{"code": PROVISIONING["succeeded"][0], "count": total}]
+        view["extensions"] = [{"name": each.name, "statusesSummary": reached} for each in extensions]
+    if repairs_of(one) and versions.shows("automaticRepairsPolicy", version):
         state = "Suspended" if world.repairs_suspended else "Running"
         view["orchestrationServices"] = [{"serviceName": "AutomaticRepairs", "serviceState": state}]
     word = one.provisioning.lower()
@@ -116,40 +106,9 @@ def set_view(one: ArmSet, version: str) -> Body:
     return view
 
 
-def os_disk(one: ArmSet, vm: Vm) -> str:
-    """The name of a VM's OS disk: another one whenever the disk is replaced."""
-    known = vm.machine.os_disk
-    if known:
-        return f"{known}{vm.disk}" if vm.disk else known
-    return f"{one.name}_{one.name}_{vm.id}_OsDisk_1_{vm.disk:032x}"
-
-
-def computer_name(one: ArmSet, vm: Vm) -> str:
-    """The host name of a VM: the set's prefix and six digits of its id, or a name of its own."""
-    profile = profile_of(one).get("osProfile") or {}
-    prefix = profile.get("computerNamePrefix") or one.name[:9]
-    return f"{prefix}{_base36(int(vm.id)):0>6}" if vm.id.isdecimal() else f"{prefix}{vm.id[-6:]}"
-
-
-def profile_of(one: ArmSet) -> Body:
-    """The set's virtualMachineProfile as clients wrote it."""
-    profile: Body = (one.document.get("properties") or {}).get("virtualMachineProfile") or {}
-    return profile
-
-
-@lru_cache(maxsize=4096)
-def moment(epoch: datetime, at_ms: int) -> str:
-    """A time as Azure writes it: seven digits of a second, and the offset."""
-    return f"{epoch + timedelta(milliseconds=at_ms):%Y-%m-%dT%H:%M:%S.%f}0+00:00"
-
-
-def _base36(number: int) -> str:
-    digits = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ"
-    text = ""
-    while number:
-        number, digit = divmod(number, 36)
-        text = digits[digit] + text
-    return text
+def repairs_of(one: ArmSet) -> bool:
+    """Does the set have the service of automatic repairs?"""
+    return one.world.repairs.enabled or "automaticRepairsPolicy" in (one.document.get("properties") or {})
 
 
 def _status(code: str, level: str, words: str, message: str = "", *, at: str = "") -> Body:
@@ -161,43 +120,14 @@ def _status(code: str, level: str, words: str, message: str = "", *, at: str = "
     return status
 
 
-def system_of(one: ArmSet) -> str:
-    """Linux or windows."""
-    profile = profile_of(one)
-    said = ((profile.get("storageProfile") or {}).get("osDisk") or {}).get("osType")
-    windows = "windowsConfiguration" in (profile.get("osProfile") or {})
-    return str(said).lower() if said else "windows" if windows else "linux"
+def _handler(each: Extension) -> Body:
+    status = _status("ProvisioningState/succeeded", "Info", "Ready")
+    return {"type": each.kind, "typeHandlerVersion": each.version, "status": status}
 
 
-def _system(one: ArmSet) -> tuple[str, str]:
-    return SYSTEM.get(system_of(one), SYSTEM["linux"])
-
-
-def _extensions(one: ArmSet) -> tuple[tuple[str, str, str], ...]:
-    """(name, publisher and type, version) of the extensions in the model."""
-    found = (profile_of(one).get("extensionProfile") or {}).get("extensions") or []
-    return tuple(
-        (
-            str(each.get("name", "")),
-            f"{inner.get('publisher')}.{inner.get('type')}",
-            str(inner.get("typeHandlerVersion")),
-        )
-        for each in found
-        for inner in (each.get("properties") or {},)
-    )
-
-
-def _handler(kind: str, number: str) -> Body:
-    return {
-        "type": kind,
-        "typeHandlerVersion": number,
-        "status": _status("ProvisioningState/succeeded", "Info", "Ready"),
-    }
-
-
-def _extension(one: ArmSet, vm: Vm, name: str, kind: str, number: str, health: str, at: str) -> Body:
-    made: Body = {"name": name, "type": kind, "typeHandlerVersion": number}
-    if kind.lower().startswith(HEALTH_EXTENSION):
+def _extension(one: ArmSet, vm: Vm, each: Extension, health: str, at: str) -> Body:
+    made: Body = {"name": each.name, "type": each.kind, "typeHandlerVersion": each.version}
+    if each.kind.lower().startswith(HEALTH_EXTENSION):
         made["substatuses"] = _substatuses(one, vm, health)
     made["statuses"] = [_status(*PROVISIONING["succeeded"], at=at)]
     return made
@@ -205,27 +135,19 @@ def _extension(one: ArmSet, vm: Vm, name: str, kind: str, number: str, health: s
 
 def _substatuses(one: ArmSet, vm: Vm, health: str) -> list[Body]:
     """Rule 4."""
-    word = "succeeded" if health == "healthy" else "transitioning" if health == "initializing" else "failed"
-    found = "healthy" if health == "healthy" else "unhealthy"
-    level = {"succeeded": "Info", "transitioning": "Info", "failed": "Error"}[word]
-    made = [
-        _status(
-            f"ComponentStatus/AppHealthStatus/{word}",
-            level,
-            "Provisioning " + word,
-            f"Application found to be {found}",
-        )
-    ]
+    word, level = {"healthy": ("succeeded", "Info"), "initializing": ("transitioning", "Info")}.get(
+        health, ("failed", "Error")
+    )
+    words = {"succeeded": "Provisioning succeeded", "transitioning": "Transitioning"}.get(word, "Provisioning failed")
+    found = f"Application found to be {'healthy' if health == 'healthy' else 'unhealthy'}"
+    made = [_status(f"ComponentStatus/AppHealthStatus/{word}", level, words, found)]
     if one.world.config.health == "rich":
-        code = f"ComponentStatus/ApplicationHealthState/{word}"
-        made.append(_status(code, level, "Provisioning " + word, health.capitalize()))
+        made.append(_status(f"ComponentStatus/ApplicationHealthState/{word}", level, words, health.capitalize()))
     machine = vm.machine
-    if machine.phase is not None or machine.skip_upgrade:
-        asked: Body = {} if machine.phase is None else {"PhaseOrderingNumber": machine.phase}
-        if machine.skip_upgrade:
-            asked["SkipUpgrade"] = True
-        metrics = json.dumps({"rollingUpgrade": asked}, separators=(",", ":"))
-        made.append(
-            _status("ComponentStatus/CustomMetrics/succeeded", "Info", "Provisioning succeeded", json.dumps(metrics))
-        )
+    asked: Body = {} if machine.phase is None else {"PhaseOrderingNumber": machine.phase}
+    if machine.skip_upgrade:
+        asked["SkipUpgrade"] = True
+    if asked:
+        metrics = json.dumps(json.dumps({"rollingUpgrade": asked}, separators=(",", ":")))
+        made.append(_status("ComponentStatus/CustomMetrics/succeeded", "Info", "Provisioning succeeded", metrics))
     return made
