@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from scenarios import build, files, to_arm
@@ -185,6 +185,7 @@ JSON = st.recursive(
 )
 
 
+@settings(max_examples=50)
 @given(JSON, JSON)
 def test_merging_twice_is_merging_once(old: Any, patch: Any) -> None:
     once = resources.merge(old, patch)
@@ -194,6 +195,7 @@ def test_merging_twice_is_merging_once(old: Any, patch: Any) -> None:
 # -- secrets -----------------------------------------------------------------------------------------------------------
 
 
+@settings(max_examples=50)
 @given(JSON)
 def test_a_body_without_secrets_comes_out_as_it_went_in(value: Any) -> None:
     data = json.dumps(value).encode()
