@@ -144,24 +144,22 @@ def _written(value: Any, path: str, secrets: dict[str, str]) -> Any:
 def merged(old: Any, new: Any, *, patch: bool, key: str = "") -> Any:
     """Rules 1 and 2."""
     if isinstance(new, list):
-        if not (patch and isinstance(old, list)):
-            return new
-        named = {item["name"]: item for item in old if isinstance(item, dict) and isinstance(item.get("name"), str)}
+        items = old if patch and isinstance(old, list) else ()
+        named = {item["name"]: item for item in items if isinstance(item, dict) and isinstance(item.get("name"), str)}
         return [
-            merged(named[item["name"]], item, patch=True)
-            if isinstance(item, dict) and isinstance(item.get("name"), str) and item["name"] in named
+            merged(named.get(item["name"]) if isinstance(item.get("name"), str) else None, item, patch=patch)
+            if isinstance(item, dict)
             else item
             for item in new
         ]
-    if not isinstance(new, dict) or not isinstance(old, dict) or key in REPLACED:
+    if not isinstance(new, dict) or key in REPLACED:
         return new
-    found = dict(old)
+    found = dict(old) if isinstance(old, dict) else {}
     for name, value in new.items():
-        if value is None:
-            if patch:
-                found.pop(name, None)
-            continue
-        found[name] = merged(old.get(name), value, patch=patch, key=name)
+        if value is not None:
+            found[name] = merged(found.get(name), value, patch=patch, key=name)
+        elif patch:
+            found.pop(name, None)
     if key == "imageReference":
         _one_image(found, new)
     return found
