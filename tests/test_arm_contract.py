@@ -72,12 +72,7 @@ def test_whatever_is_read_of_any_set_fits_the_specification_and_the_newer_types(
 
 @pytest.mark.parametrize("validator", VALIDATORS)
 def test_a_whole_upgrade_driven_through_the_endpoint_fits(validator: Validator) -> None:
-    said = [
-        one
-        for version in ("2024-07-01", "2026-04-01", "2019-12-01", "2017-03-30")
-        for flexible in (False, True)
-        for one in conversations.log_of(conversations.an_upgrade(version, flexible=flexible))
-    ]
+    said = conversations.upgrades()
     report = judged(said, validator)
     assert [str(one) for one in report.findings] == []
     assert {said[line - 1].path.split("/")[-2] for line, _ in report.unknown} == {"operations"}

@@ -32,13 +32,13 @@ SINCE = {
     "maxSurge": "2022-11-01",  # REC
     "modelDefinitionApplied": "2019-03-01",  # REC
     "networkProfileConfiguration": "2019-03-01",  # REC
-    "hardwareProfile": "2017-03-30",  # REC
+    "hardwareProfile": "2016-03-30",  # REC
     "protectionPolicy": "2019-03-01",  # REC, DOC-protect
     "resilientVMDeletionStatus": "2024-07-01",  # REC
     "vmHealth": "2017-03-30",  # API
     "assignedHost": "2020-06-01",  # API
-    "hyperVGeneration": "2019-12-01",  # REC
-    "computerName": "2019-12-01",  # API
+    "hyperVGeneration": "2019-03-01",  # REC
+    "computerName": "2017-12-01",  # REC
 }
 """The first version that shows a property."""
 
