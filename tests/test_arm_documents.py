@@ -22,7 +22,9 @@ from planner.change import resolve
 from planner.model import HealthSource, Orchestration, ScaleSet
 from scenarios.build import Setup, build_world
 from scenarios.build import read as read_scenario
+from scenarios.build import setup as scenario_setup
 from scenarios.files import BUNDLED, load, read_json
+from scenarios.schema import RollingTable
 from tests import arm_shown
 from tests import world_choices as choices
 from tests.arm_shown import NEW, SPEC, differences, expected, put
@@ -30,7 +32,7 @@ from tests.contract.findings import ABSENT, TYPES
 from tests.small_worlds import ask, at, new_version, small, vm_of
 from tests.world_choices import Action, Pick, Wait
 from tests.world_value import begin, carry_out, frozen, snapshot_of
-from vmss_sim.arm import documents, lists, model_document, shapes, wire
+from vmss_sim.arm import changes, documents, lists, model_document, shapes, wire
 from vmss_sim.arm.http import Refused
 from vmss_sim.arm.names import CANONICAL, canonical
 from vmss_sim.arm.sets import ArmSet
@@ -59,6 +61,14 @@ def differs(one: ArmSet, start: ScaleSet, watch: tuple[str, ...] = ()) -> list[s
     ]
 
 
+@st.composite
+def made(draw: st.DrawFn, make: Callable[[Pick], Any]) -> Any:
+    def pick(options: Sequence[Any]) -> Any:
+        return draw(st.sampled_from(options))
+
+    return make(pick)
+
+
 @pytest.mark.parametrize("path", SCENARIOS, ids=lambda path: path.stem)
 def test_the_planner_reads_of_a_bundled_scenario_what_the_simulated_backend_shows(path: Path) -> None:
     setup = read_scenario(path)
@@ -72,20 +82,54 @@ def test_the_planner_reads_of_a_bundled_scenario_what_the_simulated_backend_show
         assert differs(one, setup.scale_set, watch) == []
 
 
+ASKED_OTHERWISE: tuple[dict[str, Any], ...] = (
+    {"health": "none"},
+    {"health": "probe"},
+    {"rich_health": True},
+    {"upgrade_mode": "rolling"},
+    {"upgrade_mode": "automatic"},
+    {"rolling": RollingTable(max_batch=50, max_surge=True, pause="90s")},
+)
+
+
+@pytest.mark.parametrize("asked", ASKED_OTHERWISE, ids=str)
+@pytest.mark.parametrize("name", ["from-snapshot", "zonal-rolling"])
+def test_and_of_a_snapshot_that_a_scenario_asks_to_be_otherwise(name: str, asked: dict[str, Any]) -> None:
+    path = BUNDLED / f"{name}.toml"
+    scenario = load(path)
+    table = msgspec.structs.replace(scenario.scale_set, **asked)
+    setup = scenario_setup(msgspec.structs.replace(scenario, scale_set=table, expect=None), path.parent, str(path))
+    world = build_world(setup, 1, 0)
+    one = put(world, model_of(path), setup.scale_set.model)
+    assert differs(one, setup.scale_set) == []
+    source = changes.health(one.document).source
+    assert {"rich": "extension"}.get(source, source) == {"rich": "extension"}.get(
+        setup.world.health, setup.world.health
+    )
+    assert source == "rich" or not asked.get("rich_health")
+
+
+@settings(max_examples=60)
+@given(made(choices.some_world))
+def test_a_client_that_puts_what_it_got_changes_nothing(config: WorldConfig) -> None:
+    one = put(begin(config, 3))
+    source = changes.health(one.document)
+    assert source.source == config.health
+    if config.health in ("extension", "rich"):
+        told = (source.protocol, source.probe_ms, source.grace_ms if config.health == "rich" else None)
+        grace = config.health_grace_ms if config.health == "rich" else None
+        assert told == (config.health_protocol, max(5_000, config.timings.probe_ms), grace)
+    shown = documents.scale_set(one, NEW, user_data=True)
+    asked = changes.change(changes.whole(one), shown, one.world.model, patch=False)
+    assert asked.args == {}
+
+
 def disturb(world: World, setup: Setup) -> None:
     """The change, and an upgrade of a few."""
     patch = resolve(setup.change, setup.scale_set, setup.action).patch
     world.submit("change", "update-model", (), patch=patch)
     for number, name in enumerate(list(world.vms)[:4]):
         world.submit(f"op-{number}", ("upgrade", "reimage", "restart", "deallocate")[number], (name,))
-
-
-@st.composite
-def made(draw: st.DrawFn, make: Callable[[Pick], Any]) -> Any:
-    def pick(options: Sequence[Any]) -> Any:
-        return draw(st.sampled_from(options))
-
-    return make(pick)
 
 
 @settings(max_examples=80)
