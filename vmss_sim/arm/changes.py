@@ -100,6 +100,9 @@ def _as_now(body: Document) -> Document:
     policy = properties.get("upgradePolicy") or {}
     if "zoneBalanace" in properties:
         properties["zoneBalance"] = properties.pop("zoneBalanace")
+    identity = body.get("identity") or {}
+    for name in identity.pop("identityIds", None) or ():
+        identity.setdefault("userAssignedIdentities", {})[name] = {}
     rolling_policy = policy.get("rollingUpgradePolicy") or {}
     if "batchInstancePercent" in rolling_policy:
         old = rolling_policy.pop("batchInstancePercent")
@@ -138,22 +141,25 @@ def merged(old: Any, new: Any, *, patch: bool, key: str = "") -> Any:
     if isinstance(new, list):
         if not (patch and isinstance(old, list)):
             return new
-        named = {item["name"]: item for item in old if isinstance(item, dict) and isinstance(item.get("name"), str)}
+        before = {item["name"]: item for item in old if isinstance(item, dict) and isinstance(item.get("name"), str)}
         return [
-            merged(named[item["name"]], item, patch=True)
-            if isinstance(item, dict) and isinstance(item.get("name"), str) and item["name"] in named
+            merged(before[item["name"]], item, patch=True)
+            if isinstance(item, dict) and isinstance(item.get("name"), str) and item["name"] in before
             else item
             for item in new
         ]
     if not isinstance(new, dict) or not isinstance(old, dict) or key in REPLACED:
         return new
     found = dict(old)
-    for name, value in new.items():
+    named = key == "userAssignedIdentities"
+    known: dict[str, str] = {str(name).lower(): name for name in old} if named else {}
+    for given, value in new.items():
+        place = known.get(given.lower(), given)
         if value is None:
-            if patch:
-                found.pop(name, None)
+            if patch or named:  # ARM's rule for identities: null takes one away
+                found.pop(place, None)
             continue
-        found[name] = merged(old.get(name), value, patch=patch, key=name)
+        found[place] = merged(old.get(place), value, patch=patch, key=place)
     if key == "imageReference":
         _one_image(found, new)
     return found
@@ -197,6 +203,7 @@ def change(old: Document, body: Document, known: dict[str, Any], *, patch: bool)
     new = merged(old, said, patch=patch)
     rest = new != old and _without_parts(new) != _without_parts(old)
     defaults.fill(new, old)
+    defaults.settle(new, said)
     before, after = model_of(old), model_of(new)
     difference = {path: after.get(path) for path in {**before, **after} if before.get(path) != after.get(path)}
     for path, digest in secrets.items():
