@@ -57,6 +57,8 @@ SECRET = frozenset(
 QUIET = "adminPassword"
 """A secret that every creation needs and no answer shows: its first appearance may repeat what the set was created with."""
 REPLACED = frozenset({"tags", "settings"})
+CLEARED = frozenset({"diffDiskSettings", "extensionProfile"})
+"""Of these, and of no others, an empty object in a PUT clears what stood there (recorded)."""
 _IMAGE_IDS = ("id", "sharedGalleryImageId", "communityGalleryImageId")
 _IMAGE_PARTS = ("publisher", "offer", "sku", "version")
 PROBE_MS = 10_000
@@ -166,6 +168,9 @@ def merged(old: Any, new: Any, *, patch: bool, key: str = "") -> Any:
         if value is None:
             if patch or named:  # ARM's rule for identities: null takes one away
                 found.pop(name, None)
+            continue
+        if value == {} and name in CLEARED and not patch:
+            found[name] = {}
             continue
         found[name] = merged(old.get(name), value, patch=patch, key=name)
     if key == "imageReference":
