@@ -101,6 +101,8 @@ def deep(value: Any, version: str, name: str = "") -> Any:
 
 def _deep(value: Any, late: set[str], name: str) -> Any:
     if isinstance(value, dict):
+        if "networkApiVersion" in value:  # what is shown of the network follows that version (REC)
+            return value
         return {
             key: _deep(inner, late, name if key == "properties" else key)
             for key, inner in value.items()
