@@ -151,10 +151,10 @@ def merged(old: Any, new: Any, *, patch: bool, key: str = "") -> Any:
     if isinstance(new, list):
         if not (patch and isinstance(old, list)):
             return new
-        named = {item["name"]: item for item in old if isinstance(item, dict) and isinstance(item.get("name"), str)}
+        before = {item["name"]: item for item in old if isinstance(item, dict) and isinstance(item.get("name"), str)}
         return [
-            merged(named[item["name"]], item, patch=True)
-            if isinstance(item, dict) and isinstance(item.get("name"), str) and item["name"] in named
+            merged(before[item["name"]], item, patch=True)
+            if isinstance(item, dict) and isinstance(item.get("name"), str) and item["name"] in before
             else item
             for item in new
         ]
@@ -162,17 +162,17 @@ def merged(old: Any, new: Any, *, patch: bool, key: str = "") -> Any:
         return new
     found = dict(old)
     named = key == "userAssignedIdentities"
-    known = {name.lower(): name for name in old} if named else {}
+    known: dict[str, str] = {str(name).lower(): name for name in old} if named else {}
     for given, value in new.items():
-        name = known.get(given.lower(), given)
+        place = known.get(given.lower(), given)
         if value is None:
             if patch or named:  # ARM's rule for identities: null takes one away
-                found.pop(name, None)
+                found.pop(place, None)
             continue
-        if value == {} and name in CLEARED and not patch:
-            found[name] = {}
+        if value == {} and place in CLEARED and not patch:
+            found[place] = {}
             continue
-        found[name] = merged(old.get(name), value, patch=patch, key=name)
+        found[place] = merged(old.get(place), value, patch=patch, key=place)
     if key == "imageReference":
         _one_image(found, new)
     return found

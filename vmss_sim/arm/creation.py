@@ -182,6 +182,10 @@ def _newest(site: Site, model: dict[str, Any]) -> str:
     """What `latest` means for an image: as other sets here have it, else the first version there is."""
     parts = ("publisher", "offer", "sku", "id")
     mine = [str(model.get(IMAGE + part)).lower() for part in parts]
+    for image in site.images:
+        theirs = [str(getattr(image, part)).lower() for part in parts]
+        if theirs == mine and (image.exact or image.version):
+            return str(image.exact or image.version)
     for one in site.sets:
         theirs = [str(one.world.model.get(IMAGE + part)).lower() for part in parts]
         if theirs == mine and one.world.latest:

@@ -136,6 +136,7 @@ def instance(
     if view:
         properties["instanceView"] = views.instance_view(one, vm, version, shapes)
     properties["networkProfileConfiguration"] = {"networkInterfaceConfigurations": shape.interfaces}
+    # REC: a policy that was written stays there when all of it is false.
     if vm.protected or vm.scale_in_protected or one.instances.get(vm.vm_id, {}).get("protection"):
         properties["protectionPolicy"] = {
             "protectFromScaleIn": vm.scale_in_protected,

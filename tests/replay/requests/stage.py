@@ -161,10 +161,9 @@ class Stage:
             lone = Session(self.title, self.day, one.key[1], (one.exchange,), {})
             config, document = of_session(session or lone)
             self.add(one.subscription, group, one.path.split("/")[8], config, document)
-        elif found is not None and there is False:
-            if not found.world.running:
-                self.site.remove(found)
-                self.vanished += 1
+        elif found is not None and there is False and not found.world.running:
+            self.site.remove(found)
+            self.vanished += 1
         if _code(one) != "ResourceGroupNotFound":
             self.site.add_group(one.subscription, group, UNKNOWN_LOCATION)
         else:
