@@ -7,6 +7,7 @@ Rules (recordings C1; API; JSON merge patch, RFC 7396; azure-vmss.md 1.2, 2, 3.1
 2. Arrays are replaced. In a PATCH an item that has the name of an old one is merged with it. `tags` and `settings` are replaced.
    An image named by id takes the place of one named by publisher, and the other way round.
 3. Nothing read-only is written, and nothing secret is kept: of a secret the world learns a digest, so that another one is another model.
+   `userData` is no secret: it is shown to who asks for it (`$expand=userData`, REC).
 4. The world is asked for the difference only, so a resource that is put as it was read changes nothing (but it is an update:
    in mode Rolling that starts a rollout). Content of the model: the VM profile and the size.
 5. An update of the mode alone is `set-mode`, one of the capacity alone `set-capacity`, else `update-model`.
@@ -27,6 +28,7 @@ from vmss_sim.arm.call import refused, wrong_type
 from vmss_sim.arm.kinds import typed
 from vmss_sim.arm.names import canonical
 from vmss_sim.arm.sets import ArmSet
+from vmss_sim.arm.wire import SECRET
 from vmss_sim.world import errors
 from vmss_sim.world.config import AutoOs, Health, Machine, Repairs, RollingPolicy
 
@@ -44,16 +46,6 @@ READ_ONLY = frozenset(
     }
 )
 TOP_READ_ONLY = frozenset({"id", "name", "type"})
-SECRET = frozenset(
-    {
-        "adminPassword",
-        "customData",
-        "protectedSettings",
-        "protectedSettingsFromKeyVault",
-        "runAsPassword",
-        "protectedParameters",
-    }
-)
 QUIET = "adminPassword"
 """A secret that every creation needs and no answer shows: its first appearance may repeat what the set was created with."""
 REPLACED = frozenset({"tags", "settings"})

@@ -44,7 +44,7 @@ SINCE = {
     "placementGroupId": "2016-04-30",  # REC
     "vmHealth": "2017-03-30",  # API
     "assignedHost": "2020-06-01",  # API
-    "hyperVGeneration": "2019-07-01",  # REC
+    "hyperVGeneration": "2019-03-01",  # REC
     "computerName": "2017-12-01",  # REC, and so what else the agent reports of the OS
     "osName": "2017-12-01",
     "osVersion": "2017-12-01",
