@@ -49,6 +49,8 @@ TOP_READ_ONLY = frozenset({"id", "name", "type"})
 QUIET = "adminPassword"
 """A secret that every creation needs and no answer shows: its first appearance may repeat what the set was created with."""
 REPLACED = frozenset({"tags", "settings"})
+CLEARED = frozenset({"diffDiskSettings", "extensionProfile"})
+"""Of these, and of no others, an empty object in a PUT clears what stood there (recorded)."""
 _IMAGE_IDS = ("id", "sharedGalleryImageId", "communityGalleryImageId")
 _IMAGE_PARTS = ("publisher", "offer", "sku", "version")
 PROBE_MS = 10_000
@@ -149,15 +151,18 @@ def merged(old: Any, new: Any, *, patch: bool, key: str = "") -> Any:
         ]
     if not isinstance(new, dict) or key in REPLACED:
         return new
-    found: dict[str, Any] = dict(old) if isinstance(old, dict) else {}
-    identities = key == "userAssignedIdentities"
-    known = {name.lower(): name for name in found} if identities else {}
+    found = dict(old) if isinstance(old, dict) else {}
+    named = key == "userAssignedIdentities"
+    known: dict[str, str] = {str(name).lower(): name for name in found} if named else {}
     for given, value in new.items():
-        place = known.get(given.lower()) or given
-        if value is not None:
+        place = known.get(given.lower(), given)
+        if value is None:
+            if patch or named:  # ARM's rule for identities: null takes one away
+                found.pop(place, None)
+        elif value == {} and place in CLEARED and not patch:
+            found[place] = {}
+        else:
             found[place] = merged(found.get(place), value, patch=patch, key=place)
-        elif patch or identities:  # ARM's rule for identities: null takes one away
-            found.pop(place, None)
     if key == "imageReference":
         _one_image(found, new)
     return found
