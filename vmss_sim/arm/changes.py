@@ -45,7 +45,14 @@ READ_ONLY = frozenset(
 )
 TOP_READ_ONLY = frozenset({"id", "name", "type"})
 SECRET = frozenset(
-    {"adminPassword", "customData", "protectedSettings", "userData", "runAsPassword", "protectedParameters"}
+    {
+        "adminPassword",
+        "customData",
+        "protectedSettings",
+        "protectedSettingsFromKeyVault",
+        "runAsPassword",
+        "protectedParameters",
+    }
 )
 QUIET = "adminPassword"
 """A secret that every creation needs and no answer shows: its first appearance may repeat what the set was created with."""
@@ -101,6 +108,9 @@ def _as_now(body: Document) -> Document:
     policy = properties.get("upgradePolicy") or {}
     if "zoneBalanace" in properties:
         properties["zoneBalance"] = properties.pop("zoneBalanace")
+    identity = body.get("identity") or {}
+    for name in identity.pop("identityIds", None) or ():
+        identity.setdefault("userAssignedIdentities", {})[name] = {}
     rolling_policy = policy.get("rollingUpgradePolicy") or {}
     if "batchInstancePercent" in rolling_policy:
         old = rolling_policy.pop("batchInstancePercent")
@@ -149,9 +159,12 @@ def merged(old: Any, new: Any, *, patch: bool, key: str = "") -> Any:
     if not isinstance(new, dict) or not isinstance(old, dict) or key in REPLACED:
         return new
     found = dict(old)
-    for name, value in new.items():
+    named = key == "userAssignedIdentities"
+    known = {name.lower(): name for name in old} if named else {}
+    for given, value in new.items():
+        name = known.get(given.lower(), given)
         if value is None:
-            if patch:
+            if patch or named:  # ARM's rule for identities: null takes one away
                 found.pop(name, None)
             continue
         found[name] = merged(old.get(name), value, patch=patch, key=name)
@@ -198,6 +211,7 @@ def change(old: Document, body: Document, known: dict[str, Any], *, patch: bool)
     new = merged(old, said, patch=patch)
     rest = new != old and _without_parts(new) != _without_parts(old)
     defaults.fill(new, old)
+    defaults.settle(new, said)
     before, after = model_of(old), model_of(new)
     difference = {path: after.get(path) for path in {**before, **after} if before.get(path) != after.get(path)}
     for path, digest in secrets.items():

@@ -154,7 +154,8 @@ class App:
         query = received.scope["query_string"].decode("latin-1")
         request = Request(
             method=received.method,
-            path=received.scope["path"],
+            path="/"
+            + received.scope["path"].lstrip("/"),  # az joins its base, which ends in a slash, and /metadata/endpoints
             query={name.lower(): value for name, value in parse_qsl(query, keep_blank_values=True)},
             headers=dict(received.headers.items()),
             body=body,

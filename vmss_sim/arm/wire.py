@@ -122,7 +122,10 @@ def image_reference(image: Image | None) -> Body | None:
         ("sku", image.sku),
         ("version", image.version),
         (id_name(image.id or ""), image.id),
-        ("exactVersion", image.exact),
+        (
+            "exactVersion",
+            None if "/images/" in (image.id or "").lower() and "/galleries/" not in image.id.lower() else image.exact,
+        ),
     )
     return {name: value for name, value in known if value is not None}
 
