@@ -27,6 +27,8 @@ Rules this module decides ("recorded" means seen in the 880 recordings that `tes
    (recorded), which is none. Its times are milliseconds since 1970, with seven digits of a second cut to three (recorded).
    That it was cancelled tells when it ended; that it completed does not, unless `endTime` (or `completedTime`, recorded 2018
    to 2020) is there. Property names differ in case between versions (`inprogressInstanceCount`, recorded 2017).
+11. *Managed run-commands* are told by lists of their own, one an instance. One succeeded when its instance view says so; where none
+   is given, when its provisioning did.
 """
 
 from __future__ import annotations
@@ -157,6 +159,18 @@ def read_rolling_upgrade(document: Any, where: str) -> RollingUpgrade | None:
         error_code=error.text("code") or "",
         error_message=error.text("message") or "",
     )
+
+
+def read_run_commands(document: Any, where: str) -> tuple[str, ...]:
+    """Read a page of `virtualMachines/{id}/runCommands` (rule 11): the names of those that succeeded. Raises `InputError`."""
+    found = []
+    for item in (_list_in(_Node(document, where)) or _Node([], where)).items():
+        facts = item.facts()
+        state = facts.object("instanceView").text("executionState") or facts.text("provisioningState") or ""
+        name = item.text("name")
+        if name and state.lower() == "succeeded":
+            found.append(name)
+    return tuple(found)
 
 
 # Walking a document.
