@@ -67,7 +67,7 @@ ADAPTIVE = Schedule(
 """What is used against Azure: from 2 s to a minute. A recorded upgrade takes 20 to 120 s, a platform's rollout hours."""
 
 
-class Part(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class Part(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):
     """One operation. style: `operation` or `location`. vm: the instance it is about, where a command has one each. ended: what it came to."""
 
     url: str = ""
@@ -76,7 +76,7 @@ class Part(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     ended: Outcome | None = None
 
 
-class Handle(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class Handle(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):
     """How the platform can be asked about a command. ids: Azure's request and correlation ids. storage: see `storage.py`."""
 
     parts: tuple[Part, ...]
