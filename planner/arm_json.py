@@ -110,12 +110,14 @@ def looks_like(document: Any) -> str:
 def read_scale_set(documents: Sequence[tuple[str, Any]], *, watch: Sequence[str] = ()) -> Reading:
     """Read one scale set from its documents, each (name for messages, parsed JSON).
 
-    Exactly one is, or holds, the model; any number are instance lists (pages of one list), or none. `watch`: dotted
+    Exactly one is, or holds, the model; any number are instance lists (pages of one list), or none. One that holds everything
+    may hold the set's view (`instanceView`) and `rollingUpgrade` as well. `watch`: dotted
     paths under the model document, in wire case, `properties.` optional; their values, None where absent, go to
     `Model.settings` under the path with its leading part. One may be `rollingUpgrades/latest`. Raises `InputError` saying what,
     where, found, expected.
     """
-    rollouts = [(name, value) for name, value in documents if _is_rollout(_Node(value, name))]
+    inside = [(f"{name}: rollingUpgrade", found) for name, value in documents if (found := _inner_rollout(value))]
+    rollouts = [(name, value) for name, value in documents if _is_rollout(_Node(value, name))] + inside
     if len(rollouts) > 1:
         raise InputError("more than one rollingUpgrades/latest", ", ".join(name for name, _ in rollouts), "", "one")
     documents = [one for one in documents if one not in rollouts]
@@ -341,6 +343,12 @@ def _is_rollout(node: _Node) -> bool:
     return inner.has("runningStatus") and inner.has("progress")
 
 
+def _inner_rollout(document: Any) -> Any:
+    """`rollingUpgrades/latest` in a document that holds everything (a snapshot)."""
+    node = _Node(document, "")
+    return node.get("rollingUpgrade").value if _kind_of(node) == "both" else None
+
+
 def _is_instance(node: _Node) -> bool:
     if not isinstance(node.value, dict) or _is_set(node):
         return False
@@ -407,8 +415,10 @@ def _sort_documents(documents: Sequence[tuple[str, Any]]) -> tuple[_Node, list[t
         parts = [node]
         if _kind_of(node) == "both":
             for key in node.value:
-                if str(key).lower() not in ("model", "instances", "instanceview"):
-                    raise InputError(f"unknown key {key!r}", node.where(), "", "model, instances, instanceView")
+                if str(key).lower() not in ("model", "instances", "instanceview", "rollingupgrade"):
+                    raise InputError(
+                        f"unknown key {key!r}", node.where(), "", "model, instances, instanceView, rollingUpgrade"
+                    )
             set_view = node.object("instanceView")
             parts = [part for part in (node.get("model"), node.get("instances")) if part]
         for part in parts:

@@ -29,6 +29,7 @@ from backends.protocol import Seen, Wait
 from planner.arm_json import Reading
 from planner.change import GuestPatch
 from planner.commands import Command, Kind, Outcome, Status
+from planner.lint import Finding
 from planner.model import Instance, Provisioning, ScaleSet, Service, service
 from planner.plan import Plan
 
@@ -117,6 +118,12 @@ class AzureBackend:
     def documents(self) -> Documents:
         """The set's documents as Azure gives them, with everything a snapshot is to hold."""
         return self.reader.documents(self.sleeper.now_ms(), whole=True)
+
+    def preflight(self, plan: Plan) -> tuple[Finding, ...]:
+        """What would stop this plan half-way (`preflight.py`); reads only."""
+        from backends.azure.preflight import preflight  # noqa: PLC0415  # it is told of backends
+
+        return preflight(self, plan)
 
     def _look(self) -> Look:
         return self.reader.look(self.sleeper.now_ms())

@@ -127,18 +127,33 @@ def _credential(name: str, where: Place, authority: str | None, *, tenant: str |
 
     if name not in CREDENTIALS:
         raise InputError("unknown credential", "--credential", repr(name), ", ".join(CREDENTIALS))
+    local = name in _LOCAL
     options: dict[str, Any] = {}
-    if name not in _LOCAL and authority:
+    if not local and authority:
         options["authority"] = authority
-    if where.cloud is None:
+    if not local and where.cloud is None:
         options["disable_instance_discovery"] = True  # an authority of one's own is not in Microsoft's list
-    if where.ca:
+    if not local and where.ca:
         options["connection_verify"] = where.ca
     if tenant:
-        options["interactive_browser_tenant_id" if name == "default" else "tenant_id"] = tenant
-    if client_id:
+        options["additionally_allowed_tenants" if name == "default" else "tenant_id"] = (
+            [tenant] if name == "default" else tenant
+        )
+    if client_id and not local:
         options["managed_identity_client_id" if name == "default" else "client_id"] = client_id
     try:
-        return getattr(azure.identity, CREDENTIALS[name])(**options)
+        made = getattr(azure.identity, CREDENTIALS[name])(**options)
+        return _OfTenant(made, tenant) if tenant and name == "default" else made
     except (ValueError, TypeError, AzureError) as error:
         raise InputError("the credential cannot be used", "--credential", f"{name}: {error}"[:300], "") from error
+
+
+class _OfTenant:
+    """A credential that may be any (`DefaultAzureCredential`), asked for one tenant's token."""
+
+    def __init__(self, credential: Any, tenant: str) -> None:
+        self._credential, self._tenant = credential, tenant
+
+    def get_token(self, *scopes: str, **options: Any) -> Any:
+        """A token of the tenant."""
+        return self._credential.get_token(*scopes, **{"tenant_id": self._tenant, **options})
