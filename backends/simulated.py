@@ -12,7 +12,7 @@ import msgspec
 from backends.protocol import Seen, Wait
 from planner.commands import Command, Kind, Outcome, Status
 from planner.model import Health, ImageReference, Instance, Power, Provisioning, RollingUpgrade, ScaleSet, UpgradeMode
-from vmss_sim.world.config import Image, WorldConfig
+from vmss_sim.world.config import Image, Machine, WorldConfig
 from vmss_sim.world.scale_set import NEVER, Operation, Vm, World
 
 _untouched: list[tuple[WorldConfig, dict[str, Instance]]] = []
@@ -20,6 +20,7 @@ _untouched: list[tuple[WorldConfig, dict[str, Instance]]] = []
 _PROVISIONING = {one.value: one for one in Provisioning}
 _POWER = {one.value: one for one in Power}
 _HEALTH = {one.value: one for one in Health}
+_replace = msgspec.structs.replace
 
 
 class SimulatedBackend:
@@ -30,7 +31,7 @@ class SimulatedBackend:
         self.model = scale_set.model
         self.instances = dict(scale_set.instances)
         self.poll_ms = poll_ms
-        self._images: dict[int, tuple[Image, ImageReference]] = {}
+        self._images: dict[int, tuple[Image | None, ImageReference | None]] = {}
         self._content = -1
         self._outcomes: list[Outcome] = []
         self._names: dict[str, str] = {}
@@ -82,29 +83,26 @@ class SimulatedBackend:
                 instances.pop(vm, None)
                 names[vm] = None
             else:
-                instances[vm.id] = self._instance(vm)
+                instances[vm.id] = self._instance(vm, instances.get(vm.id))
                 names[vm.id] = None
-        if world.content != self._content:
-            flagged = msgspec.structs.replace
+        content, vms = world.content, world.vms
+        if content != self._content:
             for name, one in instances.items():
-                latest = world.vms[name].content == world.content
+                latest = vms[name].content == content
                 if one.latest_model is not latest:
-                    instances[name] = flagged(one, latest_model=latest)
+                    instances[name] = _replace(one, latest_model=latest)
                     names[name] = None
         self.instances = instances
         return tuple(names)
 
-    def _instance(self, vm: Vm) -> Instance:
+    def _instance(self, vm: Vm, last: Instance | None = None) -> Instance:
+        """A VM as an instance. last: what its id named at the last look; what can change of a VM is written over it."""
         provisioning, power, health = self.world.state(vm)
-        machine = vm.machine
-        return Instance(
-            id=vm.id,
-            vm_id=vm.vm_id,
-            zone=machine.zone,
-            placement_group=machine.placement_group,
-            update_domain=machine.update_domain,
-            fault_domain=machine.fault_domain,
-            image=self._image(vm.image),
+        machine, image = vm.machine, vm.image
+        known = self._images.get(id(image))
+        return _replace(
+            last if last is not None and last.vm_id == vm.vm_id else _lasting(machine),
+            image=self._image(image) if known is None else known[1],
             latest_model=vm.content == self.world.content,
             provisioning=_PROVISIONING[provisioning],
             provisioning_error=vm.error if provisioning == "failed" else None,
@@ -114,17 +112,13 @@ class SimulatedBackend:
             scale_in_protected=vm.scale_in_protected,
             os_disk=f"{machine.os_disk}{vm.disk}" if vm.disk else machine.os_disk,
             run_commands=vm.commands,
-            upgrade_phase=machine.phase,
-            skip_upgrade=machine.skip_upgrade,
         )
 
     def _image(self, image: Image | None) -> ImageReference | None:
-        if image is None:
-            return None
-        known = self._images.get(id(image))
-        if known is None:
-            known = self._images[id(image)] = (image, reference(image))
-        return known[1]
+        """An image that was not seen before; kept with its original, whose identity is the key."""
+        made = None if image is None else reference(image)
+        self._images[id(image)] = (image, made)
+        return made
 
     def _look_at_model(self) -> None:
         world = self.world
@@ -134,12 +128,12 @@ class SimulatedBackend:
         self._shown = shown
         image = world.model_image
         repairs = self.model.repairs
-        self.model = msgspec.structs.replace(
+        self.model = _replace(
             self.model,
             mode=UpgradeMode(world.mode),
             provisioning=Provisioning.UPDATING if world.updating else Provisioning.SUCCEEDED,
-            image=self.model.image if image is None else msgspec.structs.replace(reference(image), exact_version=None),
-            repairs=None if repairs is None else msgspec.structs.replace(repairs, suspended=world.repairs_suspended),
+            image=self.model.image if image is None else _replace(reference(image), exact_version=None),
+            repairs=None if repairs is None else _replace(repairs, suspended=world.repairs_suspended),
             settings={path: world.model.get(path, value) for path, value in self.model.settings.items()},
             capacity=len(world.vms),
         )
@@ -238,6 +232,20 @@ class SimulatedBackend:
         if wait.watch and world.rollouts.version != self._rollouts:
             return True
         return bool(world.disturbed) and (wait.watch or any(name in world.disturbed for name in wait.awaiting))
+
+
+def _lasting(machine: Machine) -> Instance:
+    """What stays of an instance as long as its VM does."""
+    return Instance(
+        id=machine.id,
+        vm_id=machine.vm_id,
+        zone=machine.zone,
+        placement_group=machine.placement_group,
+        update_domain=machine.update_domain,
+        fault_domain=machine.fault_domain,
+        upgrade_phase=machine.phase,
+        skip_upgrade=machine.skip_upgrade,
+    )
 
 
 def reference(image: Image) -> ImageReference:

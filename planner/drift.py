@@ -108,31 +108,28 @@ def instance_differences(plan: Plan, scale_set: ScaleSet) -> Iterator[Difference
             kind=kind, subject=f"instance {subject}", found=str(got), expected=str(wanted), verdict=plan.drift[kind]
         )
 
-    saw = plan.scale_set.instances
+    saw, target, source = plan.scale_set.instances, plan.resolved.target.image, scale_set.model.health_source
+    deleting = Provisioning.DELETING
     if len(scale_set.instances) != plan.scale_set.capacity:
         yield make("capacity", "count", len(scale_set.instances), plan.scale_set.capacity)
     for name, pinned in saw.items():
         now = scale_set.instances.get(name)
-        if now is None or now.provisioning is Provisioning.DELETING:
+        if now is None or now.provisioning is deleting:
             yield make("vanished", name, "gone", "present")
             continue
-        if pinned.vm_id and now.vm_id and now.vm_id != pinned.vm_id:
+        if now.vm_id != pinned.vm_id and pinned.vm_id and now.vm_id:
             yield make("replaced", name, now.vm_id, pinned.vm_id)
             continue
         if now.protected and not pinned.protected:
             yield make("protected", name, "protected", "not protected")
-        if (now.zone, now.update_domain, now.fault_domain) != (pinned.zone, pinned.update_domain, pinned.fault_domain):
-            yield make(
-                "placement",
-                name,
-                (now.zone, now.update_domain, now.fault_domain),
-                (pinned.zone, pinned.update_domain, pinned.fault_domain),
-            )
-        target = plan.resolved.target.image
+        found = (now.zone, now.update_domain, now.fault_domain)
+        expected = (pinned.zone, pinned.update_domain, pinned.fault_domain)
+        if found != expected:
+            yield make("placement", name, found, expected)
         if now.image != pinned.image:
             kind = "at-target" if target is not None and runs(now.image, target) else "image"
             yield make(kind, name, now.image, pinned.image)
-        serving = service(now, scale_set.model.health_source)
+        serving = service(now, source)
         if serving is not pinned.service:
             yield make("health", name, serving.value, pinned.service.value)
     for name in scale_set.instances:

@@ -88,7 +88,7 @@ def _keeps_the_flag(patch: pytest.MonkeyPatch) -> None:
     def start(world: World, vm: lifecycle.Vm, kind: str, args: dict[str, object]) -> int:
         end = begin(world, vm, kind, args)
         if vm.effect is not None:
-            vm.effect = vm.effect._replace(content=vm.content)
+            vm.effect = msgspec.structs.replace(vm.effect, content=vm.content)
         return end
 
     patch.setattr(lifecycle, "start", start)

@@ -241,11 +241,12 @@ def _admit(t: Turn, batch: Batch, todo: list[str]) -> bool:
     taken: list[str] = []
     spent = 0
     untouched = (kind, exact) == _kind_untouched(t)
+    seen_of, memory_of, back = t.seen, t.memory, t.back
     for name in todo:
-        fits = untouched if name not in t.memory and not t.back else _kind_for(t, name) == (kind, exact)
+        fits = untouched if name not in memory_of and not back else _kind_for(t, name) == (kind, exact)
         if not fits:
             continue
-        if t.seen[name].service is not _OUT:
+        if seen_of[name].service is not _OUT:
             if spent >= budget:
                 continue
             spent += 1
@@ -253,7 +254,7 @@ def _admit(t: Turn, batch: Batch, todo: list[str]) -> bool:
     if not taken:
         return False
     for name in taken:
-        memory = t.memory.get(name, UNTOUCHED)
+        memory = memory_of.get(name, UNTOUCHED)
         if memory is UNTOUCHED:
             t.remember(name, TOUCHED)
         elif t.bucket(name) is _FAILED:  # a rung: it counts as climbed when it has ended, not when it is refused

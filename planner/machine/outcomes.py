@@ -90,8 +90,9 @@ def settle(t: Turn, ticket: Ticket, failed: str, message: str = "") -> None:
             _settle_delete(t, command, failed)
         return
     alike: dict[tuple[int, bool], tuple[Memory, Memory]] = {}  # most have the same memory: it is made anew once
+    memory_of = t.memory
     for name in () if overtaken(t) else command.ids:
-        memory = t.memory.get(name, UNTOUCHED)
+        memory = memory_of.get(name, UNTOUCHED)
         lost = bool(failed) and not _took_effect(t, ticket, name)
         known = alike.get((id(memory), lost))
         if known is not None:

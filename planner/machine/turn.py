@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -79,7 +80,7 @@ class Turn:
         for name in State.__struct_fields__:
             self.__dict__[name] = getattr(state, name)
         self.memory = dict(state.memory)
-        self._kinds: dict[tuple[object, ...], tuple[Seen, object, object]] = {}
+        self._kinds: dict[tuple[object, ...], tuple[Seen, bool, object, object]] = {}
         self._arrivals: dict[int, tuple[Memory, Memory]] = {}
         self.remembered = False
         self.notes: list[Note] = []
@@ -173,38 +174,46 @@ class Turn:
         flying = frozenset(ticket.command.ids) if ticket is not None else frozenset()
         seen_of, memory_of, pins = self.seen, self.memory, self.plan.scale_set.instances
         skipped = {} if self.back else self.plan.skipped
-        target_of, kinds, back = self.rollout.target, self._kinds, self.back
+        target_of, kinds, back, arrived = self.rollout.target, self._kinds, self.back, self._arrived
+        forward = None if back else target_of("", back)  # one for all; the way back is each one's own
         appended = self.added() if self.surge.fresh else self.appended
+        uniform = forward is not None and forward.run_command is None and not appended
+        came: list[Seen] = []
+        went: list[Seen] = []
         for name in names:
             old, one = seen_of.get(name), instances.get(name)
             if one is None:
                 if old is not None:
-                    self._count(seen_of.pop(name), -1)
+                    went.append(seen_of.pop(name))
                 continue
-            memory, pinned, target = memory_of.get(name, UNTOUCHED), pins.get(name), target_of(name, back)
+            memory, pinned, target = memory_of.get(name, UNTOUCHED), pins.get(name), forward or target_of(name, back)
             # Most instances of a set are alike, so the rules are asked once a step for each kind: the key holds all that they
             # read, and the entry keeps the objects alive whose identity stands in it.
-            same_vm = pinned is not None and (pinned.vm_id == one.vm_id or not pinned.vm_id or not one.vm_id)
+            same_vm = None if pinned is None else pinned.vm_id == one.vm_id or not pinned.vm_id or not one.vm_id
             key = (
-                id(one.image), one.latest_model, id(one.provisioning), id(one.power), id(one.health), one.protected,
-                id(memory), same_vm, pinned is None, name in flying, skipped.get(name), id(target),
+                id(one.image), one.latest_model, one.provisioning, one.power, one.health, one.protected,
+                id(memory), same_vm, name in flying, skipped.get(name) if skipped else None, id(target) if back else 0,
             )  # fmt: skip
-            if target.run_command is not None or name in appended:
+            alike = uniform or (target.run_command is None and name not in appended)
+            known = kinds.get(key) if alike else None
+            if known is None:
                 seen = self._ask_rules(name, one, memory, pinned, flying, at_target(one, target), appended)
-            else:
-                known = kinds.get(key)
-                if known is None:
-                    seen = self._ask_rules(name, one, memory, pinned, flying, at_target(one, target), appended)
-                    kinds[key] = (seen, one.image, memory)
-                else:
-                    seen = known[0]
+                there = seen.bucket is _CURRENT and seen.service is _IN and memory is not UNTOUCHED
+                known = (seen, there, one.image, memory)
+                if alike:
+                    kinds[key] = known
+            seen = known[0]
             if seen is not old:
                 if old is not None:
-                    self._count(old, -1)
-                self._count(seen, 1)
+                    went.append(old)
+                came.append(seen)
                 seen_of[name] = seen
-            if seen.bucket is _CURRENT and seen.service is _IN and memory is not UNTOUCHED:
-                self._arrived(name, memory)
+            if known[1]:
+                arrived(name, memory)
+        for seen, count in Counter(went).items():
+            self._count(seen, -count)
+        for seen, count in Counter(came).items():
+            self._count(seen, count)
         self.dirty = {}
 
     def _ask_rules(

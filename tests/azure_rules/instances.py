@@ -59,7 +59,7 @@ _HEALTH_RULES: Final = (
         source="DOC-health",
         where=f"{_W}lifecycle.py:start",
         test=f"{_HEALTH}test_health_comes_interval_times_probes_after_the_application_serves",
-        mutant=Mutant("ready = end + wait + config.timings.probe_ms if", "ready = end + wait if"),
+        mutant=Mutant("ready = end + wait + world.probe_ms if", "ready = end + wait if"),
         note="In the world it serves from then on: a load balancer does not send before.",
     ),
     Rule(
@@ -703,7 +703,7 @@ _OPERATION_RULES: Final = (
         source="API",
         where=f"{_W}lifecycle.py:settled {_W}config.py:WorldConfig.patch_disrupts",
         test=f"{_DOES}test_what_an_operation_does_to_an_instance[run-command]",
-        mutant=Mutant("vm.commands = (*vm.commands, run_name)", "pass"),
+        mutant=Mutant("vm.commands = (*vm.commands, effect.run_name)", "pass"),
     ),
     Rule(
         id="operation-reimage-all",

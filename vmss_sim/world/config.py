@@ -89,6 +89,11 @@ class Failures(_Config, frozen=True, kw_only=True):
     background_hits: str = "all"
     ageing_ms: float | None = None
 
+    @property
+    def of_operations(self) -> bool:
+        """Can an operation on a VM go other than it should?"""
+        return self.upgrade > 0 or self.bad_share > 0 or self.slow != 1.0
+
 
 class RollingPolicy(_Config, frozen=True, kw_only=True):
     """`rollingUpgradePolicy` (DOC-rolling, API). Percentages of all instances; the third of the upgraded ones."""

@@ -29,8 +29,6 @@ if TYPE_CHECKING:
 
 MAY_FAIL = frozenset({"upgrade", "reimage", "reimage-all", "create"})
 _NOTHING = Constant(0)
-_new = tuple.__new__
-"""A named tuple without the detour through Python: one is made for every operation on every VM."""
 
 
 def row_of(world: World, does: str) -> tuple[Does, Timing]:
@@ -49,7 +47,6 @@ def start(world: World, vm: Vm, kind: str, args: dict[str, Any]) -> int:
     """Draw the timetable of one VM's operation; returns when it ends."""
     now: int = world.env.now  # type: ignore[assignment]  # all times are whole
     config = world.config
-    failures = config.failures
     if vm.effect is not None:
         settled(world, vm)
     image, content, profile, disrupts, does = vm.image, vm.content, vm.profile, True, kind
@@ -80,29 +77,31 @@ def start(world: World, vm: Vm, kind: str, args: dict[str, Any]) -> int:
     column = world.columns.get(does) if vm.attempt == 1 and vm.slot < world.draws.slots else None
     takes, wait = durations(world, does, timing, vm) if column is None else column[vm.slot]
     end = now + takes
-    if failures.slow != 1.0 and image != vm.first_image:
-        wait = round(wait * failures.slow)
-    ready = end + wait + config.timings.probe_ms if row.power == "running" else NEVER
-    if world.blocked:
-        ready = max(ready, world.outage_over(vm, kind))
-    error, dead = _error(world, vm, kind) if failures.upgrade > 0 or world.blocked else None, False
-    if error is not None and failures.becomes == "old-image" and kind != "create":
-        image, content, profile = vm.image, vm.content, vm.profile
-    elif error is not None:
-        content, ready, dead = vm.content, NEVER, True  # rule 2
-    bad = (
-        failures.bad_share > 0
-        and error is None
-        and image != vm.first_image
-        and luck(world, vm, "bad", first=True) < failures.bad_share
-    )
-    if bad and failures.bad_after_ms == 0:
-        ready = NEVER
+    ready = end + wait + world.probe_ms if row.power == "running" else NEVER
+    error, dead, bad, failures = None, False, False, config.failures
+    if world.unlucky or world.blocked:  # else nothing can go wrong, and nothing of this needs to be asked
+        if failures.slow != 1.0 and image != vm.first_image and ready != NEVER:
+            ready += round(wait * failures.slow) - wait
+        if world.blocked:
+            ready = max(ready, world.outage_over(vm, kind))
+        error = _error(world, vm, kind) if failures.upgrade > 0 or world.blocked else None
+        if error is not None and failures.becomes == "old-image" and kind != "create":
+            image, content, profile = vm.image, vm.content, vm.profile
+        elif error is not None:
+            content, ready, dead = vm.content, NEVER, True  # rule 2
+        bad = (
+            failures.bad_share > 0
+            and error is None
+            and image != vm.first_image
+            and luck(world, vm, "bad", first=True) < failures.bad_share
+        )
+        if bad and failures.bad_after_ms == 0:
+            ready = NEVER
     vm.generation += 1
     vm.busy_until = vm.touched_ms = end
     vm.doing, vm.hard = does, disrupts
     name = args.get("run_name") if kind == "run-command" else None
-    vm.effect = _new(Effect, (row, image, content, profile, error, dead, name))
+    vm.effect = Effect(row, image, content, profile, error, dead, name)
     if disrupts or ready == NEVER:
         vm.down_seen = 0  # what was wrong with it before is over
         down(vm, now, ready)
@@ -187,9 +186,10 @@ def settled(world: World, vm: Vm) -> Vm:
     if effect is None or world.env.now < vm.busy_until:
         return vm
     vm.effect = None
-    row, image, vm.content, vm.profile, error, dead, run_name = effect
+    row, image, error, dead = effect.row, effect.image, effect.error, effect.dead
+    vm.content, vm.profile = effect.content, effect.profile
     created = vm.doing == "create"
-    if image is not vm.image or created:
+    if world.unlucky and (image is not vm.image or created):  # else no image is bad
         end_exposure(world, vm, vm.busy_until)
         bad = world.config.failures.bad_share > 0 and image != vm.first_image
         vm.bad_since = vm.busy_until if bad else NEVER
@@ -204,8 +204,8 @@ def settled(world: World, vm: Vm) -> Vm:
     vm.provisioning = "failed" if dead else "succeeded"
     if vm.hard:  # what takes nothing down starts nothing
         vm.power = row.power
-    if run_name:
-        vm.commands = (*vm.commands, run_name)
+    if effect.run_name:
+        vm.commands = (*vm.commands, effect.run_name)
     return vm
 
 

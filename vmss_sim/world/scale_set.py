@@ -100,6 +100,7 @@ class World:
         self.buckets = Buckets() if config.platform.throttle else None
         self.together = config.platform.vms_of_a_request == "together"
         self.watches_health = config.health == "rich" or config.repairs.enabled
+        self.probe_ms, self.unlucky = config.timings.probe_ms, config.failures.of_operations
         self.rollouts = Rollouts(self)
         self.repair_service = RepairService(self)
         self.background = Background(self)
@@ -280,8 +281,9 @@ class World:
             operation.status = "failed"
         elif operation.status == "running":
             operation.status = "succeeded"
+            vms = self.vms
             for one in () if operation.kind in ASKS_NOTHING_OF_VMS else operation.ids:
-                vm = self.vms.get(one)
+                vm = vms.get(one)
                 if vm is not None and (error := lifecycle.settled(self, vm).error):
                     if vm.touched_ms < operation.started_at:
                         continue  # an earlier operation left that
@@ -539,9 +541,9 @@ class World:
 
     def shown_serving_from(self, names: Iterable[str]) -> int:
         """When all of these will be shown to serve, as things stand; NEVER if one will not."""
-        latest = 0
+        latest, vms = 0, self.vms
         for name in names:
-            vm = self.vms.get(name)
+            vm = vms.get(name)
             if vm is not None and (vm.busy_until > latest or vm.serves_from > latest):
                 shown = max(vm.busy_until, 0 if self.config.health == "none" else vm.serves_from)
                 latest = max(latest, shown)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any
+
+import msgspec
 
 from vmss_sim.world.config import Image, Machine
 from vmss_sim.world.operations import Does
@@ -10,7 +12,7 @@ from vmss_sim.world.operations import Does
 NEVER = 1 << 62
 
 
-class Effect(NamedTuple):
+class Effect(msgspec.Struct, frozen=True, gc=False):
     """What an operation on one VM leaves behind once it has ended: its row of the table, what the VM boots then, whose model
     and OS profile it has; error and dead (out of service until touched again) where it failed; the run-command's name.
     """
