@@ -151,10 +151,10 @@ class _Check:
         if plan.surge is not None:
             yield from self._quota(found)
 
-    def _ask(self, name: str, version: str = "", **parts: str) -> Answer:
+    def _ask(self, name: str, api_version: str = "", **parts: str) -> Answer:
         row = READS[name]
         path = row.path.format(set=self.scope.id, sub=f"/subscriptions/{self.scope.subscription}", **parts)
-        return self.backend.client.ask(f"{quote(path)}?api-version={version or row.version}")
+        return self.backend.client.ask(f"{quote(path)}?api-version={api_version or row.version}")
 
     def _running(self, found: ScaleSet) -> Iterator[Finding]:
         state, rollout = found.model.provisioning, found.rolling_upgrade
@@ -248,7 +248,7 @@ class _Check:
         wanted = image_id.rstrip("/")
         if gallery and "/versions/" not in lower and image.exact_version:
             wanted = f"{wanted}/versions/{image.exact_version}"
-        answer = self._ask("image-by-id", version=_GALLERY_VERSION if gallery else READS["image"].version, image=wanted)
+        answer = self._ask("image-by-id", _GALLERY_VERSION if gallery else READS["image"].version, image=wanted)
         if answer.status == 404:
             yield _finding("VS506", "the image does not exist", wanted, "")
         elif not answer.ok or not isinstance(answer.body, dict):
