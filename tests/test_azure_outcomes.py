@@ -135,7 +135,7 @@ def test_no_token_is_nothing_sent() -> None:
         place = backend(credential=token)
         place.observe()
         token.error = ClientAuthenticationError("the secret has expired")
-        place.client.sdk._client._pipeline._impl_policies[6]._token = None  # type: ignore[attr-defined]
+        place.client.sdk._client._pipeline._impl_policies[5]._token = None  # type: ignore[attr-defined]
         assert place.submit(COMMANDS[Kind.RESTART]) == ""
         assert not arm.sent
     (outcome,) = place._outcomes + [part.ended for part in place._flights["c1"].parts]

@@ -17,10 +17,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any
-from urllib.parse import quote
 
 from backends.azure.client import Answer
-from backends.azure.requests import READS, permission_needs
+from backends.azure.requests import READS, permission_needs, url_of
 from planner.change import STAGES, Action
 from planner.commands import Kind
 from planner.lint import Code, Finding, Grade
@@ -152,9 +151,7 @@ class _Check:
             yield from self._quota(found)
 
     def _ask(self, name: str, api_version: str = "", **parts: str) -> Answer:
-        row = READS[name]
-        path = row.path.format(set=self.scope.id, sub=f"/subscriptions/{self.scope.subscription}", **parts)
-        return self.backend.client.ask(f"{quote(path)}?api-version={api_version or row.version}")
+        return self.backend.client.ask(url_of(name, self.scope, api_version, **parts))
 
     def _running(self, found: ScaleSet) -> Iterator[Finding]:
         state, rollout = found.model.provisioning, found.rolling_upgrade

@@ -19,7 +19,7 @@ import msgspec
 from backends.azure.client import NO_TOKEN, NOT_SENT, Answer, Client
 from backends.azure.clouds import Scope
 from backends.azure.polling import Budget
-from backends.azure.requests import READS
+from backends.azure.requests import url_of
 from planner.arm_json import Gap, Reading, read_run_commands, read_scale_set
 from planner.commands import Command, Kind
 from planner.errors import InputError, PlatformError
@@ -73,7 +73,7 @@ class Reader:
     ) -> None:
         self.client, self.scope, self.budget = client, scope, budget
         self.watch, self.rollouts, self.run_commands = watch, rollouts, run_commands
-        self.version: dict[str, Any] = {"api_version": api_version} if api_version else {}
+        self.version = api_version or ""
         self.last: Look | None = None
         self._repairs_ms = -STIRRED_MS
         self._runs_ms: dict[str, int] = {}
@@ -104,18 +104,17 @@ class Reader:
 
     def documents(self, now_ms: int, *, whole: bool = False) -> Documents:
         """The documents of one look. whole: with everything that a snapshot is to hold."""
-        scope = self.scope
-        model = self._one("set", _SET, scope.group, scope.name, now_ms=now_ms)
+        model = self._one("set", _SET, now_ms)
         facts = _facts(model)
         flexible = str(facts.get("orchestrationMode", "")).lower() == Orchestration.FLEXIBLE.value
         pages = self._pages(flexible, now_ms)
         mode = str(facts.get("upgradePolicy", {}).get("mode", "")).lower()
         rollouts = whole or self.rollouts or mode == UpgradeMode.ROLLING.value
-        latest = self._one("rolling-upgrade", _LATEST, scope.group, scope.name, now_ms=now_ms) if rollouts else None
+        latest = self._one("rolling-upgrade", _LATEST, now_ms) if rollouts else None
         every = 0 if now_ms - self._repairs_ms < STIRRED_MS else VIEW_EVERY_MS
         enabled = bool((facts.get("automaticRepairsPolicy") or {}).get("enabled"))
         if enabled and (whole or self._view_ms is None or now_ms - self._view_ms >= every):
-            self._view, self._view_ms = self._one("set-view", _VIEW, scope.group, scope.name, now_ms=now_ms), now_ms
+            self._view, self._view_ms = self._one("set-view", _VIEW, now_ms), now_ms
         return Documents(model=model, pages=pages, view=self._view if enabled else None, latest=latest or None)
 
     def stirred(self, command: Command, now_ms: int) -> None:
@@ -126,38 +125,31 @@ class Reader:
             self._runs_ms.update(dict.fromkeys(command.ids, now_ms))
 
     def _pages(self, flexible: bool, now_ms: int) -> tuple[dict[str, Any], ...]:
-        scope = self.scope
-        if flexible:
-            name = "flexible-instances"
-            query = {"filter": f"'virtualMachineScaleSet/id' eq '{scope.id}'", "expand": "instanceView"}
-            answers = self.client.pages(READS[name].operation, scope.group, **query, **self.version)
-        else:
-            name = "instances"
-            answers = self.client.pages(
-                READS[name].operation, scope.group, scope.name, expand="instanceView", **self.version
-            )
+        answers = self.client.pages(self._url("flexible-instances" if flexible else "instances"))
         self.budget.note("look", answers, now_ms)
-        return tuple(_document(one, _LIST, scope) for one in answers)
+        return tuple(_document(one, _LIST, self.scope) for one in answers)
 
-    def _one(self, name: str, what: str, *arguments: str, now_ms: int) -> dict[str, Any]:
+    def _one(self, name: str, what: str, now_ms: int) -> dict[str, Any]:
         """One document; empty where there is no rollout yet."""
-        answer = self.client.read(READS[name].operation, *arguments, **self.version)
+        answer = self.client.ask(self._url(name))
         self.budget.note(name, (answer,), now_ms)
         if answer.status == 404 and name == "rolling-upgrade":
             return {}
         return _document(answer, what, self.scope)
 
+    def _url(self, name: str, vm: str = "") -> str:
+        return url_of(name, self.scope, self.version, vm=vm)
+
     def _with_run_commands(self, scale_set: ScaleSet, now_ms: int) -> ScaleSet:
         """Which managed run-commands succeeded in each instance (rule 4)."""
         flexible = scale_set.model.orchestration is Orchestration.FLEXIBLE
-        row = READS["flexible-run-commands" if flexible else "run-commands"]
+        row = "flexible-run-commands" if flexible else "run-commands"
         made: dict[str, Instance] = {}
         for name, one in scale_set.instances.items():
             known = self._ran.get(name)
             stirred = now_ms - self._runs_ms.get(name, -STIRRED_MS) < STIRRED_MS
             if known is None or stirred or known[:2] != (one.vm_id, one.os_disk):
-                target = (self.scope.group, name) if flexible else (self.scope.group, self.scope.name, name)
-                answers = self.client.pages(row.operation, *target, expand="instanceView", **self.version)
+                answers = self.client.pages(self._url(row, name))
                 gone = answers[-1].status == 404
                 listed = () if gone else tuple(_document(answer, _RUNS, self.scope) for answer in answers)
                 ran = tuple(run for page in listed for run in read_run_commands(page, f"{_RUNS} of {name}"))

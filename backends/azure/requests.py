@@ -16,6 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
+from urllib.parse import quote
 
 from backends.azure.clouds import Scope
 from planner.commands import Command, Kind
@@ -43,7 +44,7 @@ class Write(NamedTuple):
 
 
 class Read(NamedTuple):
-    """One row. operation: of the SDK, or empty where the address is asked for as it is. needs: the permission; empty: any reader has it."""
+    """One row. operation: what the SDK calls it (its version and path are held to that), if it does. needs: the permission; empty: any."""
 
     path: str
     operation: str
@@ -202,6 +203,15 @@ READS: dict[str, Read] = {
     ),
 }
 """What is read."""
+
+
+def url_of(name: str, scope: Scope, api_version: str = "", **parts: str) -> str:
+    """The path and query of a read. version: where an endpoint does not know the row's."""
+    row = READS[name]
+    group = f"/subscriptions/{scope.subscription}/resourceGroups/{scope.group}"
+    known = {"set": scope.id, "sub": f"/subscriptions/{scope.subscription}", "group": group, **parts}
+    query = quote(row.query.format(**known), safe="=&$") + ("&" if row.query else "")
+    return f"{quote(row.path.format(**known))}?{query}api-version={api_version or row.version}"
 
 
 def write_of(kind: Kind, model: Model) -> Write:
