@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 SCENARIO ?= seed-article
 
-.PHONY: demo test check mutants bench soak clean
+.PHONY: demo test check mutants bench soak clean .clients/oav
 
 demo: $(VENV)/.demo
 	@$(BIN)/vmss-sim compare $(SCENARIO)
@@ -48,6 +48,14 @@ $(VENV)/.test: pyproject.toml
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[test]'
 	@touch $@ $(VENV)/.demo
+
+# Microsoft's validator of ARM traffic, for tests/contract; kept outside git, installed once.
+.clients/oav: .clients/oav/.installed
+.clients/oav/.installed: tests/contract/package.json tests/contract/package-lock.json
+	mkdir -p .clients/oav
+	cp $^ .clients/oav/
+	cd .clients/oav && npm ci --no-audit --no-fund --loglevel=error
+	@touch $@
 
 clean:
 	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -70,6 +70,20 @@ class Measures(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, gc
     availability: float
 
 
+def published(measures: Measures) -> dict[str, float]:
+    """As it stands in JSON: seconds, VM-seconds."""
+    return {
+        "min_healthy": measures.min_healthy,
+        "availability": measures.availability,
+        "downtime_s": measures.downtime_ms / 1000,
+        "outage_s": measures.outage_ms / 1000,
+        "capacity_lost_vm_s": measures.capacity_lost_vm_ms / 1000,
+        "unserved_vm_s": measures.unserved_vm_ms / 1000,
+        "bad_exposure_vm_s": measures.bad_exposure_vm_ms / 1000,
+        "duration_s": measures.duration_ms / 1000,
+    }
+
+
 def constant(value: int, start_ms: int = 0) -> StepFunction:
     """One value for ever: a fixed requirement, say."""
     return StepFunction(times_ms=(start_ms,), values=(value,))

@@ -132,6 +132,16 @@ def faults(given: list[dict[str, Any]], where: str) -> tuple[Fault, ...]:
     return tuple(made)
 
 
+def faults_of(document: dict[str, Any], where: str) -> tuple[Fault, ...]:
+    """A file of `[[fault]]` tables and nothing else. Raises InputError."""
+    tables = document.get("fault")
+    if set(document) != {"fault"} or not isinstance(tables, list) or not all(isinstance(one, dict) for one in tables):
+        raise InputError(
+            "not a file of faults", where, ", ".join(document) or "nothing", "[[fault]] tables (docs/scenario.md)"
+        )
+    return faults(tables, f"{where}: fault")
+
+
 def fits(found: tuple[Disturbance, ...], machines: tuple[Machine, ...], where: str) -> None:
     """A disturbance that names a place or an instance that the set does not have is a slip, and said. Raises InputError."""
     known: Mapping[str, set[Any]] = {

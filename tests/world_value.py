@@ -149,6 +149,8 @@ def frozen(world: World) -> dict[str, Any]:
             case "buckets":
                 held = value._buckets if value else {}
                 own[name] = [(key, slots_of(one, "policy")) for key, one in held.items()]
+            case "_contents" | "_profiles":
+                own[name] = {key: copy.copy(one) for key, one in vars(value).items() if key != "_held"}
             case _:
                 own[name] = copy.copy(value)
     own["queue"] = sorted((when, urgency, number) for when, urgency, number, _ in world.env._queue)

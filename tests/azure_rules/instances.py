@@ -12,6 +12,7 @@ _DOES = "tests/test_world_operations.py::"
 _MODES = "tests/test_world_flexible.py::"
 _LIMITS = "tests/test_world_limits.py::"
 _TROUBLE = "tests/test_world_trouble.py::"
+_SETS = "tests/test_world_sets.py::"
 _W = "vmss_sim/world/"
 
 
@@ -20,6 +21,66 @@ def _of_wire(name: str, section: str, text: str, source: str, note: str = "") ->
     why = note or "The world has no wire format; this belongs to the endpoint and to the readers of Azure's documents."
     return Rule(id=name, section=section, text=text, source=source, status="outside", note=why)
 
+
+_SET_RULES: Final = (
+    Rule(
+        id="set-created",
+        section="4",
+        text="A new set is Creating until all of its VMs exist; they are created at once, on its model.",
+        source="REC (300 PUT, 201)",
+        where=f"{_W}scale_set.py:World._create_set",
+        test=f"{_SETS}test_a_new_set_creates_all_of_its_vms_at_once",
+        mutant=Mutant(
+            '(lifecycle.start(self, vm, "create", {}) for vm in self.vms.values())',
+            '(lifecycle.start(self, vm, "create", {}) for vm in list(self.vms.values())[:1])',
+        ),
+    ),
+    Rule(
+        id="set-created-refused",
+        section="4",
+        text="What a new set may not be is refused like an update to it.",
+        source="REC (5 PUT, 400)",
+        where=f"{_W}admission.py:_kind",
+        test=f"{_SETS}test_what_a_new_set_may_not_be_is_refused",
+        mutant=Mutant('if kind in _UPDATES or kind == "create-set":', "if kind in _UPDATES:"),
+    ),
+    Rule(
+        id="set-deleted",
+        section="4",
+        text="A set that is deleted takes its VMs with it; nothing else is accepted meanwhile.",
+        source="REC (195 DELETE, 202); INFER (what is refused)",
+        where=f"{_W}scale_set.py:World._delete_set {_W}admission.py:judge",
+        test=f"{_SETS}test_a_set_goes_with_its_vms_and_accepts_nothing_meanwhile",
+        mutant=Mutant("        self.going = True\n", "        self.going = False\n"),
+    ),
+    Rule(
+        id="path-removed",
+        section="1.1",
+        text="What is taken out of the model is gone: a model without it is as if it had never been there.",
+        source="API (PATCH with null); INFER",
+        where=f"{_W}scale_set.py:World._update_model",
+        test=f"{_SETS}test_what_is_taken_out_of_the_model_is_gone",
+        mutant=Mutant("                self.model.pop(path, None)", "                self.model[path] = ''"),
+    ),
+    Rule(
+        id="health-of-model",
+        section="3.2",
+        text="A source that a model update adds reports for the instances that have got that model; the others have none until then.",
+        source="DOC-health",
+        where=f"{_W}health.py:source_of {_W}scale_set.py:World._change_health",
+        test=f"{_SETS}test_a_health_source_reports_for_those_that_have_the_model_that_added_it",
+        mutant=Mutant("world.sources.get(vm.content, world.first_source)", "world.config.health"),
+    ),
+    Rule(
+        id="health-needed",
+        section="3.1",
+        text="The source cannot be taken away from a set in mode Rolling, nor from one with repairs or automatic OS upgrade.",
+        source="INFER from the refusals of setting these without a source",
+        where=f"{_W}admission.py:_update {_W}admission.py:_repairs",
+        test=f"{_SETS}test_a_source_that_is_needed_stays",
+        mutant=Mutant('args.get("repairs", world.repairs if "health" in args else None)', 'args.get("repairs")'),
+    ),
+)
 
 _HEALTH_RULES: Final = (
     Rule(
@@ -563,7 +624,7 @@ _REPAIR_RULES: Final = (
         where=f"{_W}admission.py:_repairs",
         test=f"{_REPAIRS}test_repairs_need_a_health_source",
         mutant=Mutant(
-            "if not _reports_health(world):\n        return _refuse(errors.REPAIRS_NEED_HEALTH)",
+            "if not _reports_health(world, args):\n        return _refuse(errors.REPAIRS_NEED_HEALTH)",
             "if False:\n        return _refuse(errors.REPAIRS_NEED_HEALTH)",
         ),
     ),
@@ -1139,7 +1200,7 @@ _MODE_RULES: Final = (
         source="API",
         where=f"{_W}admission.py:_limits",
         test=f"{_LIMITS}test_the_limit_holds_for_a_capacity_inside_a_model_update",
-        mutant=Mutant('kind not in ("set-capacity", "update-model"):', 'kind != "set-capacity":'),
+        mutant=Mutant('kind not in ("set-capacity", "update-model", "create-set"):', 'kind != "set-capacity":'),
     ),
     Rule(
         id="limit-single-group",
@@ -1368,6 +1429,7 @@ _TROUBLE_RULES: Final = (
 )
 
 RULES: Final[tuple[Rule, ...]] = (
+    *_SET_RULES,
     *_HEALTH_RULES,
     *_VIEW_RULES,
     *_REPAIR_RULES,

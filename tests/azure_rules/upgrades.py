@@ -84,8 +84,8 @@ RULES: Final[tuple[Rule, ...]] = (
         where="vmss_sim/world/admission.py:_reports_health",
         test="tests/test_world_model.py::test_mode_rolling_needs_a_health_source",
         mutant=Mutant(
-            'return config.health != "none" and works(f"health: {config.health}", config.flexible, config.platform)',
-            'return world.config.health != "none"',
+            'return source != "none" and works(f"health: {source}", config.flexible, config.platform)',
+            'return source != "none"',
         ),
     ),
     Rule(
@@ -96,8 +96,8 @@ RULES: Final[tuple[Rule, ...]] = (
         where="vmss_sim/world/admission.py:_update",
         test="tests/test_world_model.py::test_mode_rolling_needs_a_health_source",
         mutant=Mutant(
-            '"mode" in args and not _reports_health(world)',
-            '"mode" in args and world.config.flexible and not _reports_health(world)',
+            '== "rolling" and asked and not _reports_health(world, args)',
+            '== "rolling" and asked and world.config.flexible and not _reports_health(world, args)',
         ),
     ),
     Rule(
@@ -132,8 +132,8 @@ RULES: Final[tuple[Rule, ...]] = (
         where="vmss_sim/world/scale_set.py:World._read_model",
         test="tests/test_world_model.py::test_policies_and_capacity_are_not_part_of_what_instances_are_given",
         mutant=Mutant(
-            "key = tuple(sorted((path, repr(value)) for path, value in self.model.items()))",
-            "key = (repr(self.rolling_policy), repr(self.repairs), *sorted((path, repr(value)) for path, value in self.model.items()))",
+            "key = tuple(sorted(given))",
+            "key = (repr(self.rolling_policy), repr(self.repairs), *sorted(given))",
         ),
         note="A model with the same content as before makes untouched instances current again (INFER).",
     ),
@@ -1201,7 +1201,7 @@ RULES: Final[tuple[Rule, ...]] = (
         source="DOC-autoos",
         where="vmss_sim/world/admission.py:_update",
         test="tests/test_world_auto_os.py::test_what_automatic_os_upgrade_can_be_enabled_on",
-        mutant=Mutant('if "auto_os" in args and not _reports_health(world):', "if False:"),
+        mutant=Mutant('if ("auto_os" in args or "health" in args) and not _reports_health(world, args):', "if False:"),
     ),
     Rule(
         id="auto-os-windows",
@@ -1874,7 +1874,7 @@ RULES: Final[tuple[Rule, ...]] = (
         source="DOC-manual; INFER",
         where="vmss_sim/world/scale_set.py:World._read_model",
         test="tests/test_world_model.py::test_putting_the_old_version_back_is_a_way_back",
-        mutant=Mutant("self.content = self._contents.setdefault(key, len(self._contents))", "self.content += 1"),
+        mutant=Mutant("self.content = self._contents.number(key)", "self.content += 1"),
     ),
     Rule(
         id="publisher-fixed",

@@ -13,6 +13,7 @@ import typer
 
 if TYPE_CHECKING:
     from scenarios.build import Setup
+    from scenarios.schema import Scenario as Scenario_
 
 Scenario = Annotated[
     str | None,
@@ -205,9 +206,16 @@ def spread(command: Callable[..., None]) -> Callable[..., None]:
 
 
 def setup_from(scenario: str | None, model: Path | None, beside: Beside) -> Setup:
-    """The scenario that a command line names, or describes by files. Raises InputError where it does neither or both."""
+    """The scenario that a command line names, or describes by files, worked out. Raises InputError where it does neither or both."""
+    from scenarios import build  # noqa: PLC0415  # heavy imports wait until a command runs
+
+    return build.setup(*scenario_from(scenario, model, beside))
+
+
+def scenario_from(scenario: str | None, model: Path | None, beside: Beside) -> tuple[Scenario_, Path, str]:
+    """The scenario, the folder that its paths are relative to, and what to call it. Raises InputError."""
     from planner.errors import InputError  # noqa: PLC0415  # heavy imports wait until a command runs
-    from scenarios import build, files  # noqa: PLC0415
+    from scenarios import files  # noqa: PLC0415
     from scenarios.init import Options, draft  # noqa: PLC0415
 
     if scenario is not None:
@@ -219,7 +227,7 @@ def setup_from(scenario: str | None, model: Path | None, beside: Beside) -> Setu
                 raise InputError(
                     "a scenario says this itself", ", ".join(used), scenario, "either a scenario, or files and options"
                 )
-            return build.read(path)
+            return files.load(path), path.parent, str(path)
         if model is not None:
             raise InputError("the model is given twice", "--model", f"{scenario} and {model}", "one of them")
         model = path
@@ -232,7 +240,7 @@ def setup_from(scenario: str | None, model: Path | None, beside: Beside) -> Setu
             "`vmss-sim scenarios` lists the bundled ones",
         )
     made = draft(Options(model=model, **asdict(beside)), Path.cwd())
-    return build.setup(made.scenario, Path.cwd(), str(model))
+    return made.scenario, Path.cwd(), str(model)
 
 
 def refuse_existing(output: Path | None, *, force: bool) -> None:

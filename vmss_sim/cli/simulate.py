@@ -79,9 +79,9 @@ def register(app: typer.Typer) -> None:
 
 
 def _document(setup: Any, made: Any, seed: int, replication: int, label: str) -> dict[str, Any]:
-    from vmss_sim.report.story import turns  # noqa: PLC0415  # heavy imports wait until a command runs
+    from planner.metrics import published  # noqa: PLC0415  # heavy imports wait until a command runs
+    from vmss_sim.report.story import turns  # noqa: PLC0415
 
-    measures = made.row.measures
     return {
         "schema": "vmss-sim/simulate/1",
         "scenario": setup.title,
@@ -92,16 +92,7 @@ def _document(setup: Any, made: Any, seed: int, replication: int, label: str) ->
         "reason": made.state.reason,
         "completed": made.row.completed,
         "breaches": list(made.row.breaches),
-        "metrics": {
-            "min_healthy": measures.min_healthy,
-            "availability": measures.availability,
-            "downtime_s": measures.downtime_ms / 1000,
-            "outage_s": measures.outage_ms / 1000,
-            "capacity_lost_vm_s": measures.capacity_lost_vm_ms / 1000,
-            "unserved_vm_s": measures.unserved_vm_ms / 1000,
-            "bad_exposure_vm_s": measures.bad_exposure_vm_ms / 1000,
-            "duration_s": measures.duration_ms / 1000,
-        },
+        "metrics": published(made.row.measures),
         "steps": [
             {
                 "at_s": record.now_ms / 1000,

@@ -20,7 +20,7 @@ from vmss_sim.world import errors
 from vmss_sim.world.config import AutoOs, RollingPolicy
 from vmss_sim.world.errors import OPERATION, AzureError
 from vmss_sim.world.images import IMAGE, leaves_version_open
-from vmss_sim.world.operations import NEEDS_IDS, SCALE_SET_ACTIONS, SET_KINDS, VM_TABLE, works
+from vmss_sim.world.operations import NEEDS_IDS, ON_SET, SCALE_SET_ACTIONS, VM_TABLE, works
 from vmss_sim.world.throttle import Throttled
 from vmss_sim.world.vm import Operation, Reply
 
@@ -62,8 +62,10 @@ def judge(world: World, kind: str, ids: tuple[str, ...], args: dict[str, Any]) -
     etag = args.pop("if_match", None)
     if etag is not None and etag != world.etag:
         return _refuse(errors.PRECONDITION_FAILED, given=f'"{etag}"', current=f'"{world.etag}"')
+    if world.going:
+        return _refuse(errors.CONFLICT)
     refusal = _ids(world, kind, ids) or _kind(world, kind, ids, args) or _limits(world, kind, ids, args)
-    if refusal is None and kind in SET_KINDS:
+    if refusal is None and kind in ON_SET:
         return _rollout_conflict(world, kind) or Admitted((), ())
     if refusal is not None:
         return refusal
@@ -84,7 +86,7 @@ def busy_of(world: World, ids: tuple[str, ...]) -> tuple[str, ...]:
 
 def targets(world: World, kind: str, ids: tuple[str, ...]) -> tuple[str, ...]:
     """The instances a request acts on, each once (rules 2 and 3)."""
-    if kind in SET_KINDS:
+    if kind in ON_SET:
         return ()
     named = bool(ids) and ids != ("*",)
     chosen = tuple(dict.fromkeys(ids if named else world.vms))
@@ -96,6 +98,8 @@ def targets(world: World, kind: str, ids: tuple[str, ...]) -> tuple[str, ...]:
 
 def accepted_status(kind: str) -> int:
     """HTTP status of an accepted request (REC): 200 for updates of the set and of an instance's model, else 202."""
+    if kind == "create-set":
+        return 201
     return 200 if kind in ("update-model", "set-mode", "set-capacity", "protect") else 202
 
 
@@ -135,7 +139,7 @@ def _refuse(row: AzureError, retry_after_ms: int | None = None, code: str = "", 
 
 
 def _ids(world: World, kind: str, ids: tuple[str, ...]) -> Reply | None:
-    if kind in SET_KINDS:
+    if kind in ON_SET:
         return None
     if "*" in ids:
         return None if ids == ("*",) else _refuse(errors.STAR_NOT_ALONE)
@@ -163,7 +167,7 @@ def _kind(world: World, kind: str, ids: tuple[str, ...], args: dict[str, Any]) -
             return _refuse(errors.OS_ROLLING_NEEDS_LATEST)
     if kind == "cancel-rolling-upgrade" and not world.rollouts.running:
         return _refuse(errors.NO_ROLLOUT_TO_CANCEL)
-    if kind in _UPDATES:
+    if kind in _UPDATES or kind == "create-set":
         return _update(world, args) or _repairs(world, args)
     if kind == "protect":
         both = args.get("protected", False), args.get("scale_in_protected", True)
@@ -172,18 +176,19 @@ def _kind(world: World, kind: str, ids: tuple[str, ...], args: dict[str, Any]) -
     return None
 
 
-def _reports_health(world: World) -> bool:
+def _reports_health(world: World, args: dict[str, Any]) -> bool:
     """Rule 4: a health source that the set's orchestration mode knows; a probe does not do on a Flexible set (DOC-rolling)."""
     config = world.config
-    return config.health != "none" and works(f"health: {config.health}", config.flexible, config.platform)
+    source = args["health"].source if "health" in args else config.health
+    return source != "none" and works(f"health: {source}", config.flexible, config.platform)
 
 
 def _repairs(world: World, args: dict[str, Any]) -> Reply | None:
     """What `automaticRepairsPolicy` may say (DOC-repairs)."""
-    old, new = world.repairs, args.get("repairs")
+    old, new = world.repairs, args.get("repairs", world.repairs if "health" in args else None)
     if new is None or not new.enabled:
         return None
-    if not _reports_health(world):
+    if not _reports_health(world, args):
         return _refuse(errors.REPAIRS_NEED_HEALTH)
     if not GRACE_MS[0] <= new.grace_ms <= GRACE_MS[1]:
         return _refuse(errors.VALUE_OUT_OF_RANGE, parameter="automaticRepairsPolicy.gracePeriod")
@@ -202,7 +207,8 @@ def _update(world: World, args: dict[str, Any]) -> Reply | None:
             return _refuse(errors.PROPERTY_FIXED, property=fixed)
     if args.get("patch", {}).get(GROUP) and not one_group(world):
         return _refuse(errors.PROPERTY_FIXED, property=GROUP.rpartition(".")[2])
-    if args.get("mode", world.mode) == "rolling" and "mode" in args and not _reports_health(world):
+    asked = "mode" in args or "health" in args
+    if args.get("mode", world.mode) == "rolling" and asked and not _reports_health(world, args):
         return _refuse(errors.ROLLING_NEEDS_HEALTH)
     policy: RollingPolicy = args.get("rolling", world.rolling_policy)
     for name, least in RANGES if "rolling" in args else ():
@@ -221,7 +227,7 @@ def _update(world: World, args: dict[str, Any]) -> Reply | None:
         return _refuse(errors.AUTO_OS_WINDOWS_UPDATES)
     if any(model.get(path) == "AutomaticByPlatform" for path in _PATCH_MODES):
         return _refuse(errors.AUTO_OS_PATCH_MODE)
-    if "auto_os" in args and not _reports_health(world):
+    if ("auto_os" in args or "health" in args) and not _reports_health(world, args):
         return _refuse(errors.ROLLING_NEEDS_HEALTH)
     if policy.max_surge and not works("automatic OS upgrade with maxSurge", config.flexible, config.platform):
         return _refuse(errors.SURGE_ON_FLEXIBLE, name=config.name)
@@ -284,7 +290,7 @@ def _limits(world: World, kind: str, ids: tuple[str, ...], args: dict[str, Any])
         if cold and _cores(world) + cold * config.cores_per_vm > config.quota_cores:
             return _over_quota(world, cold * config.cores_per_vm)
     capacity = args.get("capacity")
-    if capacity is None or kind not in ("set-capacity", "update-model"):
+    if capacity is None or kind not in ("set-capacity", "update-model", "create-set"):
         return None
     if not 0 <= int(capacity) <= most_instances(world):
         return _refuse(errors.VALUE_OUT_OF_RANGE, parameter="sku.capacity")

@@ -131,6 +131,15 @@ class Repairs(_Config, frozen=True, kw_only=True):
     suspended: bool = False
 
 
+class Health(_Config, frozen=True, kw_only=True):
+    """The health source as a model names it: extension, rich, probe or none; see `WorldConfig` for the rest."""
+
+    source: str = "none"
+    grace_ms: int | None = None
+    protocol: str = "http"
+    probe_ms: int = 0
+
+
 class Platform(_Config, frozen=True, kw_only=True):
     """What the platform's documentation leaves open, or only recordings show; each with the answer chosen.
 

@@ -9,7 +9,9 @@ Rules (DOC-health, DOC-autoos):
 3. *Binary* extension and load-balancer probe: healthy or not; there is nothing between.
 4. Without a health source the power state and the provisioning state decide (running, and provisioned).
 5. Whether a VM in flight counts as unhealthy is undocumented: an option.
-6. Where the snapshot shows no health for an instance (it is not on the model that added the source), power and
+6. A source that an update of the model added, changed or took away is that of the instances that have this model; the others
+   keep theirs (DOC-health: `vmHealth` is absent where an instance is not on the model that added it).
+7. Where the snapshot shows no health for an instance (it is not on the model that added the source), power and
    provisioning decide, as in 4.
 """
 
@@ -28,6 +30,8 @@ if TYPE_CHECKING:
 def shown(world: World, vm: Vm) -> tuple[str, str, str]:
     """Provisioning, power, health, as an instance view tells them."""
     now, source = world.env.now, world.config.health
+    if world.sources is not None:
+        source = source_of(world, vm)
     if vm.effect is not None:
         settled(world, vm)
     if vm.provisioning == "deleting":
@@ -46,7 +50,7 @@ def shown(world: World, vm: Vm) -> tuple[str, str, str]:
 def reported(world: World, vm: Vm, now: float) -> str:
     """The health state of a VM that no operation holds down (rules 1 to 3)."""
     config = world.config
-    source = config.health
+    source = config.health if world.sources is None else source_of(world, vm)
     if source == "none":
         return "absent"
     if not vm.attempt and (vm.health in ("unknown", "absent") or (source != "rich" and vm.health == "initializing")):
@@ -60,6 +64,11 @@ def reported(world: World, vm: Vm, now: float) -> str:
     if config.health_protocol == "tcp" or (not vm.attempt and vm.health == "unhealthy"):
         return "unhealthy"  # it says so itself, or there is no other word
     return "unknown"
+
+
+def source_of(world: World, vm: Vm) -> str:
+    """Rule 6."""
+    return world.config.health if world.sources is None else world.sources.get(vm.content, world.first_source)
 
 
 def grace_ends(world: World, vm: Vm) -> int:
@@ -89,6 +98,6 @@ def unhealthy(world: World) -> int:
 
 def serving_from(world: World, vm: Vm) -> int:
     """When this VM will be seen to serve, as things stand; NEVER if it will not."""
-    if world.config.health == "none":
+    if source_of(world, vm) == "none":
         return vm.busy_until if vm.serves_from != NEVER else NEVER
     return max(vm.busy_until, vm.serves_from)

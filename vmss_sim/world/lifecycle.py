@@ -268,7 +268,7 @@ def _emptiest(world: World) -> Machine | None:
     for vm in world.vms.values():
         place = (vm.machine.zone, vm.machine.update_domain)
         held[place] = held.get(place, 0) + 1
-    known = {(one.zone, one.update_domain): one for one in reversed(world.config.machines)}
+    known = {(one.zone, one.update_domain): one for one in reversed(world.places)}
     places = known or {(vm.machine.zone, vm.machine.update_domain): vm.machine for vm in world.vms.values()}
     return min(
         places.values(),

@@ -79,6 +79,12 @@ SET_KINDS = (
 )
 """Requests on the set."""
 
+LIFE_KINDS = ("create-set", "delete-set")
+"""Requests with which a set begins and ends."""
+
+ON_SET = frozenset({*SET_KINDS, *LIFE_KINDS})
+"""Everything that names no instances."""
+
 ID_KINDS = (
     "upgrade",
     "reimage",
@@ -125,6 +131,8 @@ MODES: dict[str, Works] = {
     "os-rolling-upgrade": Works("yes", "flexible_auto_os", _AUTO_OS),
     "extension-rolling-upgrade": Works("yes", "yes", _ROLLING),
     "cancel-rolling-upgrade": Works("yes", "yes", _ROLLING),
+    "create-set": Works("yes", "yes", "DOC-modes"),
+    "delete-set": Works("yes", "yes", "DOC-modes"),
     "approve-rolling-upgrade": Works("yes", "flexible_auto_os", _AUTO_OS),
     # Requests on instances. Ids are decimal on Uniform sets, VM names on Flexible ones.
     "upgrade": Works("yes", "flexible_manual_upgrade", "DOC-manual says yes, REC 2021 shows a 409"),

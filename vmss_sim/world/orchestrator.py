@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 KEPT = 5
 KEPT_MS = 60 * 86_400_000
 """`osUpgradeHistory`: the last five attempts within two months (DOC-autoos)."""
+REMEMBERED = 100
+"""How many rollouts are remembered before old ones are forgotten."""
 RETRY_MS = 600_000
 """An automatic OS upgrade that finds another rollout running looks again (undocumented)."""
 
@@ -147,5 +149,13 @@ class Rollouts:
         if self.past:
             self.past[-1].end_surge(keep=False)  # cancelled, but not over yet
         self.past.append(rollout)
+        if len(self.past) > REMEMBERED:
+            self._forget()
         self.version += 1
         rollout.process = world.env.process(rollout.run(delay_ms))
+
+    def _forget(self) -> None:
+        """Of rollouts that are over and lend nothing only the last are kept, and those that the history tells of."""
+        told = [one for one in self.past if one.kind != "extension"][-KEPT:]
+        late = self.past[-REMEMBERED // 2 :]
+        self.past = [one for one in self.past if one.open or one.pairs or one in told or one in late]

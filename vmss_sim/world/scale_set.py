@@ -20,12 +20,15 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from functools import cached_property
 from typing import Any
+from weakref import proxy
 
 import simpy
+from msgspec import structs
 
 from vmss_sim.world import admission, health, lifecycle
 from vmss_sim.world.background import Background
-from vmss_sim.world.config import AutoOs, Image, Repairs, RollingPolicy, WorldConfig
+from vmss_sim.world.config import AutoOs, Health, Image, Machine, Repairs, RollingPolicy, WorldConfig
+from vmss_sim.world.contents import Contents
 from vmss_sim.world.draws import Draws
 from vmss_sim.world.faults import TIMED_OUT_MS, Fault, judge
 from vmss_sim.world.images import IMAGE, URI, image_of, leaves_version_open
@@ -42,6 +45,10 @@ __all__ = ["IMAGE", "NEVER", "URI", "Operation", "Reply", "Vm", "World"]
 OS_PROFILE = "properties.virtualMachineProfile.osProfile."
 ASKS_NOTHING_OF_VMS = ("protect", "approve-rolling-upgrade")
 """They name instances, but what became of an instance before is not their failure."""
+OF_THE_SET = frozenset(
+    {"properties.singlePlacementGroup", "properties.platformFaultDomainCount", "properties.orchestrationMode"}
+)
+"""Paths that instances are not given: they are no part of the content (rule 4)."""
 UPDATES = frozenset({"update-model", "set-mode", "set-capacity"})
 """PUT and PATCH of the set itself."""
 MOVES_ETAG = frozenset(
@@ -68,13 +75,19 @@ class World:
         self.latest = config.latest
         self.model: dict[str, Any] = dict(config.model)
         self.etag = 1
-        self._contents: dict[tuple[Any, ...], int] = {}
-        self._profiles: dict[tuple[Any, ...], int] = {}
+        me = proxy(self)  # no cycle: a world of a study is gone as soon as nobody needs it
+        self._contents = Contents(lambda: me.held_contents("content"))
+        self._profiles = Contents(lambda: me.held_contents("profile"))
         self.model_image: Image | None = None
         """What a new VM would boot."""
         self.content = self.profile = -1
         self.on_latest = False
         """Does the model leave the version to the platform?"""
+        self.sources: dict[int, str] | None = None
+        """The health source by content of the model, once an update has changed it (health.py, rule 6)."""
+        self.first_source = config.health
+        self.places: tuple[Machine, ...] = config.machines
+        """Where new instances may stand: like one of these."""
         self._read_model()
         self.vms: dict[str, Vm] = {}
         for slot, machine in enumerate(config.machines):
@@ -87,6 +100,8 @@ class World:
         self.running: dict[str, Operation] = {}
         self.ended: list[Operation] = []
         self.requests = 0
+        self.going = False
+        """Is the set being deleted?"""
         self.levels: dict[str, int] = {}  # how many of each kind have been drawn: refused requests move nobody's luck
         # Ordered like lists, unique like sets: what is read must not depend on PYTHONHASHSEED.
         self.dirty: dict[str, None] = {}
@@ -144,14 +159,39 @@ class World:
 
     def _read_model(self) -> None:
         """What the model's content, OS profile and image are now (rule 4)."""
-        key = tuple(sorted((path, repr(value)) for path, value in self.model.items()))
-        self.content = self._contents.setdefault(key, len(self._contents))
+        given = (
+            (path, repr(value)) for path, value in self.model.items() if value is not None and path not in OF_THE_SET
+        )
+        key = tuple(sorted(given))
+        self.content = self._contents.number(key)
         profile = tuple(one for one in key if one[0].startswith(OS_PROFILE))
-        self.profile = self._profiles.setdefault(profile, len(self._profiles))
+        self.profile = self._profiles.number(profile)
         self.on_latest = leaves_version_open(self.model)
         image = self.image_of_model()
         if image != self.model_image:  # the same object as long as it is the same image
             self.model_image = image
+
+    def held_contents(self, what: str) -> set[int]:
+        """The contents (or profiles) that an instance has, is getting, or may be put back to."""
+        held = {getattr(self, what)}
+        for vm in self.vms.values():
+            held.add(getattr(vm, what))
+            if vm.effect is not None:
+                held.add(getattr(vm.effect, what))
+        return held | {before[what] for one in self.rollouts.past for before in one.before.values()}
+
+    def furnish(self, paths: Mapping[str, Any]) -> None:
+        """Learn more of the model as it is: paths that were not told before. Nothing changes by that; who has it still has it."""
+        old = self.content
+        self.model = {**paths, **self.model}
+        self._read_model()
+        for vm in self.vms.values():
+            if vm.content == old:
+                vm.content = self.content
+
+    def join_one_group(self) -> None:
+        """The set becomes a single placement group (convertToSinglePlacementGroup)."""
+        self.model["properties.singlePlacementGroup"] = True
 
     def image_of_model(self, exact: str | None = None) -> Image | None:
         """The model's image; exact: in this version."""
@@ -312,6 +352,10 @@ class World:
                     self.repair_service.resume()
             case "set-capacity":
                 return self.set_capacity(int(args["capacity"]), operation)
+            case "create-set":
+                return self._create_set(operation)
+            case "delete-set":
+                return self._delete_set()
             case "protect":
                 for one in operation.ids:
                     vm = self.vms[one]
@@ -346,18 +390,62 @@ class World:
         self.levels[kind] = number = self.levels.get(kind, 0) + 1
         return timing.of_regime(self.regime).ppf_ms_scalar(self.draws.later(f"set/{kind}", 0, number))
 
+    def _create_set(self, operation: Operation) -> int:
+        """The set is new: its policies, and all of its VMs, which the configuration describes, are created at once."""
+        args = operation.args
+        self.mode = args.get("mode", self.mode)
+        self.rolling_policy = args.get("rolling", self.rolling_policy)
+        operation.ids = tuple(self.vms)
+        end = max([self.now, *(lifecycle.start(self, vm, "create", {}) for vm in self.vms.values())])
+        self._set_auto_os(args.get("auto_os", self.auto_os))
+        self._set_repairs(args.get("repairs", self.repairs))
+        return end
+
+    def _delete_set(self) -> int:
+        """The set goes, with everything that runs on it."""
+        self.going = True
+        self.rollouts.give_way()
+        end = self.now + self.set_level("delete")
+        for vm in list(self.vms.values()):
+            lifecycle.down(vm, self.now)
+            self.remove_at(vm, end)
+        return end
+
     def _update_model(self, operation: Operation) -> int:
         args = operation.args
-        self.model.update(args.get("patch", {}))
+        for path, value in args.get("patch", {}).items():
+            if value is None:
+                self.model.pop(path, None)
+            else:
+                self.model[path] = value
         self.mode = args.get("mode", self.mode)
         self.rolling_policy = args.get("rolling", self.rolling_policy)
         self._set_auto_os(args.get("auto_os", self.auto_os))
         self._set_repairs(args.get("repairs", self.repairs))
+        self.places = (*self.places, *args.get("places", ()))
+        if "health" in args:
+            self._change_health(args["health"])
         self._read_model()
+        if self.sources is not None:
+            self.sources[self.content] = self.config.health
         end = self.now + self.set_level("update-model")
         if "capacity" in args:
             end = max(end, self.set_capacity(int(args["capacity"]), operation))
         return self.reconcile(operation, end)
+
+    def _change_health(self, new: Health) -> None:
+        """Another health source from now on, for the instances that get this model (health.py, rule 6)."""
+        config = self.config
+        if self.sources is None:
+            self.sources = {self.content: config.health}
+        self.config = structs.replace(
+            config,
+            health=new.source,
+            health_grace_ms=new.grace_ms,
+            health_protocol=new.protocol,
+            timings=structs.replace(config.timings, probe_ms=new.probe_ms),
+        )
+        self.watches_health = self.watches_health or new.source == "rich"
 
     def _set_auto_os(self, auto_os: AutoOs) -> None:
         begins = auto_os.enabled and not self.auto_os.enabled

@@ -260,6 +260,15 @@ class Buckets:
             bucket.tokens -= need
         return Granted(tuple((bucket.policy.name, bucket.tokens) for bucket, _ in asked))
 
+    def forget_full(self, now_ms: int) -> None:
+        """Drop the buckets that are full again: a new one says the same. Keeps as many as are in use."""
+        for bucket in self._buckets.values():
+            bucket.advance(now_ms)
+        self._buckets = {key: one for key, one in self._buckets.items() if one.tokens < one.policy.size}
+
+    def __len__(self) -> int:
+        return len(self._buckets)
+
     def _bucket(self, policy: Policy, resource: str) -> _Bucket:
         key = (policy.name, resource if policy.scope == "resource" else "")
         bucket = self._buckets.get(key)

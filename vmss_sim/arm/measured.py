@@ -1,0 +1,156 @@
+"""What a rollout cost, whoever drove it: the same measures as `simulate`, from the world's own meter.
+
+Rules this module decides:
+
+1. The measured time begins with the first request that changed something and was not refused. It ends at T, when every operation and
+   rollout has ended and every instance that went out of service before that serves again; who is not coming back does not delay it.
+2. Before T the figures are those so far, `complete` is false, and T is now.
+3. Where the clock makes time other than the client's own by more than 5 % of the duration (`clock.py`, rule 10), there are no figures,
+   and the report says why. A manual clock is in nobody's way: who moves it knows what he does.
+4. Measures are of the scenario's set. Sets that clients create have no required capacity, so nothing is said of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+
+from planner.metrics import Measures, StepFunction, count_intervals, from_intervals, measure, published
+from vmss_sim.arm.clock import TOO_MUCH, BaseClock, distortion
+from vmss_sim.arm.sets import ArmSet
+from vmss_sim.world.scale_set import World
+from vmss_sim.world.vm import NEVER
+
+
+class Yardstick(msgspec.Struct, frozen=True, kw_only=True):
+    """What a scenario measures by. total: instances the set should have; bad: may the new image be bad? breaches: the names of the
+    objectives that measures miss.
+    """
+
+    total: int
+    required: StepFunction
+    horizon_ms: int
+    bad: bool
+    breaches: Callable[[Measures], tuple[str, ...]]
+
+
+class Measured(msgspec.Struct, frozen=True, kw_only=True):
+    """What was measured. started_ms: None where nothing was changed. refused: why there are no figures."""
+
+    started_ms: int | None
+    ended_ms: int
+    complete: bool
+    measures: Measures | None
+    breaches: tuple[str, ...] = ()
+    refused: str = ""
+    distortion: float = 0.0
+
+
+def measured(one: ArmSet, yardstick: Yardstick, clock: BaseClock, started_ms: int | None) -> Measured:
+    """Measure, as things stand. Changes nothing."""
+    world = one.world
+    if started_ms is None:
+        return Measured(started_ms=None, ended_ms=world.now, complete=True, measures=None)
+    complete, ended = end(one, started_ms)
+    share = 0.0 if clock.kind == "manual" else distortion(clock.ledger.spent, ended - started_ms)
+    if share > TOO_MUCH:
+        return Measured(
+            started_ms=started_ms,
+            ended_ms=ended,
+            complete=complete,
+            measures=None,
+            refused=_why(clock, share),
+            distortion=share,
+        )
+    made = measure(
+        from_intervals(len(world.vms) + len(world.gone), world.outages(), 0),
+        total=yardstick.total,
+        required=yardstick.required,
+        started_ms=started_ms,
+        ended_ms=ended,
+        horizon_ms=yardstick.horizon_ms,
+        bad=count_intervals(world.exposures(), 0) if yardstick.bad else None,
+    )
+    return Measured(
+        started_ms=started_ms,
+        ended_ms=ended,
+        complete=complete,
+        measures=made,
+        breaches=yardstick.breaches(made),
+        distortion=share,
+    )
+
+
+def end(one: ArmSet, started_ms: int) -> tuple[bool, int]:
+    """Rule 1: has it ended, and when; else now."""
+    world = one.world
+    if _running(world):
+        return False, world.now
+    status = world.rolling_upgrade
+    done = max(started_ms, one.ended_ms, 0 if status is None or status.ended_ms is None else status.ended_ms)
+    back = [up for down, up in world.outages() if up is not None and down <= done]
+    ended = max([done, *back])
+    return ended <= world.now, min(ended, world.now)
+
+
+def back_at(one: ArmSet) -> int | None:
+    """When everything that will be back in service is, as things stand; None where operations still run, or all are."""
+    world = one.world
+    coming = [vm.serves_from for vm in world.vms.values() if world.now < vm.serves_from < NEVER]
+    return None if _running(world) else max(coming, default=None)
+
+
+def _running(world: World) -> bool:
+    return world.rollouts.running or any(not one.hangs for one in world.running.values())
+
+
+def _why(clock: BaseClock, share: float) -> str:
+    spent = clock.ledger.spent
+    if clock.kind == "jump":
+        what = f"{spent.uncounted_ms / 1000:.0f} s in which a client was at work, or waited without a word, were not counted"
+        fix = "let sleeps be told (the `sleep` of the printed PATH), wait by polling, or take --clock real"
+    else:
+        what = f"clients waited without a word for {spent.undeclared_ms / 1000:.0f} s of virtual time"
+        fix = "let sleeps be told (the `sleep` of the printed PATH), wait by polling, or take a lower --speed"
+    much = "all of it" if share == float("inf") else f"{share:.0%} of the duration"
+    return f"the clock distorts the measured time by {much}, more than {TOO_MUCH:.0%}: {what}; {fix}"
+
+
+def document(found: Measured, one: ArmSet, clock: BaseClock, about: dict[str, Any]) -> dict[str, Any]:
+    """As JSON; durations in seconds."""
+    world, spent = one.world, clock.ledger.spent
+    started = found.started_ms
+    return {
+        "schema": "vmss-sim/emulate/1",
+        **about,
+        "started_s": None if started is None else started / 1000,
+        "ended_s": None if started is None else found.ended_ms / 1000,
+        "complete": found.complete,
+        "breaches": list(found.breaches),
+        "metrics": None if found.measures is None else published(found.measures),
+        "refused": found.refused or None,
+        "instances": instances(world),
+        "time": {
+            "clock": clock.kind,
+            "speed": clock.speed,
+            "now_s": clock.now_ms() / 1000,
+            **{
+                f"{name.removesuffix('_ms')}_s": round(value / 1000, 3)
+                for name, value in msgspec.structs.asdict(spent).items()
+            },
+            "distortion": None if found.distortion == float("inf") else round(found.distortion, 4),
+        },
+    }
+
+
+def instances(world: World) -> dict[str, int]:
+    """How the instances are."""
+    all_of_them = [world.settled(vm) for vm in world.vms.values()]
+    return {
+        "total": len(all_of_them),
+        "serving": sum(world.serving(vm) for vm in all_of_them),
+        "latest_model": sum(world.is_latest(vm) for vm in all_of_them),
+        "failed": sum(world.state(vm)[0] == "failed" for vm in all_of_them),
+    }

@@ -1,0 +1,112 @@
+"""Secrets are taken out of a request at the door: nothing behind it, no trace, no snapshot and no log ever holds one.
+
+Rules this module decides:
+
+1. A *secret* is the value of a member named in `NAMES`, in any case and at any depth of a JSON body; text, object or list, it is replaced
+   whole (numbers and truth values are no secrets). Two equal secrets are replaced by the same text, two others by others (a keyed digest whose key lives in this
+   process only), so that a changed password is still a change. The public half of a key pair is none.
+2. A SAS signature is a secret wherever it stands in text, and so is the query of a URL where it names one of `QUERY`.
+3. Of the headers only those in `HEADERS` are kept: a list of what may be seen cannot forget one that may not.
+4. A body without any of these names comes out as it went in, byte by byte.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import secrets
+from typing import Any
+
+import msgspec
+
+NAMES = frozenset(
+    {
+        "adminpassword",
+        "customdata",
+        "userdata",
+        "protectedsettings",
+        "protectedsettingsfromkeyvault",
+        "protectedparameters",
+        "storageaccountkey",
+        "runaspassword",
+        "password",
+        "clientsecret",
+        "client_secret",
+        "access_token",
+        "refresh_token",
+        "id_token",
+        "assertion",
+        "sharedaccesssignature",
+        "connectionstring",
+        "accesskey",
+        "primarykey",
+        "secondarykey",
+    }
+)
+QUERY = ("sig", "code", "access_token", "client_secret", "password")
+HEADERS = frozenset(
+    {
+        "accept",
+        "accept-encoding",
+        "content-length",
+        "content-type",
+        "host",
+        "if-match",
+        "if-none-match",
+        "parametersetname",
+        "commandname",
+        "user-agent",
+        "x-ms-client-request-id",
+        "x-ms-client-session-id",
+        "x-ms-correlation-request-id",
+        "x-ms-return-client-request-id",
+    }
+)
+_ANY = re.compile("|".join(sorted(NAMES)).encode(), re.IGNORECASE)
+_SAS = re.compile(r"((?:^|[?&;\s])(?:" + "|".join(QUERY) + r")=)[^&;\s\"']+", re.IGNORECASE)
+_SAS_BYTES = re.compile(rb"(?:sig|code|token|secret|password)=", re.IGNORECASE)
+_KEY = secrets.token_bytes(32)
+
+
+def clean_body(body: bytes) -> bytes:
+    """A JSON body without its secrets; what is no JSON and names one is dropped whole."""
+    if not body or not (_ANY.search(body) or _SAS_BYTES.search(body)):
+        return body
+    try:
+        found = msgspec.json.decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return b"(removed: not JSON, and it names a secret)"
+    return msgspec.json.encode(clean(found))
+
+
+def clean(value: Any) -> Any:
+    """A JSON value without its secrets."""
+    if isinstance(value, dict):
+        return {
+            key: _digest(one) if key.lower() in NAMES and one not in (None, "", {}, []) else clean(one)
+            for key, one in value.items()
+        }
+    if isinstance(value, list):
+        return [clean(one) for one in value]
+    return clean_text(value) if isinstance(value, str) else value
+
+
+def clean_text(text: str) -> str:
+    """Rule 2, of a text or a URL."""
+    return _SAS.sub(lambda found: found[1] + "removed", text) if "=" in text else text
+
+
+def clean_headers(headers: dict[str, str]) -> dict[str, str]:
+    """Rule 3."""
+    return {name: clean_text(value) for name, value in headers.items() if name in HEADERS}
+
+
+def _digest(value: Any) -> Any:
+    """What stands for a secret: of the same kind of JSON, so that it is as right or wrong where it stands as the secret was."""
+    made = hashlib.blake2b(msgspec.json.encode(value, order="deterministic"), key=_KEY, digest_size=6).hexdigest()
+    told = f"(removed {made})"
+    if isinstance(value, dict):
+        return {"removed": told}
+    if isinstance(value, list):
+        return [told]
+    return told if isinstance(value, str) else value

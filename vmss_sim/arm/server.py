@@ -1,0 +1,373 @@
+"""The HTTP server in front of an emulator: Starlette's request and response, uvicorn's protocol and loop, in a thread of its own.
+
+Contract: `Server(emulator, …)` binds at once (InputError where it cannot), `start` returns when requests are answered, `stop` when the
+last one is. Rules this module decides:
+
+1. It listens on loopback, and on nothing else unless `unsafe_bind` says so.
+2. The Host header must name this machine's loopback, or what `unsafe_bind` named: a page in a browser whose name was made to point here
+   has another (DNS rebinding): 403. An Origin that is not ours: 403; nobody who calls an ARM API from a script sends one.
+3. A body is read to `LARGEST` (what ARM takes, 4 MB; for a snapshot that is restored more), the rest is thrown away and answered by 413.
+   A request's head has `HEAD_S` to come, or the connection is cut; its body has `BODY_S`, or it is 408.
+4. The emulator is asked in one worker thread, never in the event loop: requests are answered in the order in which they came.
+5. Status 0 is no answer: the connection is cut.
+6. An error of ours is a 500 in ARM's form; the traceback goes to this process's log, never to the client.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+import logging
+import socket
+import ssl
+import threading
+from collections.abc import Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+from urllib.parse import parse_qsl
+from weakref import WeakSet
+
+import msgspec
+import uvicorn
+from starlette.requests import ClientDisconnect
+from starlette.requests import Request as Received
+from starlette.responses import FileResponse
+from starlette.responses import Response as Sent
+from starlette.types import Receive, Scope, Send
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+from planner.errors import InputError
+from vmss_sim.arm.control import PREFIX, File, Lines
+from vmss_sim.arm.http import Refused, Request, Response
+
+LOG = logging.getLogger("vmss_sim.arm")
+LARGEST = 4 * 1024 * 1024
+LARGEST_SNAPSHOT = 256 * 1024 * 1024
+HEAD_S, BODY_S, IDLE_S = 10.0, 30.0, 75
+LOOPBACK = ("127.0.0.1", "::1")
+LOCAL = frozenset({"localhost", "127.0.0.1", "[::1]"})
+
+Answer = Callable[[Request], Response]
+
+
+class Limits(msgspec.Struct, frozen=True, kw_only=True):
+    """Rule 3, in bytes and seconds."""
+
+    largest: int = LARGEST
+    largest_snapshot: int = LARGEST_SNAPSHOT
+    head_s: float = HEAD_S
+    body_s: float = BODY_S
+
+
+class Protocol(H11Protocol):
+    """uvicorn's, with a deadline for a request's head, and known by the client's address so that it can be cut."""
+
+    head_s = HEAD_S
+    open: dict[tuple[Any, ...], asyncio.Transport]
+    every: WeakSet[asyncio.Transport]
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """A client connects."""
+        super().connection_made(transport)
+        self.open[self._key()] = transport
+        self.every.add(transport)
+        self._deadline: asyncio.TimerHandle | None = None
+        self._expect_head()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """It is gone."""
+        self.open.pop(self._key(), None)
+        self._cancel()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        """Bytes came: of a head that is complete now, or of one that began."""
+        before = self.cycle
+        super().data_received(data)
+        if self.cycle is not before:
+            self._cancel()
+        elif (self.cycle is None or self.cycle.response_complete) and self._deadline is None:
+            self._expect_head()
+
+    def shutdown(self) -> None:
+        """The server stops: a client that has its answer need not say goodbye (TLS would wait for that)."""
+        idle = self.cycle is None or self.cycle.response_complete
+        super().shutdown()
+        if idle:
+            self.loop.call_later(0.05, self.transport.abort)
+
+    def _expect_head(self) -> None:
+        self._deadline = self.loop.call_later(self.head_s, self.transport.abort)
+
+    def _cancel(self) -> None:
+        if self._deadline is not None:
+            self._deadline.cancel()
+            self._deadline = None
+
+    def _key(self) -> tuple[Any, ...]:
+        return (self.client, self.server)
+
+
+class App:
+    """The ASGI application."""
+
+    def __init__(
+        self,
+        answer: Answer,
+        *,
+        hosts: frozenset[str] = LOCAL,
+        any_address: bool = False,
+        limits: Limits | None = None,
+    ) -> None:
+        self._answer, self._hosts, self._any = answer, hosts, any_address
+        self._limits = limits or Limits()
+        self._worker = ThreadPoolExecutor(1, "vmss-sim-emulator")
+        self.open: dict[tuple[Any, ...], asyncio.Transport] = {}
+        self.every: WeakSet[asyncio.Transport] = WeakSet()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request."""
+        if scope["type"] != "http":
+            return
+        received = Received(scope, receive)
+        try:
+            made = await self._made(received)
+        except ClientDisconnect:
+            return
+        except Exception:
+            LOG.exception("%s %s: internal error", scope["method"], scope["path"])
+            made = _sent(
+                Refused(500, "InternalServerError", "The server encountered an unexpected error.").response(), ""
+            )
+        if made is None:
+            await self._cut(scope, receive)
+        else:
+            await made(scope, receive, send)
+
+    async def _made(self, received: Received) -> Sent | None:
+        """The answer; None for none."""
+        try:
+            self._admit(received)
+            body = await self._body(received)
+        except Refused as refusal:
+            return _sent(refusal.response(), received.method, close=True)
+        query = received.scope["query_string"].decode("latin-1")
+        request = Request(
+            method=received.method,
+            path="/"
+            + received.scope["path"].lstrip("/"),  # az joins its base, which ends in a slash, and /metadata/endpoints
+            query={name.lower(): value for name, value in parse_qsl(query, keep_blank_values=True)},
+            headers=dict(received.headers.items()),
+            body=body,
+            base=f"{received.scope['scheme']}://{received.headers['host']}",
+        )
+        response = await asyncio.get_running_loop().run_in_executor(self._worker, self._answer, request)
+        return None if response.status == 0 else _sent(response, received.method)
+
+    def _admit(self, received: Received) -> None:
+        """Rule 2. Raises Refused."""
+        host = received.headers.get("host", "").lower()
+        name = host.rpartition(":")[0] if host.rpartition(":")[2].isdecimal() else host
+        if not (name in self._hosts or (self._any and _is_address(name))):
+            raise Refused(
+                403,
+                "HostNotAllowed",
+                f"The Host header is {host[:80]!r}; this emulator answers to {', '.join(sorted(self._hosts))} only.",
+            )
+        origin = received.headers.get("origin")
+        if origin is not None and origin.lower() != f"{received.scope['scheme']}://{host}":
+            raise Refused(403, "OriginNotAllowed", f"Requests from the origin {origin[:80]!r} are refused.")
+
+    async def _body(self, received: Received) -> bytes:
+        """Rule 3. Raises Refused."""
+        restores = received.scope["path"].lower().startswith(f"{PREFIX}/restore")
+        most = self._limits.largest_snapshot if restores else self._limits.largest
+        declared = received.headers.get("content-length", "")
+        expects = received.headers.get("expect", "").lower() == "100-continue"
+        too_large = declared.isdecimal() and int(declared) > most
+        kept = bytearray()
+        if not (too_large and expects):
+            try:
+                async with asyncio.timeout(self._limits.body_s):
+                    async for part in received.stream():
+                        too_large = too_large or len(kept) + len(part) > most
+                        if too_large:
+                            kept.clear()
+                        else:
+                            kept += part
+            except TimeoutError as error:
+                raise Refused(408, "RequestTimeout", "The request's body did not come in time.") from error
+        if too_large:
+            raise Refused(
+                413,
+                "RequestContentTooLarge",
+                f"The request content size exceeds the maximum size of {most // 1024 // 1024} MB.",
+            )
+        return bytes(kept)
+
+    async def _cut(self, scope: Scope, receive: Receive) -> None:
+        """Rule 5."""
+        transport = self.open.get((scope.get("client"), scope.get("server")))
+        if transport is not None:
+            transport.abort()
+        while (await receive())["type"] != "http.disconnect":
+            pass
+
+    def close(self) -> None:
+        """No more requests."""
+        self._worker.shutdown()
+
+
+def _is_address(name: str) -> bool:
+    try:
+        ipaddress.ip_address(name.strip("[]"))
+    except ValueError:
+        return False
+    return True
+
+
+def _sent(response: Response, method: str, *, close: bool = False) -> Sent:
+    headers = {"connection": "close", **response.headers} if close else dict(response.headers)
+    body = response.body
+    if isinstance(body, File):
+        return FileResponse(body.path, headers=headers, media_type="application/x-ndjson")
+    if isinstance(body, Lines):
+        return Sent(body.data, response.status, headers, "application/x-ndjson")
+    if body is None:
+        made = Sent(b"", response.status, headers)
+        return made
+    data = msgspec.json.encode(body)
+    sent = Sent(data, response.status, headers, "application/json; charset=utf-8")
+    if method == "HEAD":
+        sent.body = b""
+    return sent
+
+
+class Server:
+    """A server in a thread of its own. See above. tls: its context; http: plain HTTP beside it (or alone, where tls is None), on a port
+    of its own.
+    """
+
+    def __init__(
+        self,
+        answer: Answer,
+        *,
+        tls: ssl.SSLContext | None,
+        port: int = 0,
+        http: bool = False,
+        http_port: int = 0,
+        unsafe_bind: str | None = None,
+        limits: Limits | None = None,
+    ) -> None:
+        limits = limits or Limits()
+        hosts, any_address = LOCAL, False
+        if unsafe_bind is not None:
+            shown = f"[{unsafe_bind}]" if ":" in unsafe_bind else unsafe_bind.lower()
+            any_address = unsafe_bind in ("0.0.0.0", "::")  # what was asked for
+            hosts = hosts | {shown} | ({socket.gethostname().lower()} if any_address else frozenset())
+        self._app = App(answer, hosts=hosts, any_address=any_address, limits=limits)
+        addresses = LOOPBACK if unsafe_bind is None else (unsafe_bind,)
+        self._sockets: list[list[socket.socket]] = []
+        self._servers: list[uvicorn.Server] = []
+        self.url = self.http_url = ""
+        name = "localhost" if unsafe_bind is None or any_address else unsafe_bind
+        try:
+            if tls is not None:
+                self.url = f"https://{name}:{self._listen(addresses, port, tls, limits)}"
+            if http or tls is None:
+                self.http_url = f"http://{name}:{self._listen(addresses, http_port if tls else port, None, limits)}"
+        except InputError:
+            self._app.close()
+            for one in (each for group in self._sockets for each in group):
+                one.close()
+            raise
+        self.url = self.url or self.http_url
+        self._thread = threading.Thread(target=self._run, name="vmss-sim-server", daemon=True)
+        self._ready = threading.Event()
+
+    def _listen(self, addresses: tuple[str, ...], port: int, tls: ssl.SSLContext | None, limits: Limits) -> int:
+        made = [_bound(addresses[0], port)]
+        port = int(made[0].getsockname()[1])
+        for address in addresses[1:]:  # ::1, where this machine has it and nobody else its port
+            try:
+                made.append(_bound(address, port))
+            except InputError:
+                continue
+        kind = type(
+            "Protocol", (Protocol,), {"open": self._app.open, "every": self._app.every, "head_s": limits.head_s}
+        )
+        config = uvicorn.Config(
+            self._app,
+            http=kind,
+            ws="none",
+            lifespan="off",
+            log_config=None,
+            log_level="critical",
+            access_log=False,
+            server_header=False,
+            proxy_headers=False,
+            timeout_keep_alive=IDLE_S,
+            timeout_graceful_shutdown=5,
+        )
+        config.load()
+        config.ssl = tls
+        self._sockets.append(made)
+        self._servers.append(uvicorn.Server(config))
+        return port
+
+    def start(self) -> Server:
+        """Returns when requests are answered."""
+        self._thread.start()
+        self._ready.wait(10)
+        return self
+
+    def stop(self) -> None:
+        """Returns when the last request is answered."""
+        for one in self._servers:
+            one.should_exit = True
+        if self._thread.is_alive():
+            self._thread.join(15)
+        self._app.close()
+
+    def __enter__(self) -> Server:
+        return self.start()
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    def _run(self) -> None:
+        asyncio.run(self._serve())
+
+    async def _serve(self) -> None:
+        pairs = zip(self._servers, self._sockets, strict=True)
+        tasks: list[Awaitable[None]] = [asyncio.ensure_future(one.serve(sockets)) for one, sockets in pairs]
+        while not all(one.started for one in self._servers):
+            await asyncio.sleep(0.01)
+        self._ready.set()
+        await asyncio.gather(*tasks)
+        for transport in list(self._app.every):  # TLS waits for the client's goodbye, which may never come
+            transport.abort()
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+
+
+def _bound(address: str, port: int) -> socket.socket:
+    """A socket that listens. Raises InputError."""
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    made = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if family == socket.AF_INET6:
+            made.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        made.bind((address, port))
+        made.set_inheritable(False)
+    except (OSError, OverflowError) as error:
+        made.close()
+        raise InputError(
+            "cannot listen there",
+            f"{address} port {port}",
+            getattr(error, "strerror", None) or str(error),
+            "a port that nobody uses",
+            "--port 0 takes a free one",
+        ) from error
+    return made

@@ -1,0 +1,110 @@
+"""What `emulate` prints: what to paste, a line for each request that changes something, the report."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import msgspec
+from rich.console import Console
+from rich.text import Text
+
+from vmss_sim.arm.http import Request, Response
+from vmss_sim.arm.session import Block, Session
+from vmss_sim.report.story import clock
+from vmss_sim.study.recommend import span
+
+SHOWN_IDS = 8
+
+
+def opening(console: Console, session: Session) -> None:
+    """Where it listens, and what to paste."""
+    emulator = session.emulator
+    stage, clock_ = emulator.stage, emulator.clock
+    speed = f" {clock_.speed:g} times as fast" if clock_.speed != 1 else ""
+    about = f"{stage.yardstick.total} instances on {session.url}, seed {stage.seed}, clock {clock_.kind}{speed}"
+    console.print(Text(f"{stage.title}: {about}"), soft_wrap=True)
+    if session.authority is not None:
+        console.print(
+            Text(f"CA: {session.ca} ({'created' if session.authority.created else 'as before'})"), soft_wrap=True
+        )
+    console.print(Text(f"control token: {session.token} (also in {session.token_file})\n"), soft_wrap=True)
+    blocks(console, session.blocks())
+    console.print("\nCtrl-C ends it, with the report.")
+
+
+def blocks(console: Console, found: Iterable[Block]) -> None:
+    """What to paste, ready to be pasted: no line is folded."""
+    for one in found:
+        note = "" if one.tested else " (not run in our tests)"
+        console.print(Text(f"# {one.client}{note}", style="cyan"), soft_wrap=True)
+        for line in one.lines:
+            console.print(Text(line), soft_wrap=True)
+
+
+def line(console: Console, request: Request, response: Response, at_ms: int) -> None:
+    """One request that changes something."""
+    told = Text(f"{clock(at_ms):>8}  ")
+    told.append(
+        f"{response.status or 'lost':<5}", style="red" if response.status >= 400 or not response.status else "green"
+    )
+    told.append(f"{request.method} {_about(request)}")
+    if response.status >= 400 and isinstance(response.body, dict):
+        error = response.body.get("error", {})
+        told.append(f"  {error.get('code')}: {error.get('message')}", style="red")
+    console.print(told, soft_wrap=True)
+
+
+def _about(request: Request) -> str:
+    """The path after the resource group, and the instances named."""
+    at = request.path.lower().find("/providers/")
+    words = request.path[at + len("/providers/") :] if at >= 0 else request.path.lstrip("/")
+    words = words.replace("Microsoft.Compute/virtualMachineScaleSets/", "")
+    try:
+        said = msgspec.json.decode(request.body) if request.body else {}
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        said = {}
+    ids = said.get("instanceIds") if isinstance(said, dict) else None
+    if not isinstance(ids, list):
+        return words
+    more = ", …" if len(ids) > SHOWN_IDS else ""
+    return f"{words} [{', '.join(map(str, ids[:SHOWN_IDS]))}{more}]"
+
+
+def report(console: Console, found: dict[str, Any]) -> None:
+    """The report of an emulation, as `simulate` ends."""
+    instances, metrics, time = found["instances"], found["metrics"], found["time"]
+    serving = (
+        f"{instances['serving']} of {instances['total']} in service, {instances['latest_model']} on the latest model"
+    )
+    if found["started_s"] is None:
+        console.print(f"nothing was changed; {serving}")
+        return
+    if metrics is None:
+        console.print(Text(f"no figures: {found['refused']}", style="bold yellow"), soft_wrap=True)
+    else:
+        missed = found["breaches"]
+        how = "ended" if found["complete"] else "not ended"
+        told = f"{how} after {span(metrics['duration_s'])}" + (
+            f"; objective missed: {', '.join(missed)}" if missed else ""
+        )
+        console.print(Text(told, style="bold red" if missed or not found["complete"] else "bold green"))
+        bad = metrics["bad_exposure_vm_s"]
+        console.print(
+            f"fewest in service {metrics['min_healthy']:g}, downtime {span(metrics['downtime_s'])}, "
+            f"outage {span(metrics['outage_s'])}, capacity lost {metrics['capacity_lost_vm_s'] / 3600:.2f} VM-h"
+            + (f", on a bad image {bad / 3600:.2f} VM-h" if bad else "")
+        )
+    console.print(serving + (f", {instances['failed']} failed" if instances["failed"] else ""))
+    spent = ", ".join(
+        f"{words} {span(time[key])}"
+        for key, words in (
+            ("polls_s", "waiting for operations"),
+            ("declared_s", "told sleeps"),
+            ("work_s", "clients at work"),
+            ("undeclared_s", "waiting without a word"),
+            ("uncounted_s", "not counted"),
+        )
+        if time[key]
+    )
+    console.print(f"virtual time by clock {time['clock']}: {spent or 'none'}", soft_wrap=True)
