@@ -19,7 +19,7 @@ def tagged(body: Any, status: int = 200) -> Response:
 
 def scale_set(call: Call) -> Response:
     """GET of a set."""
-    return tagged(documents.scale_set(call.one, call.version))
+    return tagged(documents.scale_set(call.one, call.version, user_data=call.expands("userData")))
 
 
 def sets(call: Call) -> Response:
@@ -68,8 +68,8 @@ def instances(call: Call) -> Response:
 
 def instance(call: Call) -> Response:
     """One instance."""
-    view = "instanceview" in call.request.query.get("$expand", "").lower()
-    return tagged(documents.instance(call.one, call.vm, call.version, view=view))
+    view, user_data = call.expands("instanceView"), call.expands("userData")
+    return tagged(documents.instance(call.one, call.vm, call.version, view=view, user_data=user_data))
 
 
 def instance_view(call: Call) -> Response:
@@ -87,8 +87,7 @@ def machines(call: Call) -> Response:
 
 def machine(call: Call) -> Response:
     """One instance of a Flexible set, as the VM that it is."""
-    view = "instanceview" in call.request.query.get("$expand", "").lower()
-    return tagged(documents.machine(call.one, call.vm, call.version, view=view))
+    return tagged(documents.machine(call.one, call.vm, call.version, view=call.expands("instanceView")))
 
 
 def operation(call: Call) -> Response:

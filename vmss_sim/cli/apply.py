@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from vmss_sim.cli import operating
+from vmss_sim.cli import operating, options
 
 if TYPE_CHECKING:
     from backends.lease import Held
@@ -38,7 +37,7 @@ def register(app: typer.Typer) -> None:
     """Add the command."""
 
     @app.command("apply", help=HELP)
-    @operating.reaching
+    @options.spread
     def apply(
         file: Annotated[Path, typer.Argument(metavar="PLAN.JSON", help="A plan file.")],
         store: operating.StoreName = None,
@@ -61,10 +60,9 @@ def register(app: typer.Typer) -> None:
         stay: operating.Stay = False,
         log_format: operating.LogFormat = None,
         *,
-        reach: operating.Reach,
+        reach: options.Azure,
     ) -> None:
         from backends import operate  # noqa: PLC0415  # heavy imports wait until a command runs
-        from backends.connect import Options  # noqa: PLC0415
         from backends.executor import rests  # noqa: PLC0415
         from backends.store import open_store  # noqa: PLC0415
         from planner.planfile import decode  # noqa: PLC0415
@@ -80,7 +78,7 @@ def register(app: typer.Typer) -> None:
         if entry is None:
             _approved(kept, read, require_approvals)
             _healthy(read, accepted=accept_no_health)
-        backend = operating.open_world(read, Options(**asdict(reach)))
+        backend = operating.open_world(read, reach)
         if entry is not None:
             if state is not None and rests(state) and not stay:
                 operating.say(f"{entry.id} was begun with this plan and rests: {state.reason}")

@@ -25,6 +25,7 @@ from vmss_sim.cli import (
     rollouts,
     scenarios,
     simulate,
+    snapshot,
     vetting,
 )
 
@@ -37,6 +38,7 @@ Start here:
   vmss-sim simulate seed-article -s per-ud --seed 1
   vmss-sim preview show.json             what Azure itself would do with this set
   vmss-sim init --model show.json --instances list.json --target VERSION -o mine.toml
+  vmss-sim snapshot -g GROUP -n NAME -o show.json
   vmss-sim calibrate operations.csv -o mine.timings.toml
   vmss-sim plan show.json --target VERSION -s per-ud -o plan.json
   vmss-sim apply plan.json               carry it out; then status, pause, resume, …
@@ -70,6 +72,7 @@ for group in (
     calibrate,
     emulate,
     scenarios,
+    snapshot,
 ):
     group.register(app)
 

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import inspect
 import sys
-from collections.abc import Callable
-from dataclasses import asdict, dataclass
-from functools import wraps
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+
+from vmss_sim.cli import options
 
 if TYPE_CHECKING:
     from backends.lease import Held
@@ -58,53 +57,6 @@ MaxRuntime = Annotated[
     ),
 ]
 Stay = Annotated[bool, typer.Option("--stay", help="Stay while the rollout is paused, until somebody lets it go on.")]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Reach:
-    """How Azure is reached; a field is an option (`reaching`)."""
-
-    cloud: Annotated[
-        str | None, typer.Option("--cloud", metavar="NAME", help="public, government or china.", show_default=False)
-    ] = None
-    endpoint: Annotated[
-        str | None,
-        typer.Option(
-            "--endpoint",
-            metavar="URL",
-            help="An ARM endpoint of your own (Azure Stack, an emulator).",
-            show_default=False,
-        ),
-    ] = None
-    ca: Annotated[
-        str | None,
-        typer.Option("--ca", metavar="FILE", help="The certificate authority of that endpoint.", show_default=False),
-    ] = None
-    credential: Annotated[
-        str | None,
-        typer.Option(
-            "--credential", metavar="NAME", help="default, cli, environment, managed-identity, …", show_default=False
-        ),
-    ] = None
-    tenant: Annotated[str | None, typer.Option("--tenant", metavar="ID", help="The tenant.", show_default=False)] = None
-    client_id: Annotated[
-        str | None,
-        typer.Option("--client-id", metavar="ID", help="Of a managed or workload identity.", show_default=False),
-    ] = None
-
-
-def reaching(command: Callable[..., None]) -> Callable[..., None]:
-    """The command as typer is to see it: each field of `Reach` a parameter, where it has the parameter `reach`."""
-    fields = inspect.signature(Reach, eval_str=True).parameters
-    own = inspect.signature(command, eval_str=True).parameters.values()
-    seen = [field for one in own for field in (fields.values() if one.annotation is Reach else (one,))]
-
-    @wraps(command)
-    def run(**given: Any) -> None:
-        command(reach=Reach(**{name: given.pop(name) for name in fields}), **given)
-
-    run.__signature__ = inspect.Signature([one.replace(kind=one.KEYWORD_ONLY) for one in seen])  # type: ignore[attr-defined]
-    return run
 
 
 def status_of(store: Store, entry: Entry) -> Status:
@@ -160,7 +112,7 @@ def carry_on(
     store: Store,
     entry: Entry,
     read: PlanFile,
-    reach: Reach,
+    reach: options.Azure,
     *,
     log_format: str | None = None,
     max_runtime: str | None = None,
@@ -171,15 +123,14 @@ def carry_on(
     held: Held | None = None,
 ) -> int:
     """Be the executor until the rollout ends or rests; print how that came. Returns the exit status."""
-    from backends.connect import Options  # noqa: PLC0415  # heavy imports wait until a command runs
-    from backends.executor import Signals, Why  # noqa: PLC0415
+    from backends.executor import Signals, Why  # noqa: PLC0415  # heavy imports wait until a command runs
     from backends.operate import drive  # noqa: PLC0415
     from vmss_sim.report import console, live  # noqa: PLC0415
 
     runtime = seconds(max_runtime)
     check_format(log_format)
     if backend is None:
-        backend = open_world(read, Options(**asdict(reach)))
+        backend = open_world(read, reach)
     signals = Signals(terminal=sys.stdout.isatty() and sys.stdin.isatty())
     with live.view(read.plan, read.forecast, entry.id, log_format, console.out()) as view:
         signals.says = view.say
@@ -211,11 +162,11 @@ def carry_on(
     return ended.exit_code
 
 
-def open_world(read: PlanFile, options: Any) -> Any:
+def open_world(read: PlanFile, reach: options.Azure) -> Any:
     """The backend; through the module, so that there is one place to choose it."""
     from backends import connect  # noqa: PLC0415  # heavy imports wait until a command runs
 
-    return connect.open_backend(read.plan, options)
+    return connect.open_backend(read.plan, asdict(reach))
 
 
 def seconds(given: str | None) -> float | None:
@@ -244,7 +195,7 @@ def ask(
     ids: tuple[str, ...] = (),
     yes: bool = True,
     drives: bool = False,
-    reach: Reach | None = None,
+    reach: options.Azure | None = None,
     more: dict[str, Any] | None = None,
 ) -> None:
     """Append the request; where it has to be carried out and no executor is alive, be it."""
@@ -277,4 +228,4 @@ def ask(
         say(f"{entry.id}: {asked.value} is asked for; {told}")
         return
     confirm(f"{asked.value} {entry.id} ({read.plan.scale_set.id or read.plan.scale_set.name})?", yes=yes)
-    raise typer.Exit(carry_on(kept, entry, read, reach or Reach(), ask=asked, reason=reason, **(more or {})))
+    raise typer.Exit(carry_on(kept, entry, read, reach or options.Azure(), ask=asked, reason=reason, **(more or {})))

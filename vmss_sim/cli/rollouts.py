@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from vmss_sim.cli import operating
+from vmss_sim.cli import operating, options
 
 STATUS = """Where a rollout stands, why, and what can be done now, with the exact commands.
 
@@ -153,7 +153,7 @@ def _register_asking(app: typer.Typer) -> None:
 
     def add(name: str, *, drives: bool) -> None:
         @app.command(name, help=_help(name))
-        @operating.reaching
+        @options.spread
         def asked(
             rollout: operating.Name = None,
             store: operating.StoreName = None,
@@ -163,7 +163,7 @@ def _register_asking(app: typer.Typer) -> None:
             stay: operating.Stay = False,
             log_format: operating.LogFormat = None,
             *,
-            reach: operating.Reach,
+            reach: options.Azure,
         ) -> None:
             from planner.rollout import Asked  # noqa: PLC0415  # heavy imports wait until a command runs
 
@@ -174,7 +174,7 @@ def _register_asking(app: typer.Typer) -> None:
         add(name, drives=name != "pause")
 
     @app.command("rollback", help=_help("rollback"))
-    @operating.reaching
+    @options.spread
     def rollback(
         rollout: operating.Name = None,
         store: operating.StoreName = None,
@@ -185,7 +185,7 @@ def _register_asking(app: typer.Typer) -> None:
         stay: operating.Stay = False,
         log_format: operating.LogFormat = None,
         *,
-        reach: operating.Reach,
+        reach: options.Azure,
     ) -> None:
         from planner.rollout import Asked  # noqa: PLC0415  # heavy imports wait until a command runs
 
