@@ -16,7 +16,7 @@ import msgspec
 from planner.commands import Command, Outcome
 from planner.invariants import Violation
 from planner.model import Instance, Model, RollingUpgrade, ScaleSet
-from planner.rollout import Note, Observation, OperatorRequest, Rollout, State, View
+from planner.rollout import Note, Observation, Opening, OperatorRequest, Rollout, State, View
 
 
 class _Record(
@@ -56,6 +56,7 @@ class Turn(_Record, frozen=True, tag="turn"):
     notes: tuple[Note, ...] = ()
     commands: tuple[Command, ...] = ()
     rolling_upgrade: RollingUpgrade | None = None
+    window: Opening | None = None
 
 
 class Receipt(_Record, frozen=True, tag="receipt"):
@@ -101,6 +102,7 @@ def turn(
         commands=commands,
         state=state,
         rolling_upgrade=now.rolling_upgrade,
+        window=observation.window,
     )
 
 
@@ -121,7 +123,12 @@ def observations(turns: Iterable[Turn]) -> Iterator[Observation]:
             )
             changed = (*record.instances, *record.gone)
         yield Observation(
-            now_ms=record.now_ms, scale_set=current, changed=changed, outcomes=record.outcomes, requests=record.requests
+            now_ms=record.now_ms,
+            scale_set=current,
+            changed=changed,
+            outcomes=record.outcomes,
+            requests=record.requests,
+            window=record.window,
         )
 
 
