@@ -73,6 +73,19 @@ def register(app: typer.Typer) -> None:
         accept_no_health: Annotated[
             bool, typer.Option("--accept-no-health", help="Go by running alone, where the set has no health source.")
         ] = False,
+        gates_dry_run: Annotated[
+            bool,
+            typer.Option("--gates-dry-run", help="Gates only write down their verdict: nothing waits or stops for it."),
+        ] = False,
+        model_owner: Annotated[
+            str | None,
+            typer.Option(
+                "--model-owner",
+                metavar="terraform|bicep|none",
+                help="What owns the model: prints the line to change there.",
+                show_default=False,
+            ),
+        ] = None,
         window: Annotated[
             list[str] | None,
             typer.Option(
@@ -107,10 +120,11 @@ def register(app: typer.Typer) -> None:
         from planner.planfile.checks import check  # noqa: PLC0415
         from scenarios.choose import choose, known_strategies  # noqa: PLC0415
         from scenarios.windows import freeze_of, window_of  # noqa: PLC0415
-        from vmss_sim.report import console, plans  # noqa: PLC0415
+        from vmss_sim.report import console, owner, plans  # noqa: PLC0415
         from vmss_sim.study.forecast import findings_of, forecast_of, plan_to_apply, with_needs  # noqa: PLC0415
 
         options.refuse_existing(output, force=force)
+        owner.check(model_owner)
         known = known_strategies()
         setup = choose(options.setup_from(scenario, None, beside), [strategy], params or (), known)
         made = plan_to_apply(
@@ -119,6 +133,7 @@ def register(app: typer.Typer) -> None:
             known,
             author=operating.user() if author is None else author,
             accept_no_health=accept_no_health,
+            gates_dry_run=gates_dry_run,
             windows=tuple(window_of(one) for one in window or ()),
             freezes=tuple(freeze_of(one) for one in freeze or ()),
             on_window_close=on_window_close,
@@ -148,6 +163,8 @@ def register(app: typer.Typer) -> None:
             typer.echo(data.decode(), nl=False)
         elif not as_json:
             plans.render(console.out(), made, told, findings)
+        for line in owner.lines(made, model_owner or "none"):
+            typer.echo(line, err=True)
         _end(errors, made, output, detailed_exitcode=detailed_exitcode)
 
     @app.command("show", help=SHOW)
