@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from backends.lease import Held
     from backends.store import Entry, Store
     from planner.planfile import PlanFile
-    from planner.rollout import Asked
+    from planner.rollout import Asked, State
     from vmss_sim.report.status import Status
 
 StoreName = Annotated[
@@ -151,6 +151,7 @@ def carry_on(
     reason: str = "",
     backend: Any = None,
     held: Held | None = None,
+    recovered: State | None = None,
 ) -> int:
     """Be the executor until the rollout ends or rests; print how that came. Returns the exit status."""
     from backends.executor import Signals, Why  # noqa: PLC0415  # heavy imports wait until a command runs
@@ -186,6 +187,7 @@ def carry_on(
             listen=listen,
             says=view.say,
             held=held,
+            recovered=recovered,
             max_runtime_s=seconds(running.max_runtime),
             stay=running.stay,
             ask=ask,
