@@ -75,7 +75,7 @@ def scale_set(one: ArmSet, version: str, *, user_data: bool = False) -> Body:
         _show_identity(made, one, document["identity"], version)
     properties["virtualMachineProfile"] = versions.deep(profile, version, "virtualMachineProfile")
     made["properties"] = versions.keep(properties, version)
-    if versions.has_etag(version):
+    if versions.shows("etagShown", version):
         made["etag"] = f'"{world.etag}"'
     return made
 
@@ -352,7 +352,7 @@ def _identify(made: Body, one: ArmSet, vm: Vm, version: str) -> None:
         _show_identity(made, one, identity, version)
     if vm.machine.zone is not None:
         made["zones"] = [vm.machine.zone]
-    if versions.has_etag(version):
+    if versions.shows("etagShown", version):
         made["etag"] = instance_etag(one, vm)
 
 

@@ -14,7 +14,8 @@ from typing import Any
 NEWEST = "9999-12-31"
 
 SINCE = {
-    "etag": "2023-09-01",  # REC: lists of sets and instances under 2023-09-01, everything under 2024-03-01
+    "etag": "2024-03-01",  # REC: and so what asks for it (If-Match)
+    "etagShown": "2023-09-01",  # REC: in lists of sets and of instances
     "timeCreated": "2021-11-01",  # REC
     "orchestrationMode": "2020-06-01",  # REC of 2023
     "uniqueId": "2016-03-30",  # REC
