@@ -36,7 +36,10 @@ def line(*cells: object) -> str:
 
 
 def share(some: int, of: int) -> str:
-    return f"{some / of:.1%}" if of else "-"
+    """A percentage; 100 % only where it is all of them."""
+    if not of:
+        return "-"
+    return "100%" if some == of else f"{min(some / of, 0.9999):.2%}"
 
 
 def total(rows: Iterable[Row]) -> Row:
