@@ -153,9 +153,9 @@ def merged(old: Any, new: Any, *, patch: bool, key: str = "") -> Any:
         return new
     found = dict(old) if isinstance(old, dict) else {}
     named = key == "userAssignedIdentities"
-    known: dict[str, str] = {str(name).lower(): name for name in found} if named else {}
+    known = {name.lower(): name for name in found} if named else {}
     for given, value in new.items():
-        place = known.get(str(given).lower(), str(given))
+        place: str = known.get(given.lower()) or given
         if value is None:
             if patch or named:  # ARM's rule for identities: null takes one away
                 found.pop(place, None)
