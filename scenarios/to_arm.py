@@ -4,6 +4,8 @@
 2. The set's own documents are shown as Azure gave them, where the scenario is made from such; else a document is made up.
 3. The set stands where its resource id says; an invented one in resource group `vmss-sim` in westeurope.
 4. Virtual time 0 is a fixed date: nothing that a client is shown depends on when it ran.
+5. Every VM of a platform image shows which version it booted, as Azure's do (REC since 2019-07-01). Where a scenario leaves it open (an
+   invented set on `latest`), it is one older than all others.
 """
 
 from __future__ import annotations
@@ -32,6 +34,7 @@ from vmss_sim.world.draws import Draws
 from vmss_sim.world.faults import Fault
 
 EPOCH = datetime(2026, 1, 1, tzinfo=UTC)
+OLDEST = "0.0.1"
 GROUP, LOCATION = "vmss-sim", "westeurope"
 _ID = re.compile(r"/subscriptions/(?P<subscription>[^/]+)/resourceGroups/(?P<group>[^/]+)/", re.IGNORECASE)
 
@@ -46,7 +49,7 @@ def stage(
     faults: tuple[Fault, ...] | None = None,
 ) -> Stage:
     """The stage of a scenario. faults: instead of its own; breaches: what a study counts as such. Raises InputError."""
-    setup = build.setup(scenario, folder, where)
+    setup = _versioned(build.setup(scenario, folder, where))
     if faults is not None:
         setup = msgspec.structs.replace(setup, faults=faults)
     given = _given(scenario, folder)
@@ -103,6 +106,18 @@ def _given(scenario: Scenario, folder: Path) -> dict[str, Any] | None:
         if isinstance(found, dict) and "value" not in found:
             return found
     return None
+
+
+def _versioned(setup: Setup) -> Setup:
+    """Rule 5."""
+    replace = msgspec.structs.replace
+    machines = tuple(
+        replace(one, image=replace(one.image, exact=OLDEST))
+        if one.image is not None and one.image.publisher and one.image.exact is None
+        else one
+        for one in setup.world.machines
+    )
+    return replace(setup, world=replace(setup.world, machines=machines))
 
 
 def _images(setup: Setup) -> tuple[Image, ...]:

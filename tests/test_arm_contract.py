@@ -18,7 +18,7 @@ import pytest
 
 from tests import world_choices as choices
 from tests.arm_shown import put
-from tests.contract import bicep, exceptions, findings, oav, openapi, ours, recorded
+from tests.contract import bicep, conversations, exceptions, findings, oav, openapi, ours, recorded
 from tests.contract.findings import ABSENT, OPENAPI, Exchange
 from tests.contract.judge import Validator, judged
 from tests.small_worlds import ask, at, new_version, small
@@ -68,6 +68,22 @@ def test_whatever_is_read_of_any_set_fits_the_specification_and_the_newer_types(
     assert not report.unknown
     assert [str(one) for one in report.findings] == []
     assert {one.status for one in answers} == {200} and len(answers) > 500
+
+
+@pytest.mark.parametrize("validator", VALIDATORS)
+def test_a_whole_upgrade_driven_through_the_endpoint_fits(validator: Validator) -> None:
+    said = [
+        one
+        for version in ("2024-07-01", "2026-04-01", "2019-12-01", "2017-03-30")
+        for flexible in (False, True)
+        for one in conversations.log_of(conversations.an_upgrade(version, flexible=flexible))
+    ]
+    report = judged(said, validator)
+    assert [str(one) for one in report.findings] == []
+    assert {said[line - 1].path.split("/")[-2] for line, _ in report.unknown} == {"operations"}
+    told = {one.status for one in said}
+    assert {200, 201, 202, 204, 400, 404, 409, 412} <= told and max(told) < 500
+    assert b"hunter2" not in b"".join(msgspec.json.encode(one.body) for one in said)
 
 
 @pytest.mark.parametrize("validator", VALIDATORS)

@@ -47,12 +47,10 @@ def answers(one: ArmSet, version: str) -> Iterator[Exchange]:
         path = f"{below}/{vm.id}"
         yield got(path, documents.instance(one, vm, version))
         yield got(path, documents.instance(one, vm, version, view=True), expand="instanceView")
+        yield got(path, documents.instance(one, vm, version, user_data=True), expand="userData")
         yield got(f"{path}/instanceView", views.instance_view(one, vm, version))
         if one.world.config.flexible:
             yield got(documents.machine_id(one, vm), documents.machine(one, vm, version, view=True))
-        for name in vm.commands:
-            command = documents.run_command(one, vm, name, view=True)
-            yield got(command["id"], command)
     if one.world.config.flexible:
         group = f"/subscriptions/{one.subscription}/resourceGroups/{one.group}/providers/{documents.MACHINE_TYPE}"
         yield got(group, lists.machines([one], asked(group, expand="instanceView")))

@@ -37,7 +37,7 @@ from tests.replay.documents import (
     worded,
 )
 from tests.replay.start import TIMINGS, Scripted, start
-from tests.replay.traffic import Exchange, Session, seconds
+from tests.replay.traffic import Exchange, Seen, Session, seconds
 from vmss_sim.world import errors, lifecycle
 from vmss_sim.world.config import Machine, Platform, WorldConfig
 from vmss_sim.world.faults import Fault
@@ -233,7 +233,9 @@ class Replay:
         self.kind = kind
         self.sent += 1
         name = f"operation-{self.sent}"
-        self.draws.seconds = self._seconds(one, kind, args)
+        rolling_mode = args.get("mode", self.world.mode) == "rolling"
+        seen = self.session.operations.get(one.operation)
+        self.draws.seconds = scripted(one, seen, kind, rolling_mode=rolling_mode, alone=len(self.world.vms) == 1)
         held = self._scale_in(one, args["capacity"]) if "capacity" in args else []
         took = self._took(one, kind, ids, args)
         reply = self.world.submit(name, kind, ids, **args)
@@ -339,23 +341,6 @@ class Replay:
         if capacity is not None and capacity != (before.get("sku") or {}).get("capacity"):
             args["capacity"] = int(capacity)
         return args
-
-    def _seconds(self, one: Exchange, kind: str, args: dict[str, Any]) -> float:
-        """Rule 3: how long it takes, within what was looked at."""
-        seen = self.session.operations.get(one.operation)
-        if kind == "extension-rolling-upgrade" and seen is not None and len(self.world.vms) == 1:
-            # What the extensions themselves take is theirs; the wait after it is the world's.
-            return max(0.0, (seen.seconds or 0) - Platform().no_signal_wait_ms / 1000 - 1)
-        if kind.endswith("rolling-upgrade") and not kind.startswith("cancel"):
-            return 0.0
-        if kind == "update-model" and args.get("mode", self.world.mode) == "rolling":
-            return 0.2
-        if seen is None or seen.done_ms is None:
-            return 0.0 if seen is None or seen.running_ms is None else (seen.running_ms - one.at_ms) / 1000 + 1
-        least = 0 if seen.running_ms is None else max(0, seen.running_ms - one.at_ms + 1)
-        most = max(least, seen.done_ms - one.at_ms)
-        wanted = most if seen.seconds is None else round(seen.seconds * 1000)
-        return min(max(wanted, least), most) / 1000
 
     def _refused_creation(self, one: Exchange) -> None:
         """A set that was refused, as the update of a set in mode Manual to the mode it was to have."""
@@ -536,6 +521,23 @@ class Replay:
         self._note(
             one, "error-table", f"{one.status} {code}: {message}", f"{one.status} {code}: {message}" if rows else None
         )
+
+
+def scripted(one: Exchange, seen: Seen | None, kind: str, *, rolling_mode: bool, alone: bool) -> float:
+    """Rule 3: how many seconds an operation takes, within what was looked at. alone: on a set of one instance."""
+    if kind == "extension-rolling-upgrade" and seen is not None and alone:
+        # What the extensions themselves take is theirs; the wait after it is the world's.
+        return max(0.0, (seen.seconds or 0) - Platform().no_signal_wait_ms / 1000 - 1)
+    if kind.endswith("rolling-upgrade") and not kind.startswith("cancel"):
+        return 0.0
+    if kind == "update-model" and rolling_mode:
+        return 0.2
+    if seen is None or seen.done_ms is None:
+        return 0.0 if seen is None or seen.running_ms is None else (seen.running_ms - one.at_ms) / 1000 + 1
+    least = 0 if seen.running_ms is None else max(0, seen.running_ms - one.at_ms + 1)
+    most = max(least, seen.done_ms - one.at_ms)
+    wanted = most if seen.seconds is None else round(seen.seconds * 1000)
+    return min(max(wanted, least), most) / 1000
 
 
 def _unread(path: str, old: dict[str, Any]) -> bool:

@@ -65,18 +65,19 @@ def era(day: str) -> Platform:
         os_rolling_needs_mode=day < "2017-12",
         # An update in mode Rolling of a set of two took two ticks until 2022-02, one since.
         first_check_ms=60_000 if day >= "2022-03" else 120_000,
+        flexible_auto_os=day >= "2024-08",
         no_signal_counts="unhealthy" if day.startswith("2021-04") else "healthy",
     )
 
 
-def start(session: Session) -> tuple[WorldConfig, int, dict[str, Any]] | None:
-    """Rule 2: the world's configuration, the position of the first exchange to replay, and the model as a document."""
+def start(session: Session, unseen: dict[str, Any] = UNSEEN) -> tuple[WorldConfig, int, dict[str, Any]] | None:
+    """Rule 2 (unseen: the model where it shows none): the world's configuration, the position of the first exchange to replay, and the model as a document."""
     position = next((at for at, one in enumerate(session.exchanges) if is_model(one)), None)
     if position is None:
         if any(one.method == "PUT" and not one.rest for one in session.exchanges):
             return None
         position = 0
-        document: dict[str, Any] = UNSEEN
+        document: dict[str, Any] = unseen
     else:
         document = session.exchanges[position].response
     first = session.exchanges[position]

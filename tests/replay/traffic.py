@@ -128,33 +128,44 @@ def seconds(text: str) -> float:
     return whole.timestamp() + float(found.group(2) or 0)
 
 
-def sessions(recording: dict[str, Any]) -> list[Session]:
-    """The sessions of a recording, in order of their first exchange."""
-    exchanges = recording["exchanges"]
-    dates = [email.utils.parsedate_to_datetime(header(one, "date")).timestamp() for one in exchanges]
-    order = list(range(len(exchanges)))
+def title(recording: dict[str, Any]) -> str:
+    """How a recording is called: source, file and day."""
+    return f"{recording['source']} {recording['path'].rsplit('/', 1)[-1]} {recording['recorded_on']}"
+
+
+def in_time(recording: dict[str, Any]) -> dict[int, int]:
+    """Rule 2: when each exchange was, in ms from the first, in order of time."""
+    dates = [email.utils.parsedate_to_datetime(header(one, "date")).timestamp() for one in recording["exchanges"]]
+    order = list(range(len(dates)))
     if any(later < earlier - GROUPED_S for earlier, later in itertools.pairwise(dates)):
         order.sort(key=lambda index: (dates[index], index))
     times = dict(zip(order, itertools.accumulate((dates[index] for index in order), max), strict=True))
     began = times[order[0]] if order else 0.0
+    return {index: round((at - began) * 1000) for index, at in times.items()}
+
+
+def sessions(recording: dict[str, Any]) -> list[Session]:
+    """The sessions of a recording, in order of their first exchange."""
+    exchanges = recording["exchanges"]
+    times = in_time(recording)
     owner: dict[str, tuple[str, str]] = {}
     found: dict[tuple[str, str, int], list[Exchange]] = {}
     life: dict[tuple[str, str], int] = {}
     gone: set[tuple[str, str]] = set()
     # Started operations first: a recorder that groups requests may show a poll before its request within one second.
-    for index in order:
-        started = _started(exchanges[index])
+    for index in times:
+        started = started_by(exchanges[index])
         match = _SET.search(exchanges[index]["url"])
         if started and match:
             owner[started] = (match.group(1).lower(), match.group(2).lower())
-    for index in order:
+    for index in times:
         one = exchanges[index]
         path, _, query = one["url"].partition("?")
         match = _SET.search(path)
         polled = _OPERATION.search(path)
         if match:
             key, rest = (match.group(1).lower(), match.group(2).lower()), (match.group(3) or "").lower().rstrip("/")
-            operation = _started(one)
+            operation = started_by(one)
         elif polled and polled.group(1).lower() in owner:
             operation = polled.group(1).lower()
             key, rest = owner[operation], "operation" if "monitor" not in query.lower() else "monitor"
@@ -169,10 +180,9 @@ def sessions(recording: dict[str, Any]) -> list[Session]:
             if int(one["status"]) == 202:  # 204: there was none
                 gone.add(key)
             continue
-        at_ms = round((times[index] - began) * 1000)
         exchange = Exchange(
             index,
-            at_ms,
+            times[index],
             one["method"],
             rest,
             query,
@@ -182,14 +192,29 @@ def sessions(recording: dict[str, Any]) -> list[Session]:
             operation,
         )
         found.setdefault((*key, life.get(key, 0)), []).append(exchange)
-    name = f"{recording['source']} {recording['path'].rsplit('/', 1)[-1]} {recording['recorded_on']}"
+    name = title(recording)
     return [
-        Session(name, recording["recorded_on"], key[1], tuple(items), _operations(items))
-        for key, items in found.items()
+        Session(name, recording["recorded_on"], key[1], tuple(items), operations(items)) for key, items in found.items()
     ]
 
 
-def _started(exchange: dict[str, Any]) -> str:
+def set_in(path: str) -> tuple[str, str, str] | None:
+    """The resource group and name of the set that a path names, and the rest of the path, in lower case."""
+    found = _SET.search(path)
+    return (
+        None
+        if found is None
+        else (*(part.lower() for part in found.group(1, 2)), (found.group(3) or "").lower().rstrip("/"))
+    )  # type: ignore[return-value]
+
+
+def operation_in(path: str) -> str:
+    """The operation that a path looks at; empty for none."""
+    found = _OPERATION.search(path)
+    return found.group(1).lower() if found else ""
+
+
+def started_by(exchange: dict[str, Any]) -> str:
     """The operation that an answer names; empty for none."""
     if exchange["method"] == "GET":
         return ""
@@ -198,7 +223,8 @@ def _started(exchange: dict[str, Any]) -> str:
     return match.group(1).lower() if match else ""
 
 
-def _operations(exchanges: list[Exchange]) -> dict[str, Seen]:
+def operations(exchanges: list[Exchange]) -> dict[str, Seen]:
+    """What the looks at operations show of each, by its id."""
     started = {one.operation: one.at_ms for one in exchanges if one.operation and not one.polls}
     found: dict[str, Seen] = {}
     for name, began in started.items():

@@ -22,7 +22,7 @@ from typing import Any
 
 import msgspec
 
-from vmss_sim.arm import documents, versions
+from vmss_sim.arm import defaults, documents, versions
 from vmss_sim.arm.call import refused, wrong_type
 from vmss_sim.arm.kinds import typed
 from vmss_sim.arm.names import canonical
@@ -108,6 +108,9 @@ def _as_now(body: Document) -> Document:
     policy = properties.get("upgradePolicy") or {}
     if "zoneBalanace" in properties:
         properties["zoneBalance"] = properties.pop("zoneBalanace")
+    identity = body.get("identity") or {}
+    for name in identity.pop("identityIds", None) or ():
+        identity.setdefault("userAssignedIdentities", {})[name] = {}
     rolling_policy = policy.get("rollingUpgradePolicy") or {}
     if "batchInstancePercent" in rolling_policy:
         old = rolling_policy.pop("batchInstancePercent")
@@ -155,10 +158,13 @@ def merged(old: Any, new: Any, *, patch: bool, key: str = "") -> Any:
     if not isinstance(new, dict) or key in REPLACED:
         return new
     found = dict(old) if isinstance(old, dict) else {}
-    for name, value in new.items():
+    identities = key == "userAssignedIdentities"
+    known: dict[str, str] = {str(name).lower(): name for name in found} if identities else {}
+    for given, value in new.items():
+        name = known.get(given.lower(), given)
         if value is not None:
             found[name] = merged(found.get(name), value, patch=patch, key=name)
-        elif patch:
+        elif patch or identities:  # ARM's rule for identities: null takes one away, in a PUT, too
             found.pop(name, None)
     if key == "imageReference":
         _one_image(found, new)
@@ -201,6 +207,9 @@ def change(old: Document, body: Document, known: dict[str, Any], *, patch: bool)
     """What a PUT or PATCH asks for. old: the resource as it stands, whole; known: the world's model. Raises Refused."""
     said, secrets = written(body)
     new = merged(old, said, patch=patch)
+    rest = new != old and _without_parts(new) != _without_parts(old)
+    defaults.fill(new, old)
+    defaults.settle(new, said)
     before, after = model_of(old), model_of(new)
     difference = {path: after.get(path) for path in {**before, **after} if before.get(path) != after.get(path)}
     for path, digest in secrets.items():
@@ -213,7 +222,6 @@ def change(old: Document, body: Document, known: dict[str, Any], *, patch: bool)
             args[name] = now
     if set(zones(new)) - set(zones(old)):
         args["places"] = places(new)
-    rest = new != old and _without_parts(new) != _without_parts(old)
     kind = "update-model"
     if not rest and len(args) == 1 and next(iter(args)) in _ALONE:
         kind = _ALONE[next(iter(args))]

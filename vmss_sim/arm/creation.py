@@ -17,7 +17,7 @@ from typing import Any
 import simpy
 from msgspec import structs
 
-from vmss_sim.arm import changes, documents, model_document, shapes
+from vmss_sim.arm import changes, defaults, documents, model_document, shapes
 from vmss_sim.arm.actions import missing
 from vmss_sim.arm.call import Accepted, Call, refused
 from vmss_sim.arm.http import Refused
@@ -81,9 +81,8 @@ def create(call: Call) -> Accepted:
     location = str(document["location"])
     config = _config(site, name, document, secrets)
     number = site.founded + 1
-    world = World(
-        config, Draws(site.seed, number, len(config.machines)), (), simpy.Environment(initial_time=site.now_ms)
-    )
+    luck = site.luck(site.seed, number, len(config.machines))
+    world = World(config, luck, site.faults, simpy.Environment(initial_time=site.now_ms))
     world.places = config.machines or changes.places(document)
     call.create(
         ArmSet(
@@ -118,7 +117,7 @@ def _filled_in(said: dict[str, Any]) -> dict[str, Any]:
     if not said.get("location"):
         raise Refused(400, "LocationRequired", "The location property is required for this definition.")
     properties = {key: value for key, value in (said.get("properties") or {}).items() if value is not None}
-    document = {**said, "tags": said.get("tags") or {}, "properties": properties}
+    document = {**said, "properties": properties}
     flexible = changes.is_flexible(document)
     sku = {key: value for key, value in (said.get("sku") or {}).items() if value is not None}
     needed = (
@@ -133,17 +132,11 @@ def _filled_in(said: dict[str, Any]) -> dict[str, Any]:
     capacity = changes.capacity(document)
     if not 0 <= capacity <= admission.MOST:
         raise refused(errors.VALUE_OUT_OF_RANGE, parameter="sku.capacity")
-    zonal = bool(changes.zones(document))
-    document["sku"] = {"tier": "Standard", **sku, "capacity": capacity}
-    usual = {
-        "singlePlacementGroup": not flexible and capacity <= admission.MOST_ONE_GROUP,
-        "orchestrationMode": "Flexible" if flexible else "Uniform",
-        "platformFaultDomainCount": 1 if flexible or zonal else changes.DOMAINS,
-    }
-    if not flexible:
-        usual |= {"overprovision": True, "doNotRunExtensionsOnOverprovisionedVMs": False}
-    document["properties"] = {**usual, **properties}
-    return document
+    document["sku"] = {**sku, "capacity": capacity}
+    properties.setdefault("orchestrationMode", "Flexible" if flexible else "Uniform")
+    if capacity > admission.MOST_ONE_GROUP:
+        properties.setdefault("singlePlacementGroup", False)
+    return defaults.fill(document, {})
 
 
 def _config(site: Site, name: str, document: dict[str, Any], secrets: dict[str, str]) -> WorldConfig:
@@ -164,7 +157,7 @@ def _config(site: Site, name: str, document: dict[str, Any], secrets: dict[str, 
         for number, place in enumerate(changes.places(document, capacity) if capacity else ())
     )
     source = changes.health(document)
-    system: System = "windows" if _is_windows(document) else "linux"
+    system: System = "windows" if defaults.is_windows(document) else "linux"
     operations = {kind: rows[system].timing for kind, rows in RECORDED.items()}
     for kind in ("suspend-repairs", "resume-repairs"):
         operations[kind] = operations["set-orchestration-service-state"]
@@ -173,7 +166,9 @@ def _config(site: Site, name: str, document: dict[str, Any], secrets: dict[str, 
         name=name,
         machines=machines,
         model=model,
-        timings=Timings(operations=operations, ready=READY_DEFAULT[system].timing, probe_ms=source.probe_ms),
+        timings=site.timings
+        or Timings(operations=operations, ready=READY_DEFAULT[system].timing, probe_ms=source.probe_ms),
+        platform=site.platform,
         health=source.source,
         health_grace_ms=source.grace_ms,
         health_protocol=source.protocol,
@@ -199,12 +194,3 @@ def _newest(site: Site, model: dict[str, Any]) -> str:
 
 
 FIRST_VERSION = "1.0.0"
-
-
-def _is_windows(document: dict[str, Any]) -> bool:
-    profile = (document["properties"].get("virtualMachineProfile")) or {}
-    if "windowsConfiguration" in (profile.get("osProfile") or {}):
-        return True
-    storage = profile.get("storageProfile") or {}
-    told = f"{(storage.get('osDisk') or {}).get('osType')} {(storage.get('imageReference') or {}).get('publisher')}"
-    return "windows" in told.lower()

@@ -4,8 +4,8 @@ Rules (recordings, "Protocol facts read off the traffic"; azure-vmss.md 4.2; DOC
 
 1. An operation is named by a GUID under `/subscriptions/S/providers/Microsoft.Compute/locations/L/operations/ID`. That URL with
    `monitor=true` is the `Location`, without it the `Azure-AsyncOperation`. Clients must take either as it is.
-2. A poll is 200 whatever the operation came to: `startTime`, `status` (InProgress, Succeeded, Failed), `name` (before 2017
-   `operationId`), `endTime` when it has ended, `error` where it failed, `properties.output` where a run-command wrote something.
+2. A poll is 200 whatever the operation came to: `startTime`, `status` (InProgress, Succeeded, Failed), `name` (with api-version
+   2015-06-15 `operationId`), `endTime` when it has ended, `error` where it failed, `properties.output` where a run-command wrote something.
 3. `Location` is 202 with an empty body while it runs, then 200, empty or with the run-command's output. Of a failed operation
    it says the error, with 409 (no recording asks for it: clients learn of a failure from the poll).
 4. Opaque URLs (an option) carry a signed query of 4 kB as since late 2023. Whoever alters it gets 403: a client that rebuilds
@@ -144,5 +144,5 @@ def poll_body(one: Tracked, version: str, epoch: datetime) -> dict[str, Any]:
         body["error"] = {"code": work.code, "message": work.message or work.code}
     if one.output is not None and work.status == "succeeded":
         body["properties"] = {"output": one.output}
-    body["operationId" if version < "2017" else "name"] = one.id
+    body["operationId" if version.startswith("2015") else "name"] = one.id
     return body

@@ -68,7 +68,8 @@ def instances(call: Call) -> Response:
 
 def instance(call: Call) -> Response:
     """One instance."""
-    return tagged(documents.instance(call.one, call.vm, call.version, view=call.expands("instanceView")))
+    view, user_data = call.expands("instanceView"), call.expands("userData")
+    return tagged(documents.instance(call.one, call.vm, call.version, view=view, user_data=user_data))
 
 
 def instance_view(call: Call) -> Response:

@@ -124,9 +124,9 @@ def _shown(call: Call, vm: Vm, found: dict[str, Any], view: bool) -> dict[str, A
     """Rule 3."""
     set_ = call.one
     work = set_.scripts.get(found.get("operation", ""))
-    flexible = set_.world.config.flexible
-    parent = documents.machine_id(set_, vm) if flexible else f"{set_.id}/virtualMachines/{vm.id}"
-    kind = documents.MACHINE_TYPE if flexible else documents.VM_TYPE
+    alone = call.is_machine  # asked of the VM itself, not of its set
+    parent = documents.machine_id(set_, vm) if alone else f"{set_.id}/virtualMachines/{vm.id}"
+    kind = documents.MACHINE_TYPE if alone else documents.VM_TYPE
     status = "succeeded" if work is None else work.status
     asynchronous = bool((found.get("properties") or {}).get("asyncExecution"))
     state = {"running": "Creating" if found.get("new") else "Updating", "succeeded": "Succeeded", "failed": "Failed"}[

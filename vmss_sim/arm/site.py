@@ -7,7 +7,7 @@ requests at the same virtual times on a fresh site give the same site. `advance`
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from datetime import datetime
 from typing import Any
 
@@ -17,7 +17,9 @@ from vmss_sim.arm.http import Refused
 from vmss_sim.arm.operations import Operations, Tracked
 from vmss_sim.arm.sets import ArmSet
 from vmss_sim.world import errors
-from vmss_sim.world.config import Image
+from vmss_sim.world.config import Image, Platform, Timings
+from vmss_sim.world.draws import Draws
+from vmss_sim.world.faults import Fault
 from vmss_sim.world.vm import Operation
 
 SPACE = uuid.UUID("6f1d2a6e-52f0-5a0f-9d6b-7a3f0c1e8b42")
@@ -66,6 +68,13 @@ class Site:
         self.now_ms = 0
         self.founded = 0
         """How many sets were created here: each has luck of its own."""
+        self.luck: Callable[[int, int, int], Draws] = Draws
+        """What the luck of a set that is created is made from: seed, its number, its instances."""
+        self.timings: Timings | None = None
+        """How long things take on sets that are created; None: the defaults for their OS."""
+        self.platform = Platform()
+        self.faults: tuple[Fault, ...] = ()
+        """What goes wrong with a set that is created, from its creation on."""
         self.images: tuple[Image, ...] = ()
         """Images that clients can look up beside those that the sets know: what a scenario upgrades to."""
         self.others: dict[str, Other] = {}

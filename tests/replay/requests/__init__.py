@@ -1,0 +1,1 @@
+"""Replay of recorded requests against the ARM endpoint."""
