@@ -157,11 +157,11 @@ def merged(old: Any, new: Any, *, patch: bool, key: str = "") -> Any:
         ]
     if not isinstance(new, dict) or key in REPLACED:
         return new
-    found = dict(old) if isinstance(old, dict) else {}
+    found: Document = dict(old) if isinstance(old, dict) else {}
     identities = key == "userAssignedIdentities"
-    known: dict[str, str] = {str(name).lower(): name for name in found} if identities else {}
+    known: dict[str, str] = {each.lower(): each for each in found} if identities else {}
     for given, value in new.items():
-        name = known.get(given.lower(), given)
+        name = known.get(given.lower()) or given
         if value is not None:
             found[name] = merged(found.get(name), value, patch=patch, key=name)
         elif patch or identities:  # ARM's rule for identities: null takes one away, in a PUT, too
