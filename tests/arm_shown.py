@@ -73,7 +73,12 @@ def documents_of(one: ArmSet, version: str = SPEC) -> list[tuple[str, Any]]:
 
 def read(one: ArmSet, version: str = SPEC, watch: tuple[str, ...] = ()) -> ScaleSet:
     """What the planner reads."""
-    text = msgspec.json.decode(msgspec.json.encode(documents_of(one, version)))
+    return read_documents(documents_of(one, version), watch)
+
+
+def read_documents(found: list[tuple[str, Any]], watch: tuple[str, ...] = ()) -> ScaleSet:
+    """The same of documents already collected, after their way over the wire."""
+    text = msgspec.json.decode(msgspec.json.encode(found))
     return read_scale_set([(name, value) for name, value in text], watch=watch).scale_set
 
 

@@ -22,7 +22,7 @@ from vmss_sim.world.config import AutoOs, Image, Repairs, RollingPolicy
 
 Body = dict[str, Any]
 
-SECRET = frozenset({"adminPassword", "customData", "protectedSettings", "protectedSettingsFromKeyVault"})
+SECRET = frozenset({"adminPassword", "customData", "protectedSettings", "protectedParameters", "runAsPassword"})
 """Write-only in the API."""
 HIDDEN = SECRET | {"userData"}
 
