@@ -154,7 +154,7 @@ def merged(old: Any, new: Any, *, patch: bool, key: str = "") -> Any:
     named = key == "userAssignedIdentities"
     known: dict[str, str] = {str(name).lower(): name for name in old} if named else {}
     for given, value in new.items():
-        place = known.get(given.lower(), given)
+        place = known.get(str(given).lower(), str(given))
         if value is None:
             if patch or named:  # ARM's rule for identities: null takes one away
                 found.pop(place, None)
