@@ -49,6 +49,8 @@ TOP_READ_ONLY = frozenset({"id", "name", "type"})
 QUIET = "adminPassword"
 """A secret that every creation needs and no answer shows: its first appearance may repeat what the set was created with."""
 REPLACED = frozenset({"tags", "settings"})
+CLEARED = frozenset({"diffDiskSettings", "extensionProfile"})
+"""Of these, and of no others, an empty object in a PUT clears what stood there (recorded)."""
 _IMAGE_IDS = ("id", "sharedGalleryImageId", "communityGalleryImageId")
 _IMAGE_PARTS = ("publisher", "offer", "sku", "version")
 PROBE_MS = 10_000
@@ -139,27 +141,28 @@ def _written(value: Any, path: str, secrets: dict[str, str]) -> Any:
 def merged(old: Any, new: Any, *, patch: bool, key: str = "") -> Any:
     """Rules 1 and 2."""
     if isinstance(new, list):
-        if not (patch and isinstance(old, list)):
-            return new
-        before = {item["name"]: item for item in old if isinstance(item, dict) and isinstance(item.get("name"), str)}
+        items = old if patch and isinstance(old, list) else ()
+        before = {item["name"]: item for item in items if isinstance(item, dict) and isinstance(item.get("name"), str)}
         return [
-            merged(before[item["name"]], item, patch=True)
-            if isinstance(item, dict) and isinstance(item.get("name"), str) and item["name"] in before
+            merged(before.get(item["name"]) if isinstance(item.get("name"), str) else None, item, patch=patch)
+            if isinstance(item, dict)
             else item
             for item in new
         ]
-    if not isinstance(new, dict) or not isinstance(old, dict) or key in REPLACED:
+    if not isinstance(new, dict) or key in REPLACED:
         return new
-    found = dict(old)
+    found = dict(old) if isinstance(old, dict) else {}
     named = key == "userAssignedIdentities"
-    known: dict[str, str] = {str(name).lower(): name for name in old} if named else {}
+    known = {name.lower(): name for name in found} if named else {}
     for given, value in new.items():
-        place = known.get(str(given).lower(), str(given))
+        place: str = known.get(given.lower()) or given
         if value is None:
             if patch or named:  # ARM's rule for identities: null takes one away
                 found.pop(place, None)
-            continue
-        found[place] = merged(old.get(place), value, patch=patch, key=place)
+        elif value == {} and place in CLEARED and not patch:
+            found[place] = {}
+        else:
+            found[place] = merged(found.get(place), value, patch=patch, key=place)
     if key == "imageReference":
         _one_image(found, new)
     return found
