@@ -179,7 +179,7 @@ PLANTED: dict[str, tuple[Callable[[pytest.MonkeyPatch], None], str]] = {
         lambda patch: patch.setattr(documents, "scale_set", _no_tier),
         "GET: shape sku.tier:string",
     ),
-    "no etags": (lambda patch: patch.setitem(versions.SINCE, "etagShown", "2999-01-01"), "GET: header etag"),
+    "no etags": (lambda patch: patch.setitem(versions.SINCE, "etag", "2999-01-01"), "GET: header etag"),
     "a property too early": (
         lambda patch: patch.setitem(versions.SINCE, "resilientVMDeletionStatus", "2015-01-01"),
         "GET virtualMachines/{id}: shape properties.resilientVMDeletionStatus:string",
