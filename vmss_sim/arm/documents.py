@@ -357,7 +357,7 @@ def _identify(made: Body, one: ArmSet, vm: Vm, version: str) -> None:
         _show_identity(made, one, identity, version)
     if vm.machine.zone is not None:
         made["zones"] = [vm.machine.zone]
-    if versions.shows("etagShown", version):
+    if versions.has_etag(version):
         made["etag"] = instance_etag(one, vm)
 
 
