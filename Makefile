@@ -24,6 +24,7 @@ check: $(VENV)/.test
 	$(BIN)/python -m bench.rollout --replications 5
 	$(BIN)/python -m bench.startup
 	test ! -e ../shared/recordings || $(BIN)/python -m tests.replay --check
+	test ! -e ../shared/recordings || $(BIN)/python -m tests.replay --requests --check
 
 # Break each of Azure's rules in a copy of the tree; its test must notice (docs/azure-rules.md).
 mutants: $(VENV)/.test
