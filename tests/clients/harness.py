@@ -100,6 +100,12 @@ class Emulator:
         found: dict[str, Any] = done.json
         return found
 
+    @property
+    def final(self) -> dict[str, Any]:
+        """The report that the emulator wrote when it ended."""
+        found: dict[str, Any] = msgspec.json.decode((self.home / "report.json").read_bytes())
+        return found
+
     def exchanges(self) -> list[dict[str, Any]]:
         """What was said so far."""
         return exchanges.read(self.trace)
@@ -122,7 +128,7 @@ def emulator(scenario: str, home: Path, *options: str) -> Iterator[Emulator]:
     env, log = home / "env.sh", home / "emulator.log"
     command = [
         sys.executable, "-m", "vmss_sim", "emulate", str(HERE / "scenarios" / f"{scenario}.toml"), "--http", "--force",
-        "--ca-dir", str(home / "ca"), "--env", str(env), "--trace", str(trace), *options,
+        "--ca-dir", str(home / "ca"), "--env", str(env), "--trace", str(trace), "--report", str(home / "report.json"), *options,
     ]  # fmt: skip
     with log.open("w") as output:
         process = subprocess.Popen(command, cwd=install.ROOT, stdout=output, stderr=subprocess.STDOUT)
@@ -132,10 +138,11 @@ def emulator(scenario: str, home: Path, *options: str) -> Iterator[Emulator]:
     finally:
         process.send_signal(signal.SIGINT)
         try:
-            process.wait(20)
+            process.wait(60)
         except subprocess.TimeoutExpired:
             process.kill()
             raise
+    assert process.returncode in (0, 1), log.read_text()
 
 
 def _environment(process: subprocess.Popen[bytes], env: Path, log: Path) -> dict[str, str]:

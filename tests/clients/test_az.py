@@ -52,10 +52,9 @@ def test_per_update_domain_by_a_script(tmp_path: Path) -> None:
         az = Az(running)
         done = az.script("per_domain.sh", PAUSE="60")
         assert done.status == 0, done.err
-        report = running.control.report()
         instances = az.json("list-instances")
     assert [one["storageProfile"]["imageReference"]["exactVersion"] for one in instances] == [NEW] * 10
-    figures.truth(report, instances=10, floor=8, lost_s=80, between_s=(5 * 80, 5 * 120 + 60))
+    figures.truth(running.final, instances=10, floor=8, lost_s=80, between_s=(5 * 80, 5 * 120 + 60))
 
 
 def test_the_platforms_own(tmp_path: Path) -> None:
@@ -66,12 +65,11 @@ def test_the_platforms_own(tmp_path: Path) -> None:
         latest = az.json("rolling-upgrade get-latest")
         history = az.json("get-os-upgrade-history")
         instances = az.json("list-instances")
-        report = running.control.report()
     assert latest["runningStatus"]["code"] == "Completed"
     assert latest["progress"]["successfulInstanceCount"] == 10
     assert [one["properties"]["runningStatus"]["code"] for one in history] == ["Completed"]
     assert [one["storageProfile"]["imageReference"]["exactVersion"] for one in instances] == [NEW] * 10
-    figures.truth(report, instances=10, floor=8, lost_s=80, between_s=(5 * 80, 5 * 140 + 90))
+    figures.truth(running.final, instances=10, floor=8, lost_s=80, between_s=(5 * 80, 5 * 140 + 90))
 
 
 def test_a_rolling_upgrade_is_cancelled(tmp_path: Path) -> None:
@@ -85,9 +83,8 @@ def test_a_rolling_upgrade_is_cancelled(tmp_path: Path) -> None:
         latest = az.json("rolling-upgrade get-latest")
         running.control.run_until_idle()
         instances = az.json("list-instances")
-        report = running.control.report()
     assert latest["runningStatus"]["code"] == "Cancelled"
     moved = [one["storageProfile"]["imageReference"]["exactVersion"] for one in instances].count(NEW)
     assert 0 < moved < 10
     assert latest["progress"]["successfulInstanceCount"] + latest["progress"]["pendingInstanceCount"] == 10
-    assert report["complete"] and report["metrics"]["min_healthy"] == 8
+    assert running.final["complete"] and running.final["metrics"]["min_healthy"] == 8
