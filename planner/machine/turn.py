@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -210,10 +209,10 @@ class Turn:
                 seen_of[name] = seen
             if known[1]:
                 arrived(name, memory)
-        for seen, count in Counter(went).items():
-            self._count(seen, -count)
-        for seen, count in Counter(came).items():
-            self._count(seen, count)
+        for seen in dict.fromkeys(went):
+            self._count(seen, -went.count(seen))
+        for seen in dict.fromkeys(came):
+            self._count(seen, came.count(seen))
         self.dirty = {}
 
     def _ask_rules(

@@ -65,6 +65,7 @@ def era(day: str) -> Platform:
         os_rolling_needs_mode=day < "2017-12",
         # An update in mode Rolling of a set of two took two ticks until 2022-02, one since.
         first_check_ms=60_000 if day >= "2022-03" else 120_000,
+        flexible_auto_os=day >= "2024-08",
         no_signal_counts="unhealthy" if day.startswith("2021-04") else "healthy",
     )
 

@@ -99,6 +99,12 @@ class Call:
         if len(one.instances) > 2 * len(one.world.vms) + 16:
             alive = {each.vm_id for each in one.world.vms.values()}
             one.instances = {key: value for key, value in one.instances.items() if key in alive}
+            named = {
+                each.get("operation")
+                for value in one.instances.values()
+                for each in value.get("runCommands", {}).values()
+            }
+            one.scripts = {key: work for key, work in one.scripts.items() if key in named}
         return one.instances.setdefault(vm.vm_id, {})
 
     @property
@@ -109,6 +115,10 @@ class Call:
         if found is None:
             raise refused(errors.NOT_FOUND)
         return one.world.settled(found)
+
+    def expands(self, what: str) -> bool:
+        """Does `$expand` ask for this?"""
+        return what.lower() in self.request.query.get("$expand", "").lower()
 
     # -- what it says --------------------------------------------------------------------------------------------
 

@@ -60,6 +60,7 @@ def host(
     )
     one.document = changes.whole(one)
     one.world.furnish(changes.model_of(one.document))
+    one.models = {-1: one.document}
     shapes.remember(one)
     return site.add(one)
 
@@ -81,7 +82,7 @@ def create(call: Call) -> Accepted:
     config = _config(site, name, document, secrets)
     number = site.founded + 1
     luck = site.luck(site.seed, number, len(config.machines))
-    world = World(config, luck, (), simpy.Environment(initial_time=site.now_ms))
+    world = World(config, luck, site.faults, simpy.Environment(initial_time=site.now_ms))
     world.places = config.machines or changes.places(document)
     call.create(
         ArmSet(
@@ -116,7 +117,7 @@ def _filled_in(said: dict[str, Any]) -> dict[str, Any]:
     if not said.get("location"):
         raise Refused(400, "LocationRequired", "The location property is required for this definition.")
     properties = {key: value for key, value in (said.get("properties") or {}).items() if value is not None}
-    document = {**said, "tags": said.get("tags") or {}, "properties": properties}
+    document = {**said, "properties": properties}
     flexible = changes.is_flexible(document)
     sku = {key: value for key, value in (said.get("sku") or {}).items() if value is not None}
     needed = (
@@ -178,13 +179,17 @@ def _config(site: Site, name: str, document: dict[str, Any], secrets: dict[str, 
 
 
 def _newest(site: Site, model: dict[str, Any]) -> str:
-    """What `latest` means for an image: as other sets here have it, else the first version there is."""
+    """What `latest` means for an image: as other sets here have it, else what is upgraded to here, else the first version there is."""
     parts = ("publisher", "offer", "sku", "id")
     mine = [str(model.get(IMAGE + part)).lower() for part in parts]
     for one in site.sets:
         theirs = [str(one.world.model.get(IMAGE + part)).lower() for part in parts]
         if theirs == mine and one.world.latest:
             return one.world.latest
+    for image in site.images:
+        theirs = [str(getattr(image, part)).lower() for part in parts]
+        if theirs == mine and (image.exact or image.version):
+            return str(image.exact or image.version)
     return FIRST_VERSION
 
 

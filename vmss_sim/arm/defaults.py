@@ -3,9 +3,10 @@
 Rules:
 
 1. A default is filled in when the object it belongs to is written for the first time: with the creation, or with a network interface,
-   a disk, a policy that an update adds. What stood there without it stays without it (REC: old sets do not gain properties).
+   a disk, a policy that an update adds. What stood there without it stays without it (REC: old sets do not gain properties); what
+   stood there with it keeps it, also where an update gives the array anew.
 2. A default is stored, whatever api-version wrote it; which versions show it is `versions.py`'s affair.
-3. A set of several zones, or of zones at all, has no single placement group, and one fault domain.
+3. A zonal set, or one of spot VMs, is no single placement group and has one fault domain (REC).
 4. A set whose mode is Rolling, or whose images upgrade automatically, has a rolling policy.
 5. Empty lists of load balancer pools are not kept (REC; those of Flexible sets are).
 """
@@ -31,6 +32,8 @@ ROLLING = {
     "maxSurge": False,
     "rollbackFailedInstancesOnPolicyBreach": False,
 }
+SPOT = ("spot", "low")
+"""`priority` of VMs that may be evicted; it was called Low before."""
 WINDOWS_GB, LINUX_GB = 127, 30
 """Sizes of the images' disks."""
 
@@ -52,10 +55,10 @@ def _flexible(document: Document) -> bool:
 def _set(properties: Document, document: Document) -> Document:
     """Rule 3."""
     zones = document.get("zones") or []
-    single = properties.get("singlePlacementGroup", not zones and not _flexible(document))
+    spot = str((properties.get("virtualMachineProfile") or {}).get("priority")).lower() in SPOT
+    single = properties.get("singlePlacementGroup", not (zones or spot or _flexible(document)))
     made: Document = {"singlePlacementGroup": single}
-    if not single:
-        made["platformFaultDomainCount"] = 1
+    made["platformFaultDomainCount"] = 1 if zones or spot or _flexible(document) else 5
     if len(zones) > 1:
         made["zoneBalance"] = False
     if not _flexible(document):
@@ -64,7 +67,7 @@ def _set(properties: Document, document: Document) -> Document:
 
 
 def _profile(profile: Document, _: Document) -> Document:
-    if str(profile.get("priority")).lower() not in ("spot", "low"):
+    if str(profile.get("priority")).lower() not in SPOT:
         return {}
     return {"evictionPolicy": "Deallocate", "billingProfile": {"maxPrice": -1.0}}
 
@@ -79,8 +82,16 @@ def _system(profile: Document, document: Document) -> Document:
 
 def _linux(_: Document, document: Document) -> Document:
     profile = document["properties"]["virtualMachineProfile"]["osProfile"]
-    plain = {} if "adminPassword" not in profile else {"disablePasswordAuthentication": False}
-    return {**plain, "provisionVMAgent": True}
+    return {"disablePasswordAuthentication": "ssh" in profile.get("linuxConfiguration", {}), "provisionVMAgent": True}
+
+
+def _automatic(document: Document) -> bool:
+    policy = document["properties"].get("upgradePolicy") or {}
+    return bool((policy.get("automaticOSUpgradePolicy") or {}).get("enableAutomaticOSUpgrade"))
+
+
+def _windows(_: Document, document: Document) -> Document:
+    return {"provisionVMAgent": True, "enableAutomaticUpdates": not _automatic(document)}
 
 
 def _storage(storage: Document, _: Document) -> Document:
@@ -103,11 +114,14 @@ FILLED: tuple[tuple[str, Given], ...] = (
         "properties.upgradePolicy.automaticOSUpgradePolicy",
         {"enableAutomaticOSUpgrade": False, "disableAutomaticRollback": False, "useRollingUpgradePolicy": False},
     ),
+    ("properties.scheduledEventsPolicy.userInitiatedReboot", {"automaticallyApprove": False}),
+    ("properties.scheduledEventsPolicy.userInitiatedRedeploy", {"automaticallyApprove": False}),
     ("properties.automaticRepairsPolicy", {"gracePeriod": "PT10M", "repairAction": "Replace"}),
     (PROFILE, _profile),
     (f"{PROFILE}.osProfile", _system),
     (f"{PROFILE}.osProfile.linuxConfiguration", _linux),
-    (f"{PROFILE}.osProfile.windowsConfiguration", {"provisionVMAgent": True, "enableAutomaticUpdates": True}),
+    (f"{PROFILE}.osProfile.windowsConfiguration", _windows),
+    (f"{PROFILE}.extensionProfile", {"extensions": []}),
     (f"{PROFILE}.storageProfile", _storage),
     (f"{PROFILE}.storageProfile.osDisk", _os_disk),
     (f"{PROFILE}.storageProfile.osDisk.managedDisk", {"storageAccountType": "Standard_LRS"}),
@@ -123,6 +137,10 @@ FILLED: tuple[tuple[str, Given], ...] = (
         },
     ),
     (ADDRESS, {"privateIPAddressVersion": "IPv4"}),
+    (
+        f"{PROFILE}.applicationProfile.galleryApplications[]",
+        {"enableAutomaticUpgrade": False, "treatFailureAsDeploymentFailure": False, "manuallyManaged": False},
+    ),
     (
         f"{ADDRESS}.publicIPAddressConfiguration.properties",
         {"publicIPAddressVersion": "IPv4", "ipTags": []},
@@ -140,26 +158,45 @@ POOLS = (
 
 def fill(new: Document, old: Document) -> Document:
     """Fill in what `new` does not say, in place. old: the resource before; empty for a creation."""
-    properties = new.setdefault("properties", {})
+    properties = new["properties"] = dict(new.get("properties") or {})
     policy = properties.get("upgradePolicy")
-    if isinstance(policy, dict):
-        automatic = policy.get("automaticOSUpgradePolicy")
-        enabled = isinstance(automatic, dict) and automatic.get("enableAutomaticOSUpgrade")
-        if str(policy.get("mode")).lower() == "rolling" or enabled:
-            policy.setdefault("rollingUpgradePolicy", {})
+    if isinstance(policy, dict) and (str(policy.get("mode")).lower() == "rolling" or _automatic(new)):
+        properties["upgradePolicy"] = {"rollingUpgradePolicy": {}, **policy}
     for path, given in FILLED:
         for item, before in _objects(new, old, path.split(".")):
-            if before is None or (path == "properties" and not old):
-                defaults = given(item, new) if callable(given) else given
-                for name, value in defaults.items():
-                    if name not in item:
-                        item[name] = copy.deepcopy(value)
+            defaults = given(item, new) if callable(given) else given
+            if before is not None and item and not (path == "properties" and not old):
+                defaults = {name: before[name] for name in defaults if name in before}
+            for name, value in defaults.items():
+                if name not in item:
+                    item[name] = copy.deepcopy(value)
+    storage = (properties.get("virtualMachineProfile") or {}).get("storageProfile") or {}
+    if (storage.get("osDisk") or {}).get("diffDiskSettings") == {}:
+        del storage["osDisk"]["diffDiskSettings"]
+    if new.get("zones") == []:
+        del new["zones"]
     if not _flexible(new):
         for item, _ in _objects(new, old, ADDRESS.split(".")):
             for name in POOLS:
                 if item.get(name) == []:
                     del item[name]
     return new
+
+
+def settle(new: Document, said: Document) -> None:
+    """Where images upgrade automatically and the client does not speak of it, Windows does not update itself, in place (REC)."""
+    *path, name = ("properties", "virtualMachineProfile", "osProfile", "windowsConfiguration")
+    asked: Any = said
+    for step in (*path, name):
+        asked = asked.get(step) if isinstance(asked, dict) else None
+    place = new
+    for step in path:
+        if not isinstance(place.get(step), dict):
+            return
+        place[step] = dict(place[step])  # what is shared with the resource as it was stays as it was
+        place = place[step]
+    if name in place and _automatic(new) and "enableAutomaticUpdates" not in (asked or {}):
+        place[name] = {**place[name], "enableAutomaticUpdates": False}
 
 
 def _objects(new: Any, old: Any, path: list[str]) -> Iterator[tuple[Document, Document | None]]:

@@ -14,7 +14,10 @@ Rules (REC: recordings of 2015 to 2025; API: azure-rest-api-specs; versions in `
 
 from __future__ import annotations
 
+import uuid
+
 from vmss_sim.arm import versions, views
+from vmss_sim.arm.defaults import LINUX_GB, WINDOWS_GB
 from vmss_sim.arm.sets import ArmSet
 from vmss_sim.arm.shapes import SIZES, Shape, Shapes, computer_name, os_disk
 from vmss_sim.arm.wire import (
@@ -47,17 +50,18 @@ def scale_set(one: ArmSet, version: str, *, user_data: bool = False) -> Body:
     lay_over(document, world.model)
     properties: Body = document.setdefault("properties", {})
     profile = properties.setdefault("virtualMachineProfile", {})
-    if not user_data:
+    if not (user_data and profile.get("userData")):
         profile.pop("userData", None)
     sku = document.setdefault("sku", {})
     sku.setdefault("tier", "Standard")
     sku["capacity"] = len(world.counted())
-    properties["upgradePolicy"] = _policy(one, properties.get("upgradePolicy") or {}, version)
+    if "upgradePolicy" in properties or not world.config.flexible or world.mode != "manual":
+        properties["upgradePolicy"] = _policy(one, properties.get("upgradePolicy") or {}, version)
     if world.repairs != Repairs() or "automaticRepairsPolicy" in properties:
         repairs = _real(properties.get("automaticRepairsPolicy"), repairs_policy(world.repairs))
         properties["automaticRepairsPolicy"] = versions.keep(repairs, version)
     created = moment(one.epoch, one.created_ms)
-    if versions.shows("virtualMachineProfile/timeCreated", version):
+    if versions.shows("virtualMachineProfile.timeCreated", version):
         profile["timeCreated"] = created
     properties["provisioningState"] = one.provisioning
     properties["uniqueId"] = one.unique_id
@@ -67,10 +71,40 @@ def scale_set(one: ArmSet, version: str, *, user_data: bool = False) -> Body:
         properties["zoneBalanace"] = properties.pop("zoneBalance")
     made: Body = {"name": one.name, "id": one.id, "type": SET_TYPE, "location": one.location}
     made |= {name: value for name, value in document.items() if name not in _IDENTITY}
+    if "identity" in document:
+        _show_identity(made, one, document["identity"], version)
+    properties["virtualMachineProfile"] = versions.deep(profile, version, "virtualMachineProfile")
     made["properties"] = versions.keep(properties, version)
     if versions.has_etag(version):
         made["etag"] = f'"{world.etag}"'
     return made
+
+
+def _show_identity(made: Body, one: ArmSet, said: Body, version: str) -> None:
+    """The identity with what Entra gave it; none where there is none. Who was assigned is known when the set is there (REC)."""
+    kinds = str(said.get("type") or "None").replace(" ", "").lower().split(",")
+    made.pop("identity", None)
+    if kinds == ["none"]:
+        return
+    shown: Body = {"type": said["type"]}
+    if "systemassigned" in kinds:
+        shown |= {"principalId": _guid(one, "principal"), "tenantId": _guid(one, "tenant")}
+    if "userassigned" in kinds:
+        names = list(said.get("userAssignedIdentities") or {})
+        known = one.provisioning != "Creating"
+        ids = {
+            name: {"principalId": _guid(one, f"principal/{name}"), "clientId": _guid(one, f"client/{name}")}
+            for name in names
+        }
+        if versions.shows("userAssignedIdentities", version):
+            shown["userAssignedIdentities"] = ids if known else {name: {} for name in names}
+        else:
+            shown["identityIds"] = names
+    made["identity"] = shown
+
+
+def _guid(one: ArmSet, purpose: str) -> str:
+    return str(uuid.uuid5(uuid.NAMESPACE_OID, f"{one.unique_id}/{purpose.lower()}"))
 
 
 def instance(
@@ -83,7 +117,7 @@ def instance(
     shapes: Shapes | None = None,
 ) -> Body:
     """One instance under its set. view: with its instance view; user_data: `$expand=userData`; shapes: of the answer it is part of."""
-    world, shapes = one.world, shapes or Shapes(one)
+    world, shapes = one.world, shapes or Shapes(one, version)
     world.settled(vm)
     shape = shapes.of(vm)
     flexible = world.config.flexible
@@ -93,10 +127,10 @@ def instance(
         "id": f"{one.id}/virtualMachines/{vm.id}",
         "type": VM_TYPE,
         "location": one.location,
-        "tags": dict(one.instances.get(vm.vm_id, {}).get("tags", shape.tags)),
         "instanceId": vm.id,
         "sku": {"name": shape.size, "tier": "Standard"},
     }
+    _tag(made, one, vm, shape)
     properties: Body = {} if flexible else {"latestModelApplied": world.is_latest(vm)}
     properties["modelDefinitionApplied"] = "VirtualMachineScaleSet"
     if view:
@@ -108,7 +142,7 @@ def instance(
             "protectFromScaleIn": vm.scale_in_protected,
             "protectFromScaleSetActions": vm.protected,
         }
-    properties |= _common(one, vm, shape)
+    properties |= _common(one, vm, shape, version)
     properties["resilientVMDeletionStatus"] = "Disabled"
     if user_data and shape.user_data is not None:
         properties["userData"] = shape.user_data
@@ -122,16 +156,16 @@ def instance(
 def machine(one: ArmSet, vm: Vm, version: str, *, view: bool = False, shapes: Shapes | None = None) -> Body:
     """One instance of a Flexible set as the VM that it is (rule 3)."""
     one.world.settled(vm)
-    shapes = shapes or Shapes(one)
+    shapes = shapes or Shapes(one, version)
     shape = shapes.of(vm)
     made: Body = {
         "name": vm.id,
         "id": machine_id(one, vm),
         "type": MACHINE_TYPE,
         "location": one.location,
-        "tags": dict(one.instances.get(vm.vm_id, {}).get("tags", shape.tags)),
     }
-    properties = {**_common(one, vm, shape), "virtualMachineScaleSet": {"id": one.id}}
+    _tag(made, one, vm, shape)
+    properties = {**_common(one, vm, shape, version), "virtualMachineScaleSet": {"id": one.id}}
     if view:
         properties["instanceView"] = views.instance_view(one, vm, version, shapes)
     made["properties"] = versions.keep(properties, version)
@@ -219,8 +253,8 @@ def _policy(one: ArmSet, said: Body, version: str) -> Body:
     if world.auto_os != AutoOs() or "automaticOSUpgradePolicy" in said:
         automatic = _real(said.get("automaticOSUpgradePolicy"), auto_os_policy(world.auto_os), _ONLY_IF_SAID)
         made["automaticOSUpgradePolicy"] = versions.keep(automatic, version)
-        if not versions.shows("automaticOSUpgradePolicy", version):
-            made["automaticOSUpgrade"] = automatic["enableAutomaticOSUpgrade"]
+    if versions.date(version) >= versions.FLAG_SINCE and not versions.shows("automaticOSUpgradePolicy", version):
+        made["automaticOSUpgrade"] = world.auto_os.enabled
     return versions.keep(made, version)
 
 
@@ -234,7 +268,14 @@ def _real(said: Body | None, real: Body, optional: frozenset[str] = frozenset())
     return {**said, **{name: value for name, value in real.items() if value or name in said or name not in optional}}
 
 
-def _common(one: ArmSet, vm: Vm, shape: Shape) -> Body:
+def _tag(made: Body, one: ArmSet, vm: Vm, shape: Shape) -> None:
+    """The instance's own tags, else the set's; none where neither says any (REC)."""
+    tags = one.instances.get(vm.vm_id, {}).get("tags", shape.tags)
+    if tags is not None:
+        made["tags"] = dict(tags)
+
+
+def _common(one: ArmSet, vm: Vm, shape: Shape, version: str) -> Body:
     """What an instance shows wherever it stands."""
     provisioning = one.world.state(vm)[0]
     properties: Body = {}
@@ -244,7 +285,7 @@ def _common(one: ArmSet, vm: Vm, shape: Shape) -> Body:
     properties |= {
         "hardwareProfile": {"vmSize": shape.size},
         "vmId": vm.vm_id,
-        "storageProfile": _storage(one, vm, shape),
+        "storageProfile": _storage(one, vm, shape, version),
         "osProfile": {"computerName": computer_name(shape, vm), **shape.os_profile},
         "networkProfile": {"networkInterfaces": [{"id": f"{parent}{each.get('name')}"} for each in shape.interfaces]},
         **shape.beside,
@@ -253,25 +294,41 @@ def _common(one: ArmSet, vm: Vm, shape: Shape) -> Body:
     return properties
 
 
-def _storage(one: ArmSet, vm: Vm, shape: Shape) -> Body:
-    """Rule 2."""
+def _storage(one: ArmSet, vm: Vm, shape: Shape, version: str) -> Body:
+    """Rule 2. An unmanaged disk is a blob, and such instances do not show data disks that they do not have (REC)."""
     disk, name = {"createOption": "FromImage", **shape.disk}, os_disk(one, vm)
-    storage: Body = {}
+    disk.setdefault("osType", "Windows" if shape.windows else "Linux")
+    storage: Body = dict(shape.storage)
     reference = image_reference(vm.image)
     if reference is not None:
-        storage["imageReference"] = reference
+        storage["imageReference"] = versions.keep(reference, version)
     elif vm.image is not None:
         disk["image"] = {"uri": vm.image.uri}
-    if "://" in name:
-        disk["vhd"] = {"uri": name}
+    disks = one.instances.get(vm.vm_id, {}).get("dataDisks", shape.data_disks)
+    if shape.unmanaged or "://" in name:
+        disk["name"] = name.rpartition("/")[2].removesuffix(".vhd")
+        disk["vhd"] = {
+            "uri": name if "://" in name else f"https://{one.name[:24]}.blob.core.windows.net/vhds/{name}.vhd"
+        }
         disk.pop("managedDisk", None)
+        if disks:
+            storage["dataDisks"] = disks
     else:
         prefix = f"/subscriptions/{one.subscription}/resourceGroups/{one.group}/providers/Microsoft.Compute/disks/"
         disk["name"] = name
         disk["managedDisk"] = {**(disk.get("managedDisk") or {}), "id": prefix + name}
+        disk.setdefault("diskSizeGB", WINDOWS_GB if shape.windows else LINUX_GB)
+        storage["dataDisks"] = [_data_disk(each, f"{one.name}_{vm.id}", prefix, version) for each in disks]
     storage["osDisk"] = disk
-    storage["dataDisks"] = shape.data_disks
     return storage
+
+
+def _data_disk(each: Body, owner: str, prefix: str, version: str) -> Body:
+    """A data disk of an instance, with what is its own."""
+    given = each.get("managedDisk") or {}
+    name = str(given.get("id") or "").rpartition("/")[2] or each.get("name") or f"{owner}_disk{each.get('lun')}"
+    own = {"managedDisk": {"storageAccountType": "Standard_LRS", "id": prefix + name, **given}, "toBeDetached": False}
+    return {"diskSizeGB": LINUX_GB, "caching": "None", **each, "name": name, **versions.keep(own, version)}
 
 
 def _resources(one: ArmSet, name: str, shape: Shape) -> list[Body]:
@@ -290,9 +347,12 @@ def _resources(one: ArmSet, name: str, shape: Shape) -> list[Body]:
 
 
 def _identify(made: Body, one: ArmSet, vm: Vm, version: str) -> None:
+    identity = one.document.get("identity")
+    if identity is not None and versions.shows("instanceIdentity", version):
+        _show_identity(made, one, identity, version)
     if vm.machine.zone is not None:
         made["zones"] = [vm.machine.zone]
-    if versions.shows("instanceEtag", version):
+    if versions.has_etag(version):
         made["etag"] = instance_etag(one, vm)
 
 

@@ -72,6 +72,8 @@ def _write(call: Call, *, patch: bool) -> Accepted:
         new = changes.merged(known, new, patch=True)
     asked = _with(call, old, [new if each is known else each for each in _all(old)] + ([] if known else [new]))
     kept = next(each for each in _all(asked.document) if each.get("name") == name)
+    if patch:  # recorded, 8 times: what was patched, and no more
+        kept = {"name": name, "properties": said}
     return writes.update(call, asked, 201, lambda: _shown(call, kept))
 
 

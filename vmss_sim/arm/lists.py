@@ -48,7 +48,7 @@ def instances(one: ArmSet, request: Request, *, page: int = PAGE) -> Body:
     if "$skiptoken" in query:
         after = id_key(_after(one, query["$skiptoken"]))
         rows = [vm for vm in rows if id_key(vm.id) > after]
-    shown, shapes = rows[:page], Shapes(one)
+    shown, shapes = rows[:page], Shapes(one, version)
     view = _asks(query, "$expand")
     if world.config.flexible:
         items = [documents.entry(one, vm) for vm in shown]
@@ -75,7 +75,7 @@ def machines(found: Sequence[ArmSet], request: Request) -> Body:
             documents.machine(one, vm, request.version, view=view, shapes=shapes)
             for one in chosen
             if one.world.config.flexible
-            for shapes in (Shapes(one),)
+            for shapes in (Shapes(one, request.version),)
             for vm in sorted(one.world.vms.values(), key=lambda vm: id_key(vm.id))
         ]
     }
@@ -96,10 +96,9 @@ def _selected(one: ArmSet, vm: Vm, version: str, view: bool, shapes: Shapes) -> 
     properties: Body = {"latestModelApplied": False}
     if view:
         properties["instanceView"] = views.instance_view(one, vm, version, shapes)
-    if versions.date(version) < "2020":
-        properties["provisioningState"] = 0
-    else:
-        properties["provisioningState"] = one.world.state(vm)[0].capitalize()
+    told = versions.shows("selectedState", version)
+    properties["provisioningState"] = one.world.state(vm)[0].capitalize() if told else 0
+    if versions.shows("selectedHardware", version):
         properties["hardwareProfile"] = {}
     return {"id": f"{one.id}/virtualMachines/{vm.id}", "instanceId": vm.id, "properties": properties}
 

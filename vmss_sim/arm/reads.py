@@ -17,14 +17,9 @@ def tagged(body: Any, status: int = 200) -> Response:
     return Response(status=status, body=body, headers={"etag": etag} if isinstance(etag, str) else {})
 
 
-def _expands(call: Call, what: str) -> bool:
-    """Does `$expand` name it?"""
-    return what in call.request.query.get("$expand", "").lower()
-
-
 def scale_set(call: Call) -> Response:
     """GET of a set."""
-    return tagged(documents.scale_set(call.one, call.version, user_data=_expands(call, "userdata")))
+    return tagged(documents.scale_set(call.one, call.version, user_data=call.expands("userData")))
 
 
 def sets(call: Call) -> Response:
@@ -73,7 +68,7 @@ def instances(call: Call) -> Response:
 
 def instance(call: Call) -> Response:
     """One instance."""
-    view, user_data = _expands(call, "instanceview"), _expands(call, "userdata")
+    view, user_data = call.expands("instanceView"), call.expands("userData")
     return tagged(documents.instance(call.one, call.vm, call.version, view=view, user_data=user_data))
 
 
@@ -92,7 +87,7 @@ def machines(call: Call) -> Response:
 
 def machine(call: Call) -> Response:
     """One instance of a Flexible set, as the VM that it is."""
-    return tagged(documents.machine(call.one, call.vm, call.version, view=_expands(call, "instanceview")))
+    return tagged(documents.machine(call.one, call.vm, call.version, view=call.expands("instanceView")))
 
 
 def operation(call: Call) -> Response:

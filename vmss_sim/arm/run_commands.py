@@ -43,7 +43,7 @@ def action(call: Call) -> Accepted:
 
 
 def _kept(call: Call, vm: Vm) -> dict[str, dict[str, Any]]:
-    """The managed run-commands of an instance, by name in lower case: {name, location, tags, properties, work}."""
+    """The managed run-commands of an instance, by name in lower case: {name, tags, properties, operation, new}."""
     kept: dict[str, dict[str, Any]] = call.written(vm).setdefault("runCommands", {})
     return kept
 
@@ -61,7 +61,7 @@ def _known(call: Call, vm: Vm) -> dict[str, dict[str, Any]]:
 def listed(call: Call) -> Response:
     """GET of all."""
     vm = call.vm
-    view = "instanceview" in call.request.query.get("$expand", "").lower()
+    view = call.expands("instanceView")
     return Response(status=200, body={"value": [_shown(call, vm, each, view) for each in _known(call, vm).values()]})
 
 
@@ -71,9 +71,7 @@ def one(call: Call) -> Response:
     found = _known(call, vm).get(call.names["command"].lower())
     if found is None:
         raise refused(errors.NOT_FOUND)
-    return Response(
-        status=200, body=_shown(call, vm, found, "instanceview" in call.request.query.get("$expand", "").lower())
-    )
+    return Response(status=200, body=_shown(call, vm, found, call.expands("instanceView")))
 
 
 def put(call: Call) -> Accepted:
@@ -102,10 +100,11 @@ def _run(call: Call, *, patch: bool) -> Accepted:
         "properties": changes.merged((known or {}).get("properties") or {}, properties.value, patch=patch),
     }
     work = call.submit("run-command", (vm.id,), run_name=name)
-    _kept(call, vm)[name.lower()] = {**made, "work": work, "new": known is None}
-    return call.accept(
-        work, 201 if known is None else 200, _shown(call, vm, {**made, "work": work, "new": known is None}, False)
-    )
+    made |= {"operation": work.name, "new": known is None}
+    call.one.scripts.pop((known or {}).get("operation", ""), None)
+    call.one.scripts[work.name] = work
+    _kept(call, vm)[name.lower()] = made
+    return call.accept(work, 201 if known is None else 200, _shown(call, vm, made, False))
 
 
 def delete(call: Call) -> Accepted | Response:
@@ -115,6 +114,7 @@ def delete(call: Call) -> Accepted | Response:
     found = _known(call, vm).get(name)
     if found is None:
         return Response(status=204)
+    call.one.scripts.pop(found.get("operation", ""), None)
     _kept(call, vm).pop(name, None)
     call.written(vm).setdefault("forgotten", {})[found["name"]] = None
     return call.accept(call.nothing(), 202)
@@ -122,7 +122,8 @@ def delete(call: Call) -> Accepted | Response:
 
 def _shown(call: Call, vm: Vm, found: dict[str, Any], view: bool) -> dict[str, Any]:
     """Rule 3."""
-    set_, work = call.one, found.get("work")
+    set_ = call.one
+    work = set_.scripts.get(found.get("operation", ""))
     alone = call.is_machine  # asked of the VM itself, not of its set
     parent = documents.machine_id(set_, vm) if alone else f"{set_.id}/virtualMachines/{vm.id}"
     kind = documents.MACHINE_TYPE if alone else documents.VM_TYPE

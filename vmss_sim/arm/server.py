@@ -25,6 +25,7 @@ from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 from urllib.parse import parse_qsl
+from weakref import WeakSet
 
 import msgspec
 import uvicorn
@@ -63,11 +64,13 @@ class Protocol(H11Protocol):
 
     head_s = HEAD_S
     open: dict[tuple[Any, ...], asyncio.Transport]
+    every: WeakSet[asyncio.Transport]
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """A client connects."""
         super().connection_made(transport)
         self.open[self._key()] = transport
+        self.every.add(transport)
         self._deadline: asyncio.TimerHandle | None = None
         self._expect_head()
 
@@ -85,6 +88,13 @@ class Protocol(H11Protocol):
             self._cancel()
         elif (self.cycle is None or self.cycle.response_complete) and self._deadline is None:
             self._expect_head()
+
+    def shutdown(self) -> None:
+        """The server stops: a client that has its answer need not say goodbye (TLS would wait for that)."""
+        idle = self.cycle is None or self.cycle.response_complete
+        super().shutdown()
+        if idle:
+            self.loop.call_later(0.05, self.transport.abort)
 
     def _expect_head(self) -> None:
         self._deadline = self.loop.call_later(self.head_s, self.transport.abort)
@@ -113,6 +123,7 @@ class App:
         self._limits = limits or Limits()
         self._worker = ThreadPoolExecutor(1, "vmss-sim-emulator")
         self.open: dict[tuple[Any, ...], asyncio.Transport] = {}
+        self.every: WeakSet[asyncio.Transport] = WeakSet()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
@@ -260,10 +271,16 @@ class Server:
         self._servers: list[uvicorn.Server] = []
         self.url = self.http_url = ""
         name = "localhost" if unsafe_bind is None or any_address else unsafe_bind
-        if tls is not None:
-            self.url = f"https://{name}:{self._listen(addresses, port, tls, limits)}"
-        if http or tls is None:
-            self.http_url = f"http://{name}:{self._listen(addresses, http_port if tls else port, None, limits)}"
+        try:
+            if tls is not None:
+                self.url = f"https://{name}:{self._listen(addresses, port, tls, limits)}"
+            if http or tls is None:
+                self.http_url = f"http://{name}:{self._listen(addresses, http_port if tls else port, None, limits)}"
+        except InputError:
+            self._app.close()
+            for one in (each for group in self._sockets for each in group):
+                one.close()
+            raise
         self.url = self.url or self.http_url
         self._thread = threading.Thread(target=self._run, name="vmss-sim-server", daemon=True)
         self._ready = threading.Event()
@@ -276,7 +293,9 @@ class Server:
                 made.append(_bound(address, port))
             except InputError:
                 continue
-        kind = type("Protocol", (Protocol,), {"open": self._app.open, "head_s": limits.head_s})
+        kind = type(
+            "Protocol", (Protocol,), {"open": self._app.open, "every": self._app.every, "head_s": limits.head_s}
+        )
         config = uvicorn.Config(
             self._app,
             http=kind,
@@ -326,6 +345,10 @@ class Server:
             await asyncio.sleep(0.01)
         self._ready.set()
         await asyncio.gather(*tasks)
+        for transport in list(self._app.every):  # TLS waits for the client's goodbye, which may never come
+            transport.abort()
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
 
 
 def _bound(address: str, port: int) -> socket.socket:

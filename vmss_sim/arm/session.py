@@ -119,7 +119,6 @@ class Session:
 
     def __exit__(self, *_: object) -> None:
         self.server.stop()
-        self.emulator.trace.close()
         if self._folder is not None:
             shutil.rmtree(self._folder, ignore_errors=True)
 

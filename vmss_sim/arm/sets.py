@@ -42,6 +42,8 @@ class ArmSet:
         self.created_ms = world.now
         self.last_update: Operation | None = None
         """The last PUT or PATCH: a set whose update failed shows it."""
+        self.scripts: dict[str, Operation] = {}
+        """The operations of managed run-commands, by id: `instances` names them."""
         self.ended_ms = 0
         """When the last operation on it ended."""
 

@@ -8,12 +8,15 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
+from vmss_sim.arm import versions
 from vmss_sim.arm.sets import ArmSet
 from vmss_sim.arm.wire import SECRET, Body, lay_over, shown
 from vmss_sim.world.scale_set import Vm
 
 SIZES = ("Standard_D2s_v5", "Standard_D4s_v5", "Standard_D8s_v5", "Standard_D16s_v5", "Standard_D32s_v5")
 """A size where nobody names one, and its neighbours."""
+REMEMBERED = 50
+"""How many models are remembered before those that no instance has are forgotten."""
 _BASE36 = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 
 
@@ -30,11 +33,13 @@ class Shape(NamedTuple):
     """One model as its instances show it. disk: osDisk without name and id; prefix: of computer names."""
 
     size: str
-    tags: Body
+    tags: Body | None
     windows: bool
     prefix: str
     os_profile: Body
     disk: Body
+    storage: Body
+    unmanaged: bool
     data_disks: list[Any]
     interfaces: list[Any]
     extensions: tuple[Extension, ...]
@@ -42,8 +47,6 @@ class Shape(NamedTuple):
     user_data: str | None
 
 
-KEPT = 8
-"""How many models are remembered before it is asked which of them an instance still has."""
 BESIDE = ("licenseType", "priority", "evictionPolicy", "billingProfile", "securityProfile", "diagnosticsProfile")
 """What of the profile an instance shows as it is (recorded)."""
 
@@ -51,8 +54,8 @@ BESIDE = ("licenseType", "priority", "evictionPolicy", "billingProfile", "securi
 class Shapes:
     """The shapes of one set, for one answer."""
 
-    def __init__(self, one: ArmSet) -> None:
-        self.one = one
+    def __init__(self, one: ArmSet, version: str = "") -> None:
+        self.one, self.version = one, version
         self._made: dict[int, Shape] = {}
 
     def of(self, vm: Vm) -> Shape:
@@ -62,7 +65,7 @@ class Shapes:
             one = self.one
             current = vm.content == one.world.content
             document = one.document if current else one.models.get(vm.content, one.document)
-            known = self._made[vm.content] = _shape(one, document, current)
+            known = self._made[vm.content] = _shape(one, document, current, self.version)
         return known
 
     @property
@@ -71,16 +74,16 @@ class Shapes:
         one = self.one
         known = self._made.get(one.world.content)
         if known is None:
-            known = self._made[one.world.content] = _shape(one, one.document, True)
+            known = self._made[one.world.content] = _shape(one, one.document, True, self.version)
         return known
 
 
 def remember(one: ArmSet) -> None:
     """The set's model was changed by a client: what it is now, for the instances that get it. What no instance has is forgotten."""
     one.models[one.world.content] = one.document
-    if len(one.models) > KEPT:
-        held = {vm.content for vm in one.world.vms.values()} | {one.world.content}
-        one.models = {number: document for number, document in one.models.items() if number in held}
+    if len(one.models) > REMEMBERED:
+        held = one.world.held_contents("content") | {-1}
+        one.models = {content: document for content, document in one.models.items() if content in held}
 
 
 def computer_name(shape: Shape, vm: Vm) -> str:
@@ -102,13 +105,14 @@ def os_disk(one: ArmSet, vm: Vm) -> str:
     return f"{one.name}_{one.name}_{vm.id}_OsDisk_1_{vm.disk:032x}"
 
 
-def _shape(one: ArmSet, document: Body, current: bool) -> Shape:
+def _shape(one: ArmSet, document: Body, current: bool, version: str) -> Shape:
     properties = document.get("properties") or {}
     profile = shown(properties.get("virtualMachineProfile") or {}, SECRET)
     sku = dict(document.get("sku") or {})
     if current:  # what the world knows better
         whole: Body = {"sku": sku, "properties": {"virtualMachineProfile": profile}}
         lay_over(whole, {path: value for path, value in one.world.model.items() if path.startswith(("sku.", _PROFILE))})
+    profile = versions.deep(profile, version, "virtualMachineProfile")
     user_data = profile.pop("userData", None)
     storage, system = profile.get("storageProfile") or {}, dict(profile.get("osProfile") or {})
     disk = {name: value for name, value in (storage.get("osDisk") or {}).items() if name not in _OF_THE_MODEL}
@@ -117,15 +121,20 @@ def _shape(one: ArmSet, document: Body, current: bool) -> Shape:
     said = str(disk.get("osType") or "").lower()
     return Shape(
         size=str(sku.get("name") or SIZES[0]),
-        tags=dict(document.get("tags") or {}),
+        tags=document.get("tags"),
         windows=said == "windows" or (not said and "windowsConfiguration" in system),
         prefix=prefix,
         os_profile=system,
         disk=disk,
+        storage={name: storage[name] for name in ("diskControllerType",) if name in storage},
+        unmanaged=any(name in (storage.get("osDisk") or {}) for name in ("vhdContainers", "image")),
         data_disks=storage.get("dataDisks") or [],
         interfaces=network.get("networkInterfaceConfigurations") or [],
         extensions=tuple(_extension(each) for each in (profile.get("extensionProfile") or {}).get("extensions") or []),
-        beside={name: profile[name] for name in BESIDE if name in profile},
+        beside={
+            **{name: profile[name] for name in BESIDE if name in profile},
+            **{name: properties[name] for name in ("additionalCapabilities",) if name in properties},
+        },
         user_data=user_data,
     )
 

@@ -19,6 +19,7 @@ from vmss_sim.arm.sets import ArmSet
 from vmss_sim.world import errors
 from vmss_sim.world.config import Image, Platform, Timings
 from vmss_sim.world.draws import Draws
+from vmss_sim.world.faults import Fault
 from vmss_sim.world.vm import Operation
 
 SPACE = uuid.UUID("6f1d2a6e-52f0-5a0f-9d6b-7a3f0c1e8b42")
@@ -72,6 +73,8 @@ class Site:
         self.timings: Timings | None = None
         """How long things take on sets that are created; None: the defaults for their OS."""
         self.platform = Platform()
+        self.faults: tuple[Fault, ...] = ()
+        """What goes wrong with a set that is created, from its creation on."""
         self.images: tuple[Image, ...] = ()
         """Images that clients can look up beside those that the sets know: what a scenario upgrades to."""
         self.others: dict[str, Other] = {}

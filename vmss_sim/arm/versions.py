@@ -14,12 +14,13 @@ from typing import Any
 NEWEST = "9999-12-31"
 
 SINCE = {
-    "etag": "2024-03-01",  # REC: the set, header and body
-    "instanceEtag": "2023-09-01",  # REC: 58 instances listed under 2023-09-01 have one, those under 2023-03-01 do not
+    "etag": "2023-09-01",  # REC: lists of sets and instances under 2023-09-01, everything under 2024-03-01
     "timeCreated": "2021-11-01",  # REC
-    "virtualMachineProfile/timeCreated": "2023-09-01",  # REC
-    "orchestrationMode": "2022-08-01",  # REC: 2022-03 does not show it, 2022-08 does
-    "platformFaultDomainCount": "2018-10-01",  # REC
+    "orchestrationMode": "2020-06-01",  # REC of 2023
+    "uniqueId": "2016-03-30",  # REC
+    "overprovision": "2016-03-30",  # REC
+    "singlePlacementGroup": "2016-04-30",  # REC
+    "platformFaultDomainCount": "2017-12-01",  # REC
     "doNotRunExtensionsOnOverprovisionedVMs": "2019-03-01",  # REC
     "automaticRepairsPolicy": "2019-07-01",  # API; REC from 2019-12
     "repairAction": "2021-11-01",  # API
@@ -32,15 +33,35 @@ SINCE = {
     "maxSurge": "2022-11-01",  # REC
     "modelDefinitionApplied": "2019-03-01",  # REC
     "networkProfileConfiguration": "2019-03-01",  # REC
-    "hardwareProfile": "2017-03-30",  # REC
+    "exactVersion": "2019-07-01",  # REC
+    "toBeDetached": "2019-03-01",  # REC
     "protectionPolicy": "2019-03-01",  # REC, DOC-protect
     "resilientVMDeletionStatus": "2024-07-01",  # REC
+    "selectedHardware": "2018-04-01",  # REC: under $select an empty `hardwareProfile`
+    "selectedState": "2019-12-01",  # REC: under $select `provisioningState` is 0 before
+    "instanceIdentity": "2022-03-01",  # REC
+    "userAssignedIdentities": "2018-06-01",  # REC; before: `identityIds`, a list
+    "placementGroupId": "2016-04-30",  # REC
     "vmHealth": "2017-03-30",  # API
     "assignedHost": "2020-06-01",  # API
-    "hyperVGeneration": "2019-12-01",  # REC
-    "computerName": "2019-12-01",  # API
+    "hyperVGeneration": "2019-03-01",  # REC
+    "computerName": "2017-12-01",  # REC, and so what else the agent reports of the OS
+    "osName": "2017-12-01",
+    "osVersion": "2017-12-01",
+    "virtualMachineProfile.timeCreated": "2023-09-01",  # REC
+    "osProfile.allowExtensionOperations": "2018-06-01",  # REC
+    "osProfile.requireGuestProvisionSignal": "2018-10-01",  # REC
+    "linuxConfiguration.provisionVMAgent": "2018-06-01",  # REC
+    "networkInterfaceConfigurations.dnsSettings": "2017-03-30",  # REC
+    "networkInterfaceConfigurations.enableAcceleratedNetworking": "2017-03-30",  # REC
+    "networkInterfaceConfigurations.disableTcpStateTracking": "2017-03-30",  # REC
+    "networkInterfaceConfigurations.enableIPForwarding": "2017-12-01",  # REC
+    "ipConfigurations.privateIPAddressVersion": "2017-03-30",  # REC
 }
-"""The first version that shows a property."""
+"""The first version that shows a property; with the object it belongs to where another has one of that name."""
+
+FLAG_SINCE = "2017-03-30"
+"""From here to `automaticOSUpgradePolicy` every upgrade policy shows the flag `automaticOSUpgrade` (REC)."""
 
 OLD_ROLLOUT = "2017-03-30"
 """Up to here a rollout's policy and progress were also spelled `batchInstancePercent` and `inprogressInstanceCount`: some recordings
@@ -69,3 +90,22 @@ def keep(values: dict[str, Any], version: str) -> dict[str, Any]:
     """Those of the properties that the version shows (rule 1)."""
     seen = date(version)
     return {name: value for name, value in values.items() if SINCE.get(name, "") <= seen}
+
+
+def deep(value: Any, version: str, name: str = "") -> Any:
+    """A document without the properties of inner objects that the version does not show. name: the property it is the value of."""
+    seen = date(version)
+    late = {path for path, since in SINCE.items() if "." in path and since > seen}
+    return _deep(value, late, name) if late else value
+
+
+def _deep(value: Any, late: set[str], name: str) -> Any:
+    if isinstance(value, dict):
+        if "networkApiVersion" in value:  # what is shown of the network follows that version (REC)
+            return value
+        return {
+            key: _deep(inner, late, name if key == "properties" else key)
+            for key, inner in value.items()
+            if f"{name}.{key}" not in late
+        }
+    return [_deep(inner, late, name) for inner in value] if isinstance(value, list) else value

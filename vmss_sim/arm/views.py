@@ -14,6 +14,7 @@ Rules (REC: recordings of 2017 to 2024; DOC-health, DOC-metrics; azure-rest-api-
 from __future__ import annotations
 
 import json
+import uuid
 from collections import Counter
 
 from vmss_sim.arm import versions
@@ -51,12 +52,11 @@ def instance_view(one: ArmSet, vm: Vm, version: str, shapes: Shapes | None = Non
     world = one.world
     world.settled(vm)
     provisioning, power, health = world.state(vm)
-    machine, shape = vm.machine, (shapes or Shapes(one)).of(vm)
+    machine, shape = vm.machine, (shapes or Shapes(one, version)).of(vm)
     at = moment(one.epoch, vm.touched_ms if vm.touched_ms <= world.now else 0)
     view: Body = {}
     if not world.config.flexible:
-        if machine.placement_group is not None:
-            view["placementGroupId"] = machine.placement_group
+        view["placementGroupId"] = machine.placement_group or str(uuid.uuid5(uuid.NAMESPACE_OID, one.unique_id))
         if machine.update_domain is not None:
             view["platformUpdateDomain"] = machine.update_domain
         if machine.fault_domain is not None:
@@ -64,13 +64,14 @@ def instance_view(one: ArmSet, vm: Vm, version: str, shapes: Shapes | None = Non
     seen = power != "deallocated" and provisioning != "creating"
     if seen:
         name, number = WINDOWS if shape.windows else LINUX
-        view |= {"computerName": computer_name(shape, vm), "osName": name, "osVersion": number}
         ready = power in ("running", "stopped", "stopping")
         view["vmAgent"] = {
             "vmAgentVersion": "2.9.1.1" if ready else "Unknown",
             "statuses": [_status(*(AGENT_READY if ready else AGENT_SILENT), at=at)],
-            "extensionHandlers": [_handler(each) for each in shape.extensions],
         }
+        if ready:  # what the agent reports
+            view |= {"computerName": computer_name(shape, vm), "osName": name, "osVersion": number}
+            view["vmAgent"]["extensionHandlers"] = [_handler(each) for each in shape.extensions]
     view["disks"] = [{"name": os_disk(one, vm), "statuses": [_status(*PROVISIONING["succeeded"], at=at)]}]
     if seen and shape.extensions:
         view["extensions"] = [_extension(one, vm, each, health, at) for each in shape.extensions]
@@ -108,7 +109,9 @@ def set_view(one: ArmSet, version: str) -> Body:
 
 def repairs_of(one: ArmSet) -> bool:
     """Does the set have the service of automatic repairs?"""
-    return one.world.repairs.enabled or "automaticRepairsPolicy" in (one.document.get("properties") or {})
+    world = one.world
+    known = world.repairs.enabled or world.repairs_suspended
+    return known or "automaticRepairsPolicy" in (one.document.get("properties") or {})
 
 
 def _status(code: str, level: str, words: str, message: str = "", *, at: str = "") -> Body:
@@ -121,7 +124,7 @@ def _status(code: str, level: str, words: str, message: str = "", *, at: str = "
 
 
 def _handler(each: Extension) -> Body:
-    status = _status("ProvisioningState/succeeded", "Info", "Ready")
+    status = _status("ProvisioningState/succeeded", "Info", "Ready", "Plugin enabled successfully.")
     return {"type": each.kind, "typeHandlerVersion": each.version, "status": status}
 
 
@@ -129,7 +132,7 @@ def _extension(one: ArmSet, vm: Vm, each: Extension, health: str, at: str) -> Bo
     made: Body = {"name": each.name, "type": each.kind, "typeHandlerVersion": each.version}
     if each.kind.lower().startswith(HEALTH_EXTENSION):
         made["substatuses"] = _substatuses(one, vm, health)
-    made["statuses"] = [_status(*PROVISIONING["succeeded"], at=at)]
+    made["statuses"] = [_status(*PROVISIONING["succeeded"], "Enabled successfully.", at=at)]
     return made
 
 

@@ -11,7 +11,7 @@ Contract: everything it makes is gone when it is left; no file outside the folde
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -94,8 +94,8 @@ def emulated(
     path = files.find_scenario(str(scenario))
     stage = to_arm.stage(files.load(path), path.parent, str(path), seed=seed, breaches=breaches)
     keeper = _clocks()[clock](speed=speed, poll_s=poll_s, retry_after_s=retry_after_s)
-    with TemporaryDirectory(prefix="vmss-sim-") as own:
-        emulator = Emulator(stage, keeper, trace=Trace(trace), throttle=throttle, opaque_urls=opaque_urls)
+    with TemporaryDirectory(prefix="vmss-sim-") as own, closing(Trace(trace)) as kept:
+        emulator = Emulator(stage, keeper, trace=kept, throttle=throttle, opaque_urls=opaque_urls)
         with Session(emulator, ca_dir=folder or Path(own), http=http) as session:
             yield Emulated(session)
 

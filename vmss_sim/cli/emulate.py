@@ -130,7 +130,9 @@ def register(app: typer.Typer) -> None:
         *,
         beside: options.Beside,
     ) -> None:
-        import msgspec  # noqa: PLC0415  # heavy imports wait until a command runs
+        from contextlib import ExitStack, closing  # noqa: PLC0415  # heavy imports wait until a command runs
+
+        import msgspec  # noqa: PLC0415
 
         from scenarios import files, surroundings, to_arm  # noqa: PLC0415
         from vmss_sim.arm.emulator import Emulator  # noqa: PLC0415
@@ -146,32 +148,21 @@ def register(app: typer.Typer) -> None:
         made = to_arm.stage(*_scenario(scenario, beside), seed=seed, breaches=breaches, faults=given)
         keeper = _clock(clock, speed, poll, retry_after)
         said = console.err() if as_json else console.out()
-        emulator = Emulator(
-            made,
-            keeper,
-            trace=Trace(trace),
-            throttle=throttle,
-            opaque_urls=opaque_urls,
-            progress=None if quiet else lambda *seen: emulation.line(console.err(), *seen),
-        )
-        if restore is not None:
-            try:
-                emulator.restore(files.read_bytes(restore).splitlines())
-            except Refused as refusal:
-                raise _not_restored(restore, refusal.message) from refusal
-        with Session(emulator, ca_dir=ca_dir, port=port, http=http, unsafe_bind=unsafe_bind) as session:
+        told = None if quiet else lambda *seen: emulation.line(console.err(), *seen)
+        with ExitStack() as stack:
+            kept = stack.enter_context(closing(Trace(trace)))
+            emulator = Emulator(made, keeper, trace=kept, throttle=throttle, opaque_urls=opaque_urls, progress=told)
+            if restore is not None:
+                try:
+                    emulator.restore(files.read_bytes(restore).splitlines())
+                except Refused as refusal:
+                    raise _not_restored(restore, refusal.message) from refusal
+            session = stack.enter_context(
+                Session(emulator, ca_dir=ca_dir, port=port, http=http, unsafe_bind=unsafe_bind)
+            )
             if unsafe_bind is not None:
                 console.err().print(f"listening on {unsafe_bind}: whoever can reach it can use it", style="bold red")
-            said.print(
-                f"{made.title}: {made.yardstick.total} instances on {session.url}, seed {seed}, clock {clock}",
-                soft_wrap=True,
-            )
-            if session.authority is not None:
-                word = "created" if session.authority.created else "trust"
-                said.print(f"CA: {session.ca} ({word})", soft_wrap=True)
-            said.print(f"control token: {session.token} (also in {session.token_file})\n", soft_wrap=True)
-            emulation.blocks(said, session.blocks())
-            said.print("\nCtrl-C ends it, with the report.")
+            emulation.opening(said, session)
             if env is not None:
                 console.write_file(env, session.script().encode())
             _wait()

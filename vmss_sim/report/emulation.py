@@ -10,11 +10,27 @@ from rich.console import Console
 from rich.text import Text
 
 from vmss_sim.arm.http import Request, Response
-from vmss_sim.arm.session import Block
+from vmss_sim.arm.session import Block, Session
 from vmss_sim.report.story import clock
 from vmss_sim.study.recommend import span
 
 SHOWN_IDS = 8
+
+
+def opening(console: Console, session: Session) -> None:
+    """Where it listens, and what to paste."""
+    emulator = session.emulator
+    stage, clock_ = emulator.stage, emulator.clock
+    speed = f" {clock_.speed:g} times as fast" if clock_.speed != 1 else ""
+    about = f"{stage.yardstick.total} instances on {session.url}, seed {stage.seed}, clock {clock_.kind}{speed}"
+    console.print(Text(f"{stage.title}: {about}"), soft_wrap=True)
+    if session.authority is not None:
+        console.print(
+            Text(f"CA: {session.ca} ({'created' if session.authority.created else 'as before'})"), soft_wrap=True
+        )
+    console.print(Text(f"control token: {session.token} (also in {session.token_file})\n"), soft_wrap=True)
+    blocks(console, session.blocks())
+    console.print("\nCtrl-C ends it, with the report.")
 
 
 def blocks(console: Console, found: Iterable[Block]) -> None:

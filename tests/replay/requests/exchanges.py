@@ -7,6 +7,8 @@ Rules:
    so are looks at operations: `GET operation`, and `GET operation, Location` with `monitor=true`.
 3. Some recorders kept no bodies of requests. A lost body of a PUT or PATCH is what was answered; of a POST that needs one, all
    instances. Where neither is possible the request cannot be sent.
+4. Some recorders' subscriptions have policies that change requests on their way to the service: extensions for monitoring, tags
+   and an identity are added to what was put. They are added here likewise.
 """
 
 from __future__ import annotations
@@ -131,6 +133,37 @@ def read(recording: dict[str, Any]) -> Recorded:
     return Recorded(tuple(made), operations([one.exchange for one in made]))
 
 
+POLICY_TAGS = ("azsecpack", "platformsettings.host_environment.service.platform_optedin_for_rootcerts")
+POLICY_EXTENSIONS = ("Microsoft.Azure.Geneva", "Microsoft.Azure.Security.AntimalwareSignature")
+
+
+def _by_policy(kind: str, body: dict[str, Any], answer: dict[str, Any]) -> dict[str, Any]:
+    """Rule 4."""
+    if kind not in (CREATE, "PUT", "PATCH"):
+        return body
+    tags = {name: value for name, value in (answer.get("tags") or {}).items() if name in POLICY_TAGS}
+    if tags and (kind == CREATE or "tags" in body):
+        body = {**body, "tags": {**(body.get("tags") or {}), **tags}}
+    if tags and "identity" not in body and "identity" in answer:
+        body = {**body, "identity": answer["identity"]}
+    found = _extensions(answer)
+    added = [one for one in found if (one.get("properties") or {}).get("publisher") in POLICY_EXTENSIONS]
+    mine = _extensions(body)
+    added = [one for one in added if one["name"] not in {other.get("name") for other in mine}]
+    if added and (kind == CREATE or mine):
+        properties = body.get("properties") or {}
+        profile = properties.get("virtualMachineProfile") or {}
+        extensions = {**(profile.get("extensionProfile") or {}), "extensions": [*mine, *added]}
+        profile = {**profile, "extensionProfile": extensions}
+        body = {**body, "properties": {**properties, "virtualMachineProfile": profile}}
+    return body
+
+
+def _extensions(document: dict[str, Any]) -> list[dict[str, Any]]:
+    profile = (document.get("properties") or {}).get("virtualMachineProfile") or {}
+    return (profile.get("extensionProfile") or {}).get("extensions") or []
+
+
 NEEDS_BODY = ("POST manualupgrade", "POST delete")
 
 
@@ -138,7 +171,7 @@ def body_of(one: Sent) -> Any:
     """What is sent: rule 3. Raises LookupError where it is lost."""
     body, answer = one.exchange.request, one.exchange.response
     if body is not None:
-        return body
+        return _by_policy(one.kind, body, answer) if isinstance(answer, dict) and isinstance(body, dict) else body
     if one.kind in NEEDS_BODY:
         return {"instanceIds": ["*"]}
     if one.exchange.method in ("PUT", "PATCH"):

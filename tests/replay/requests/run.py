@@ -19,7 +19,6 @@ import datetime as dt
 import json
 import re
 from collections import Counter
-from collections.abc import Callable
 from typing import Any, NamedTuple
 from urllib.parse import parse_qsl
 
@@ -40,6 +39,9 @@ from vmss_sim.world.vm import Vm
 
 BASE = "https://management.azure.com"
 HEADERS = ("azure-asyncoperation", "location", "etag")
+SILENT = "shape, agent silent"
+"""What differs because the recorded guest agent had not reported yet: the state of the guest, not of the platform."""
+OF_THE_AGENT = re.compile(r"(^|\.)(computerName|osName|osVersion|vmAgent)\b")
 OTHERS = {
     "networkInterfaces": "another provider's (Microsoft.Network under the path of the set)",
     "Microsoft.Authorization": "another provider's (Microsoft.Authorization under the path of the set)",
@@ -70,7 +72,7 @@ class Compared(NamedTuple):
 
     def agrees(self, what: str) -> bool:
         """Does nothing of this differ?"""
-        return not any(one.what == what for one in self.differences)
+        return not any(one.what.startswith(what) for one in self.differences)
 
 
 class FixedClock:
@@ -140,6 +142,9 @@ class Run:
         answer = self._send(one, one.exchange.method, path, query, body)
         for vm in held:
             vm.scale_in_protected = False
+        created = self.stage.find(one) if target is None else None
+        if created is not None and one.exchange.status >= 400:
+            self.site.remove(created)  # it was refused: the set is not there
         if isinstance(answer.body, dict) and "nextLink" in answer.body:
             self.pages[path.lower()] = dict(parse_qsl(answer.body["nextLink"].partition("?")[2]))
         if one.exchange.operation:
@@ -173,15 +178,16 @@ class Run:
         self.stage.draws.seconds = scripted(exchange, seen, kind, rolling_mode=rolling, alone=alone)
         if exchange.operation and (rolling or (kind.endswith("rolling-upgrade") and not kind.startswith("cancel"))):
             self.rollouts.add(exchange.operation)
-        if world is None:
-            return
-        world.faults = ()
-        number = world.requests + 1
+        number = 1 if world is None else world.requests + 1
+        faults: tuple[Fault, ...] = ()
         if exchange.status == 409 and error_of(exchange.response)[0] == "Conflict":
-            world.faults = (Fault(verdict="refuse", first=number, last=number, code="Conflict"),)
+            faults = (Fault(verdict="refuse", first=number, last=number, code="Conflict"),)
         if seen is not None and seen.code in EXTERNAL:
             wait = round((seen.seconds or 0) * 1000)
-            world.faults = (Fault(verdict="time-out", first=number, last=number, code=seen.code, delay_ms=wait),)
+            faults = (Fault(verdict="time-out", first=number, last=number, code=seen.code, delay_ms=wait),)
+        if world is not None:
+            world.faults = faults
+        self.site.faults = faults
 
     def _scale_in(self, one: Sent, target: ArmSet | None) -> list[Vm]:
         """Which instances a scale-in takes is given, too, since all that follows names ids: the others are held."""
@@ -234,7 +240,7 @@ class Run:
         known = dict(self.names.get(one.key, {})) if one.key else {}
         target = self.stage.find(one)
         if one.exchange.status in (400, 404) and target is not None:
-            known |= {name: f"9{name}" for name in _ids_of(one) if name not in known and name in target.world.vms}
+            known |= {name: f"absent{name}" for name in _ids_of(one) if name not in known and name in target.world.vms}
         path = re.sub(
             r"(/virtualmachines/)([^/]+)", lambda found: found[1] + known.get(found[2], found[2]), one.path, flags=re.I
         )
@@ -246,7 +252,7 @@ class Run:
         """An error with the recorded ids of instances in its words."""
         back = {ours: name for name, ours in self.names.get(one.key, {}).items()} if one.key else {}
         words = re.compile(r"(instanceId |instance '|_)(\w+)(?=['\s])")
-        return code, words.sub(lambda found: found[1] + back.get(found[2], found[2].removeprefix("9")), message)
+        return code, words.sub(lambda found: found[1] + back.get(found[2], found[2].removeprefix("absent")), message)
 
     def _remember(self, one: Sent, answer: Response, target: ArmSet | None) -> None:
         """Our URLs of the operation that this request started."""
@@ -319,8 +325,10 @@ class Run:
             for name in HEADERS:
                 note("header", name, bool(one.headers.get(name)), name in answer.headers)
             recorded_shape, our_shape = shape(exchange.response), shape(answer.body)
+            silent = agent_silent(exchange.response)
             for path in sorted(recorded_shape ^ our_shape):
-                note("shape", path, path in recorded_shape, path in our_shape)
+                what = SILENT if silent and OF_THE_AGENT.search(path) else "shape"
+                note(what, path, path in recorded_shape, path in our_shape)
         self.compared.append(Compared(one.kind, self.title, failed, tuple(found)))
 
 
@@ -332,12 +340,14 @@ def _ids_of(one: Sent) -> list[str]:
     return [name for name in (*named, *(found.groups() if found else ())) if name != "*"]
 
 
+def agent_silent(body: Any) -> bool:
+    """Does an instance view say that the guest agent had not reported yet?"""
+    return '"vmAgentVersion": "Unknown"' in json.dumps(body)
+
+
 def world_kind(one: Sent) -> str:
     """The world's kind for a request, as far as durations ask for it."""
     rest = one.exchange.rest
     if not rest or rest.startswith("/extensions/"):
         return {"PUT (create)": "create-set", "DELETE": "delete-set"}.get(one.kind, "update-model")
     return ACTIONS.get(rest) or ON_ONE.get(rest.rpartition("/")[2], "other")
-
-
-Observer = Callable[[Sent, Response], None]

@@ -66,7 +66,7 @@ def _unseen(session: Session) -> dict[str, Any]:
     profile = {
         "osProfile": system,
         "storageProfile": storage,
-        "networkProfile": mine.get("networkProfileConfiguration") or {},
+        "networkProfile": mine.get("networkProfileConfiguration") or {"networkInterfaceConfigurations": _cards(mine)},
         **{name: mine[name] for name in ("licenseType", "securityProfile", "diagnosticsProfile") if name in mine},
     }
     if vm.get("resources"):
@@ -82,6 +82,14 @@ def _unseen(session: Session) -> dict[str, Any]:
         "properties": {**UNSEEN["properties"], "virtualMachineProfile": profile},
     }
     return {**made, **{name: vm[name] for name in ("tags", "identity") if name in vm}}
+
+
+def _cards(mine: dict[str, Any]) -> list[dict[str, Any]]:
+    """The network interfaces of an instance, as far as its ids tell."""
+    known = (mine.get("networkProfile") or {}).get("networkInterfaces") or ()
+    return [
+        {"name": one["id"].rpartition("/")[2], "properties": {"primary": True, "ipConfigurations": []}} for one in known
+    ]
 
 
 def _of_the_model(disk: dict[str, Any]) -> dict[str, Any]:
@@ -145,7 +153,10 @@ class Stage:
         group = one.path.split("/")[4]
         found = self.find(one)
         there = _there(one)
-        if found is None and there and not created:
+        if found is not None and created:
+            self.site.remove(found)  # the answer says that it was not there
+            self.vanished += 1
+        elif found is None and there and not created:
             session = self._sessions.get(one.exchange.index)
             lone = Session(self.title, self.day, one.key[1], (one.exchange,), {})
             config, document = of_session(session or lone)
@@ -192,8 +203,17 @@ class Stage:
             location=document.get("location", UNKNOWN_LOCATION),
             subscription=subscription,
             name=name,
-            document=model_document.wire(document),
+            document=model_document.wire(_now(document)),
         )
+
+
+def _now(document: dict[str, Any]) -> dict[str, Any]:
+    """A document with its identities as they are written now."""
+    identity = dict(document.get("identity") or {})
+    if "identityIds" not in identity:
+        return document
+    names = identity.pop("identityIds")
+    return {**document, "identity": {**identity, "userAssignedIdentities": {name: {} for name in names}}}
 
 
 def _code(one: Sent) -> str:

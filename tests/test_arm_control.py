@@ -1,0 +1,242 @@
+"""The control endpoint, driven by its own client: time, faults, trace, reset, snapshot and restore; and what no trace may hold."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import requests
+
+from tests.arm_http import Az, code_of
+from vmss_sim.arm.client import Control, ControlError
+from vmss_sim.arm.emulator import digest
+from vmss_sim.checks.emulated import Emulated
+
+Make = Callable[..., Emulated]
+NEW = "22.04.202606010"
+
+
+def _upgraded(az: Az, version: str = NEW) -> dict[str, Any]:
+    model: dict[str, Any] = az.ask("GET").json()
+    model["properties"]["virtualMachineProfile"]["storageProfile"]["imageReference"]["version"] = version
+    return model
+
+
+def test_nobody_without_the_token(vmss_emulator: Make) -> None:
+    azure = vmss_emulator()
+    for token in ("", "x", azure.token[:-1], azure.token + "x"):
+        with pytest.raises(ControlError) as refused:
+            Control(azure.url, token, azure.ca).state()
+        assert (refused.value.status, refused.value.code) == (401, "TokenNeeded")
+    answer = requests.get(f"{azure.url}/_vmss-sim/nothing", verify=azure.ca, timeout=10)
+    assert code_of(answer) == "TokenNeeded", "who has no token learns nothing of what there is"
+
+
+@pytest.mark.parametrize(
+    ("method", "what", "body", "says"),
+    [
+        ("POST", "advance", b"{}", "seconds: found None"),
+        ("POST", "advance", b'{"seconds": -1}', "seconds: found -1"),
+        ("POST", "advance", b'{"seconds": true}', "seconds: found True"),
+        ("POST", "advance", b'{"seconds": 1e400}', "body is no JSON|seconds: found inf"),
+        ("POST", "advance", b"[", "the body is no JSON"),
+        ("POST", "advance", b"[1]", "no JSON object"),
+        ("POST", "faults", b"{}", "expected a list"),
+        ("POST", "faults", b'{"faults": [{"verdict": "explode"}]}', "faults"),
+        ("POST", "faults", b'{"faults": [{"verdikt": "fail"}]}', "verdict"),
+        ("POST", "restore", b"nothing", "no snapshot"),
+        ("POST", "restore", b'{"schema": "vmss-sim/emulator-snapshot/1"}', "another stage"),
+        ("GET", "advance", b"", "POST advance"),
+    ],
+)
+def test_what_is_wrong_is_one_sentence(vmss_emulator: Make, method: str, what: str, body: bytes, says: str) -> None:
+    azure = vmss_emulator()
+    with pytest.raises(ControlError, match=says) as refused:
+        azure.control._bytes(method, what, body)
+    assert 400 <= refused.value.status < 500
+    assert "\n" not in refused.value.message
+
+
+def test_a_manual_clock_moves_when_told_and_runs_until_idle(vmss_emulator: Make) -> None:
+    azure = vmss_emulator("two-vms", clock="manual")
+    az, control = Az(azure), azure.control
+    assert az.ask("PUT", body=_upgraded(az)).status_code == 200
+    assert control.state()["sets"][0]["instances"]["serving"] == 0
+    assert control.advance(5.5) == 5.5
+    assert control.state()["now_s"] == 5.5
+    assert control.run_until_idle(1) is False
+    assert control.state()["now_s"] == 6.5
+    assert control.run_until_idle() is True
+    state = control.state()
+    assert state["idle"]
+    assert state["sets"][0]["instances"] == {"total": 2, "serving": 2, "latest_model": 2, "failed": 0}
+    assert control.run_until_idle() is True
+    assert control.state() == state, "nothing is left to happen"
+
+
+def test_reading_moves_nothing(vmss_emulator: Make) -> None:
+    azure = vmss_emulator("two-vms", clock="manual")
+    az = Az(azure)
+    az.ask("PUT", body=_upgraded(az))
+    azure.control.advance(30)
+    before = digest(azure.emulator.site)
+    for _ in range(3):
+        azure.control.state()
+        azure.control.report()
+        list(azure.control.trace())
+        azure.control.snapshot()
+        az.ask("GET", "virtualMachines?$expand=instanceView")
+    assert digest(azure.emulator.site) == before
+
+
+def test_faults_count_from_when_they_are_given(vmss_emulator: Make) -> None:
+    azure = vmss_emulator("two-vms")
+    az, control = Az(azure), azure.control
+    az.do("POST", "restart", {"instanceIds": ["0"]})
+    control.faults([{"verdict": "fail", "of": "restart", "code": "OSProvisioningTimedOut"}])
+    failed = az.do("POST", "restart", {"instanceIds": ["0"]})
+    assert failed["status"] == "Failed"
+    assert failed["error"]["code"] == "OSProvisioningTimedOut"
+    assert az.do("POST", "restart", {"instanceIds": ["0"]})["status"] == "Succeeded"
+    control.faults([{"verdict": "lose-reply"}, {"verdict": "refuse", "first": 2, "last": 2, "retry_after": 40}])
+    with pytest.raises(requests.exceptions.ConnectionError):
+        az.ask("POST", "restart", {"instanceIds": ["1"]})
+    before = control.state()["now_s"]
+    refused = az.ask("POST", "start", {"instanceIds": ["0"]})
+    assert refused.status_code == 409
+    assert refused.headers["retry-after"] == "1", "waiting costs nothing under jump"
+    assert control.state()["now_s"] == before + 40
+    control.faults([])
+    assert control.state()["sets"][0]["faults"] == []
+
+
+def test_a_snapshot_is_restored_as_it_was_and_goes_on_the_same(vmss_emulator: Make) -> None:
+    azure = vmss_emulator("seed-article")
+    az, control = Az(azure), azure.control
+    az.do("POST", "restart", {"instanceIds": ["3"]})
+    control.faults([{"verdict": "fail", "of": "reimage"}])
+    az.do("POST", "reimage", {"instanceIds": ["4"]})
+    az.ask("PUT", f"/subscriptions/{azure.subscription}/resourceGroups/side", {"location": "westeurope"}, "2021-04-01")
+    az.ask("PUT", body=_upgraded(az, "14.04.201507060"))
+    az.ask("DELETE", f"{azure.id}/nonsense")
+    control.sleep(20)
+    before, snapshot = digest(azure.emulator.site), control.snapshot()
+    one = control.state()
+    assert control.run_until_idle()
+    after = digest(azure.emulator.site)
+    assert after != before
+    assert control.restore(snapshot) == one["now_s"]
+    assert digest(azure.emulator.site) == before
+    assert control.state() == one
+    again = control.snapshot()
+    assert again == snapshot
+    assert control.run_until_idle()
+    assert digest(azure.emulator.site) == after
+    other = vmss_emulator("seed-article", clock="manual")
+    assert other.control.restore(snapshot) == one["now_s"]
+    assert digest(other.emulator.site) == before
+    control.reset()
+    assert control.state()["now_s"] == 0
+    assert len(control.snapshot().splitlines()) == 1
+
+
+def test_a_snapshot_with_throttles_holds_the_reads(vmss_emulator: Make) -> None:
+    azure = vmss_emulator("two-vms", clock="manual", throttle=True)
+    az = Az(azure)
+    statuses = [az.ask("GET", "instanceView").status_code for _ in range(40)]
+    assert 429 in statuses
+    snapshot = azure.control.snapshot()
+    azure.control.reset()
+    assert az.ask("GET", "instanceView").status_code == 200
+    azure.control.restore(snapshot)
+    assert az.ask("GET", "instanceView").status_code == 429
+
+
+@pytest.mark.parametrize("change", ["seed", "stage", "state", "request"])
+def test_a_snapshot_of_something_else_is_refused_and_nothing_changes(vmss_emulator: Make, change: str) -> None:
+    azure = vmss_emulator("two-vms")
+    az = Az(azure)
+    az.do("POST", "restart", {"instanceIds": ["0"]})
+    lines = azure.control.snapshot().splitlines()
+    header, entry = json.loads(lines[0]), json.loads(lines[1])
+    if change == "request":
+        entry["url"] = entry["url"].replace("restart", "reimage")
+    else:
+        header[change] = 77 if change == "seed" else "something else"
+    before = digest(azure.emulator.site)
+    with pytest.raises(ControlError, match=r"another|not what it says") as refused:
+        azure.control.restore(json.dumps(header).encode() + b"\n" + json.dumps(entry).encode() + b"\n")
+    assert refused.value.code == "SnapshotMismatch"
+    assert digest(azure.emulator.site) == before
+
+
+def test_the_trace_tells_every_exchange(vmss_emulator: Make, tmp_path: Path) -> None:
+    azure = vmss_emulator("two-vms", trace=tmp_path / "trace.jsonl")
+    az = Az(azure)
+    az.do("POST", "restart", {"instanceIds": ["0"]})
+    az.session.post(f"{azure.url}{azure.id}/restart?api-version=2024-07-01", data=b"{nonsense", timeout=10)
+    first, *polls, last = azure.control.trace()
+    assert set(first) == {"at_ms", "method", "url", "request_headers", "request_body", "status", "headers", "body"}
+    assert (first["method"], first["status"], first["request_body"]) == ("POST", 202, {"instanceIds": ["0"]})
+    assert first["url"].endswith("/restart?api-version=2024-07-01")
+    assert polls[-1]["body"]["status"] == "Succeeded"
+    assert (last["status"], last["request_text"]) == (400, "{nonsense")
+    assert [json.loads(line) for line in (tmp_path / "trace.jsonl").read_text().splitlines()] == [first, *polls, last]
+
+
+def test_secrets_are_nowhere(vmss_emulator: Make, tmp_path: Path) -> None:
+    secret = "Tr0ub4dor-and-3"
+    azure = vmss_emulator("two-vms", trace=tmp_path / "trace.jsonl")
+    az = Az(azure)
+    az.session.headers["Authorization"] = f"Bearer {secret}"
+    model = az.ask("GET").json()
+    profile = model["properties"]["virtualMachineProfile"]
+    profile["osProfile"] = {**profile.get("osProfile", {}), "adminPassword": secret, "customData": secret}
+    health = {"publisher": "P", "type": "T", "typeHandlerVersion": "1.0", "protectedSettings": {"a": secret}}
+    health["settings"] = {"fileUris": [f"https://x.invalid/y?sv=1&sig={secret}&se=2"]}
+    extensions = profile.setdefault("extensionProfile", {}).setdefault("extensions", [])
+    extensions.append({"name": "mine", "properties": health})
+    assert az.ask("PUT", body=model).status_code == 200
+    vault = f"/subscriptions/{azure.subscription}/resourceGroups/{azure.group}/providers/Microsoft.Sql/servers/x"
+    made = az.ask(
+        "PUT", vault, {"location": "westeurope", "properties": {"administratorLoginPassword": "p", "password": secret}}
+    )
+    assert made.status_code == 201, made.text
+    az.session.post(
+        f"{azure.url}/{azure.tenant}/oauth2/v2.0/token",
+        data={"grant_type": "client_credentials", "client_secret": secret, "scope": f"{azure.url}/.default"},
+        timeout=10,
+    )
+    seen = [
+        (tmp_path / "trace.jsonl").read_text(),
+        azure.control.snapshot().decode(),
+        json.dumps(azure.control.state()),
+        json.dumps(azure.control.report()),
+        az.ask("GET").text,
+        az.ask("GET", vault).text,
+    ]
+    for text in seen:
+        assert secret not in text
+        assert azure.token not in text
+        assert "Bearer" not in text
+    assert "sig=removed" in seen[0]
+    azure.control.restore(azure.control.snapshot())
+
+
+def test_a_secret_that_stayed_would_be_seen(vmss_emulator: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("vmss_sim.arm.emulator.clean_body", lambda body: body)
+    azure = vmss_emulator("two-vms")
+    az = Az(azure)
+    az.ask("PATCH", body={"properties": {"virtualMachineProfile": {"osProfile": {"customData": "aHVudGVyMg=="}}}})
+    assert b"aHVudGVyMg==" in azure.control.snapshot()
+
+
+def test_at_speed_1_time_passes_by_itself(vmss_emulator: Make) -> None:
+    azure = vmss_emulator("two-vms", clock="real")
+    before = azure.control.state()["now_s"]
+    time.sleep(0.3)
+    assert 0.25 <= azure.control.state()["now_s"] - before <= 3

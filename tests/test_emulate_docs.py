@@ -1,0 +1,60 @@
+"""docs/emulate.md is true: its shell session runs, its tables name what there is."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from vmss_sim.arm import control
+from vmss_sim.arm.clock import Spent
+
+ROOT = Path(__file__).parent.parent
+PAGE = (ROOT / "docs" / "emulate.md").read_text()
+
+
+@pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed")
+def test_the_shell_session_runs(tmp_path: Path) -> None:
+    (session,) = re.findall(r"```sh\n(.*?)```", PAGE, re.DOTALL)
+    env = {
+        **os.environ,
+        "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+        "XDG_DATA_HOME": str(tmp_path / "data"),
+        "HOME": str(tmp_path),
+        "NO_PROXY": "localhost",
+    }
+    script = f"set -e\n{session}"
+    ran = subprocess.run(
+        ["sh", "-c", script], env=env, cwd=tmp_path, capture_output=True, text=True, timeout=120, check=False
+    )
+    assert ran.returncode == 0, ran.stderr
+    report = json.loads((tmp_path / "report.json").read_text())
+    assert report["metrics"]["min_healthy"] == 8
+    assert report["requests"]["changing"] == 2
+    assert report["metrics"]["duration_s"] > 900
+    for key in report:
+        assert f"`{key}`" in PAGE, key
+    for key in report["time"]:
+        assert f"`{key}`" in PAGE or key in ("clock", "speed", "now_s"), key
+
+
+def test_every_request_of_the_control_endpoint_is_told() -> None:
+    for method, name in control._TABLE:
+        assert f"{method} {name}" in PAGE, name
+        assert f"{method} {name}" in (control.__doc__ or ""), name
+    assert set(Spent().__struct_fields__) == {
+        f"{name}_ms" for name in ("polls", "declared", "work", "undeclared", "uncounted", "excess")
+    }
+
+
+def test_the_client_knows_every_request() -> None:
+    from vmss_sim.arm.client import Control
+
+    for _, name in control._TABLE:
+        assert hasattr(Control, name.replace("-", "_")), name
