@@ -2,7 +2,7 @@
 
 Contract: a client's process sees of this one's environment only PATH, and what the emulator says that a user should set; its traffic to
 anywhere but loopback goes to a proxy that does not exist; its telemetry is off. Every emulator leaves its trace below `.clients/traces`,
-which `test_zz_contract.py` holds to Azure's description.
+which `conformance.py` holds to Azure's description; only fuzzing leaves its own elsewhere.
 """
 
 from __future__ import annotations
@@ -121,10 +121,10 @@ PROGRAMS: Final = {
 
 
 @contextmanager
-def emulator(scenario: str, home: Path, *options: str) -> Iterator[Emulator]:
+def emulator(scenario: str, home: Path, *options: str, traces: Path = TRACES) -> Iterator[Emulator]:
     """`vmss-sim emulate` of one of the scenarios beside this file, on free ports, until the block ends."""
-    TRACES.mkdir(parents=True, exist_ok=True)
-    trace = TRACES / f"{re.sub(r'[^a-z0-9]+', '-', home.name.lower()).strip('-')}.jsonl"
+    traces.mkdir(parents=True, exist_ok=True)
+    trace = traces / f"{re.sub(r'[^a-z0-9]+', '-', home.name.lower()).strip('-')}.jsonl"
     env, log = home / "env.sh", home / "emulator.log"
     command = [
         sys.executable, "-m", "vmss_sim", "emulate", str(HERE / "scenarios" / f"{scenario}.toml"), "--http", "--force",

@@ -55,7 +55,7 @@ def command(specification: Path, url: str, *more: str, longest_s: int = LONGEST_
 
 def test_nothing_that_can_be_asked_breaks_it(tmp_path: Path) -> None:
     described = specification(tmp_path / "spec")
-    with emulator("tour", tmp_path) as running:
+    with emulator("tour", tmp_path, traces=tmp_path) as running:
         done = running.run(command(described, running.url, "--tls-verify", running.said["VMSS_SIM_CA"]))
         lines = running.exchanges()
     assert done.status == 0, done.out
