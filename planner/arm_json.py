@@ -27,6 +27,8 @@ Rules this module decides ("recorded" means seen in the 880 recordings that `tes
    (recorded), which is none. Its times are milliseconds since 1970, with seven digits of a second cut to three (recorded).
    That it was cancelled tells when it ended; that it completed does not, unless `endTime` (or `completedTime`, recorded 2018
    to 2020) is there. Property names differ in case between versions (`inprogressInstanceCount`, recorded 2017).
+11. *Managed run-commands* are told by lists of their own, one an instance. One succeeded when its instance view says so; where none
+   is given, when its provisioning did.
 """
 
 from __future__ import annotations
@@ -108,12 +110,14 @@ def looks_like(document: Any) -> str:
 def read_scale_set(documents: Sequence[tuple[str, Any]], *, watch: Sequence[str] = ()) -> Reading:
     """Read one scale set from its documents, each (name for messages, parsed JSON).
 
-    Exactly one is, or holds, the model; any number are instance lists (pages of one list), or none. `watch`: dotted
+    Exactly one is, or holds, the model; any number are instance lists (pages of one list), or none. One that holds everything
+    may hold the set's view (`instanceView`) and `rollingUpgrade` as well. `watch`: dotted
     paths under the model document, in wire case, `properties.` optional; their values, None where absent, go to
     `Model.settings` under the path with its leading part. One may be `rollingUpgrades/latest`. Raises `InputError` saying what,
     where, found, expected.
     """
-    rollouts = [(name, value) for name, value in documents if _is_rollout(_Node(value, name))]
+    inside = [(f"{name}: rollingUpgrade", found) for name, value in documents if (found := _inner_rollout(value))]
+    rollouts = [(name, value) for name, value in documents if _is_rollout(_Node(value, name))] + inside
     if len(rollouts) > 1:
         raise InputError("more than one rollingUpgrades/latest", ", ".join(name for name, _ in rollouts), "", "one")
     documents = [one for one in documents if one not in rollouts]
@@ -157,6 +161,18 @@ def read_rolling_upgrade(document: Any, where: str) -> RollingUpgrade | None:
         error_code=error.text("code") or "",
         error_message=error.text("message") or "",
     )
+
+
+def read_run_commands(document: Any, where: str) -> tuple[str, ...]:
+    """Read a page of `virtualMachines/{id}/runCommands` (rule 11): the names of those that succeeded. Raises `InputError`."""
+    found = []
+    for item in (_list_in(_Node(document, where)) or _Node([], where)).items():
+        facts = item.facts()
+        state = facts.object("instanceView").text("executionState") or facts.text("provisioningState") or ""
+        name = item.text("name")
+        if name and state.lower() == "succeeded":
+            found.append(name)
+    return tuple(found)
 
 
 # Walking a document.
@@ -327,6 +343,12 @@ def _is_rollout(node: _Node) -> bool:
     return inner.has("runningStatus") and inner.has("progress")
 
 
+def _inner_rollout(document: Any) -> Any:
+    """`rollingUpgrades/latest` in a document that holds everything (a snapshot)."""
+    node = _Node(document, "")
+    return node.get("rollingUpgrade").value if _kind_of(node) == "both" else None
+
+
 def _is_instance(node: _Node) -> bool:
     if not isinstance(node.value, dict) or _is_set(node):
         return False
@@ -393,8 +415,10 @@ def _sort_documents(documents: Sequence[tuple[str, Any]]) -> tuple[_Node, list[t
         parts = [node]
         if _kind_of(node) == "both":
             for key in node.value:
-                if str(key).lower() not in ("model", "instances", "instanceview"):
-                    raise InputError(f"unknown key {key!r}", node.where(), "", "model, instances, instanceView")
+                if str(key).lower() not in ("model", "instances", "instanceview", "rollingupgrade"):
+                    raise InputError(
+                        f"unknown key {key!r}", node.where(), "", "model, instances, instanceView, rollingUpgrade"
+                    )
             set_view = node.object("instanceView")
             parts = [part for part in (node.get("model"), node.get("instances")) if part]
         for part in parts:

@@ -12,7 +12,7 @@ from typing import Annotated
 
 import typer
 
-from vmss_sim.cli import calibrate, compare, emulate, init, lint, plan, preview, scenarios, simulate
+from vmss_sim.cli import calibrate, compare, emulate, init, lint, plan, preview, scenarios, simulate, snapshot
 
 HELP = """Roll an OS upgrade through an Azure VM scale set without taking the service down, and know it beforehand.
 
@@ -23,6 +23,7 @@ Start here:
   vmss-sim simulate seed-article -s per-ud --seed 1
   vmss-sim preview show.json             what Azure itself would do with this set
   vmss-sim init --model show.json --instances list.json --target VERSION -o mine.toml
+  vmss-sim snapshot -g GROUP -n NAME -o show.json
   vmss-sim calibrate operations.csv -o mine.timings.toml
   vmss-sim emulate seed-article         az and the SDKs against a scale set on this machine
 
@@ -40,7 +41,7 @@ app = typer.Typer(
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for group in (compare, simulate, preview, plan, lint, init, calibrate, emulate, scenarios):
+for group in (compare, simulate, preview, plan, lint, init, calibrate, emulate, scenarios, snapshot):
     group.register(app)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, is_dataclass
 from functools import wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -127,15 +127,79 @@ class Beside:
     ready: Ready = None
 
 
+@dataclass(frozen=True, kw_only=True)
+class Azure:
+    """How Azure is reached; a field is an option (`spread`)."""
+
+    cloud: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME", help="public, government or china; else as az and AZURE_* say.", show_default=False
+        ),
+    ] = None
+    endpoint: Annotated[
+        str | None,
+        typer.Option(metavar="URL", help="A Resource Manager of your own (emulator, Azure Stack).", show_default=False),
+    ] = None
+    ca: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Its certificate authority, PEM.", show_default=False)
+    ] = None
+    credential: Annotated[
+        str,
+        typer.Option(
+            metavar="NAME",
+            help="default, environment, workload-identity, managed-identity, cli, developer-cli, powershell or device-code.",
+        ),
+    ] = "default"
+    tenant: Annotated[str | None, typer.Option(metavar="ID", help="The subscription's tenant.", show_default=False)] = (
+        None
+    )
+    client_id: Annotated[
+        str | None, typer.Option(metavar="ID", help="Of a managed or workload identity.", show_default=False)
+    ] = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class WhichSet:
+    """Which scale set in Azure; a field is an option (`spread`)."""
+
+    scale_set: Annotated[
+        str | None, typer.Option(metavar="ID", help="The scale set, by its ARM id.", show_default=False)
+    ] = None
+    group: Annotated[
+        str | None, typer.Option("-g", "--resource-group", metavar="GROUP", help="Or by group …", show_default=False)
+    ] = None
+    name: Annotated[
+        str | None, typer.Option("-n", "--name", metavar="NAME", help="… and name.", show_default=False)
+    ] = None
+    subscription: Annotated[
+        str | None,
+        typer.Option(metavar="ID", help="Its subscription, where not the default one.", show_default=False),
+    ] = None
+
+    def id(self) -> str:
+        """The ARM id. Raises InputError where it is said neither way, or both."""
+        from backends.azure.clouds import Scope, scope_of, subscription  # noqa: PLC0415
+        from planner.errors import InputError  # noqa: PLC0415
+
+        if self.scale_set is not None and not (self.group or self.name or self.subscription):
+            return scope_of(self.scale_set).id
+        if self.scale_set is None and self.group and self.name:
+            return Scope(subscription=subscription(self.subscription), group=self.group, name=self.name).id
+        raise InputError("the scale set is not said", "--scale-set", "", "--scale-set ID, or -g GROUP and -n NAME", "")
+
+
 def spread(command: Callable[..., None]) -> Callable[..., None]:
-    """The command as typer is to see it: each field of `Beside` a parameter, where it has the parameter `beside`."""
-    fields = inspect.signature(Beside, eval_str=True).parameters
+    """The command as typer is to see it: a parameter that is one of this file's dataclasses stands for all of its fields."""
     own = inspect.signature(command, eval_str=True).parameters.values()
-    seen = [field for one in own for field in (fields.values() if one.annotation is Beside else (one,))]
+    groups: dict[str, Any] = {one.name: one.annotation for one in own if is_dataclass(one.annotation)}
+    fields = {name: inspect.signature(group, eval_str=True).parameters for name, group in groups.items()}
+    seen = [field for one in own for field in (fields[one.name].values() if one.name in groups else (one,))]
 
     @wraps(command)
     def run(**given: Any) -> None:
-        command(beside=Beside(**{name: given.pop(name) for name in fields}), **given)
+        made = {name: group(**{field: given.pop(field) for field in fields[name]}) for name, group in groups.items()}
+        command(**made, **given)
 
     run.__signature__ = inspect.Signature([one.replace(kind=one.KEYWORD_ONLY) for one in seen])  # type: ignore[attr-defined]
     return run

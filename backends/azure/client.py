@@ -1,0 +1,205 @@
+"""The way to Azure Resource Manager: one SDK client, and what comes back as values.
+
+Contract:
+
+1. What changes something is sent once. No policy of the pipeline repeats it, whatever the answer (azure-core repeats a POST on 500, 503,
+   504, and any request whose answer has a Retry-After; azure-mgmt-core registers resource providers on a 409 by itself). Alone an
+   answer 401 with a claims challenge is answered by the same request with another token: a request that was not let in has done nothing.
+2. A read is repeated by azure-core's own policy, for about ten minutes, with the server's Retry-After; between two attempts the backend's
+   clock passes (`Sleeper`). A poll of an operation is not: the backend's schedule is its loop.
+3. An answer is a value, whatever it is: status, headers, body, or why there is none (`fault`). No exception of the SDK leaves this module.
+4. A token goes to the endpoint's own host over HTTPS and nowhere else: redirects are not followed, and an address of another host
+   (in a journal somebody changed, say) is not asked.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+from urllib.parse import urlsplit
+
+import msgspec
+from azure.core.exceptions import AzureError, ClientAuthenticationError, HttpResponseError, ServiceRequestError
+from azure.core.pipeline import policies
+from azure.core.pipeline.transport import HttpTransport, RequestsTransport
+from azure.core.rest import HttpRequest
+from azure.mgmt.compute import ComputeManagementClient
+from azure.mgmt.core.policies import ARMChallengeAuthenticationPolicy, ARMHttpLoggingPolicy
+
+from backends.azure.clock import Sleeper
+
+NOT_SENT, NO_ANSWER, NO_TOKEN = "not-sent", "no-answer", "no-token"
+_UNREACHED = ("NewConnectionError", "ConnectTimeoutError", "NameResolutionError", "ConnectTimeout")
+_READS = {"retry_total": 16, "retry_connect": 16, "retry_read": 16, "retry_status": 16, "retry_backoff_max": 60}
+
+
+class Answer(msgspec.Struct, frozen=True, kw_only=True):
+    """What came of a request. status: None where nobody answered, then `fault` and `text` say why. headers: names in lower case."""
+
+    status: int | None = None
+    headers: dict[str, str] = {}
+    body: Any = None
+    fault: str = ""
+    text: str = ""
+
+    @property
+    def ok(self) -> bool:
+        """Was it done, or accepted?"""
+        return self.status is not None and self.status < 300
+
+    @property
+    def error(self) -> tuple[str, str]:
+        """Code and message of ARM's error body, in any of its forms; empty where there is none."""
+        found = self.body.get("error", self.body) if isinstance(self.body, dict) else {}
+        if not isinstance(found, dict):
+            return "", ""
+        code, message = found.get("code"), found.get("message")
+        return (code if isinstance(code, str) else ""), (message if isinstance(message, str) else "")
+
+    @property
+    def retry_after_ms(self) -> int | None:
+        """Retry-After in ms; None where it is absent, or not a number."""
+        told = self.headers.get("retry-after", "").strip()
+        return int(told) * 1000 if told.isdecimal() else None
+
+
+class Transport(RequestsTransport):  # type: ignore[misc, unused-ignore]
+    """The SDK's own transport, but waits by the backend's clock."""
+
+    def __init__(self, sleeper: Sleeper, **options: Any) -> None:
+        super().__init__(**options)
+        self._sleeper = sleeper
+
+    def sleep(self, duration: float) -> None:
+        """Between two attempts of a read."""
+        self._sleeper.sleep_ms(round(duration * 1000))
+
+
+class Client:
+    """The SDK's client for one subscription, and its answers as values."""
+
+    def __init__(
+        self,
+        credential: Any,
+        subscription: str,
+        endpoint: str,
+        scopes: tuple[str, ...],
+        transport: HttpTransport[Any, Any],
+    ) -> None:
+        self.endpoint = endpoint.rstrip("/")
+        self._host = urlsplit(endpoint).netloc.lower()
+        self.sdk = ComputeManagementClient(
+            credential,
+            subscription,
+            self.endpoint,
+            credential_scopes=list(scopes),
+            transport=transport,
+            policies=[
+                policies.RequestIdPolicy(),
+                policies.HeadersPolicy(),
+                policies.UserAgentPolicy(base_user_agent="vmss-sim"),
+                policies.ProxyPolicy(),
+                policies.RetryPolicy(**_READS),
+                ARMChallengeAuthenticationPolicy(credential, *scopes),
+                policies.CustomHookPolicy(),
+                ARMHttpLoggingPolicy(),
+            ],
+        )
+
+    def close(self) -> None:
+        """Close the connections."""
+        self.sdk.close()
+
+    def operation(self, path: str) -> Callable[..., Any]:
+        """An operation of the SDK, as `group.method`."""
+        group, _, method = path.partition(".")
+        return getattr(getattr(self.sdk, group), method)  # type: ignore[no-any-return]
+
+    def send(self, path: str, *arguments: Any, **options: Any) -> Answer:
+        """Send what changes something: once."""
+        return _answered(
+            lambda hook: self.operation(path)(
+                *arguments, polling=False, raw_response_hook=hook, retry_total=0, **options
+            )
+        )
+
+    def pages(self, url: str) -> tuple[Answer, ...]:
+        """Read a list, page by page as its `nextLink` says: all of them, or as the last one the answer where it broke off.
+
+        Not by the SDK's pager: that makes a model of every instance at every look (5 s of work a look at a set of 1000).
+        """
+        found = [self.ask(url)]
+        seen = {url}
+        while (url := _next(found[-1])) and url not in seen:
+            seen.add(url)
+            found.append(self.ask(url))
+        return tuple(found)
+
+    def ask(self, url: str, *, repeat: bool = True) -> Answer:
+        """GET an address that Azure gave, or a path. repeat: as a read is."""
+        parts = urlsplit(url)
+        if parts.netloc and (parts.scheme != "https" or parts.netloc.lower() != self._host):
+            return Answer(fault=NOT_SENT, text=f"an address of {parts.netloc[:80]}, not of {self._host}")
+        options: dict[str, Any] = {} if repeat else {"retry_total": 0}
+        address = url if parts.netloc else self.endpoint + url
+        return _answered(
+            lambda hook: self.sdk.send_request(HttpRequest("GET", address), raw_response_hook=hook, **options)
+        )
+
+
+def _answered(run: Callable[[Callable[[Any], None]], Any]) -> Answer:
+    """What a call of the SDK came to."""
+    seen: list[Any] = []
+    try:
+        run(lambda response: seen.append(response.http_response))
+    except AzureError as error:
+        own = getattr(error, "response", None)
+        if own is None and not (seen and seen[-1].status_code < 300):
+            return _fault(error)  # nobody answered, also where an earlier attempt was answered
+    except (ValueError, TypeError, LookupError, AttributeError):
+        if not seen:  # it is ours: nothing was sent
+            raise
+    # What an answer's body could not be made of is no matter: that it came is. Of several attempts of a read the last one counts.
+    return _value(seen[-1]) if seen else Answer(fault=NO_ANSWER, text="no answer was seen")
+
+
+def _next(answer: Answer) -> str:
+    found = answer.body.get("nextLink") if answer.ok and isinstance(answer.body, dict) else None
+    return found if isinstance(found, str) else ""
+
+
+def _value(response: Any) -> Answer:
+    body: Any = None
+    try:
+        text = response.read()
+        body = msgspec.json.decode(text) if text else None
+    except (AzureError, msgspec.DecodeError, UnicodeDecodeError):
+        body = None  # what it would have said is not known; that it was answered is
+    headers: Mapping[str, str] = response.headers
+    return Answer(
+        status=response.status_code, headers={name.lower(): value for name, value in headers.items()}, body=body
+    )
+
+
+def _fault(error: AzureError) -> Answer:
+    """Why there is no answer. Not sent is said only where the connection was never made: everything else may have been done."""
+    text = str(error).replace("\n", " ")[:300]
+    if isinstance(error, ClientAuthenticationError):
+        return Answer(fault=NO_TOKEN, text=text)
+    if isinstance(error, ServiceRequestError) and not isinstance(error, HttpResponseError):
+        chain: list[BaseException] = []
+        _causes(error, chain)
+        if any(type(one).__name__ in _UNREACHED for one in chain):
+            return Answer(fault=NOT_SENT, text=text)
+    return Answer(fault=NO_ANSWER, text=text)
+
+
+def _causes(error: BaseException, into: list[BaseException]) -> None:
+    """What an error rests on: its cause, its context, and what it carries (`reason` of urllib3, `inner_exception` of azure-core)."""
+    if error in into or len(into) > 20:
+        return
+    into.append(error)
+    held = [getattr(error, name, None) for name in ("inner_exception", "reason", "__cause__", "__context__")]
+    for one in (*held, *error.args):
+        if isinstance(one, BaseException):
+            _causes(one, into)

@@ -1,0 +1,321 @@
+"""From what an operator says to Azure: clouds, endpoints, credentials, subscriptions; and the snapshot command."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from backends.azure import connect
+from backends.azure.clouds import CLOUDS, Scope, place, scope_of, subscription
+from backends.azure.connecting import CREDENTIALS
+from backends.azure.reading import Documents
+from backends.azure.snapshot import snapshot
+from planner.arm_json import read_scale_set
+from planner.errors import InputError
+from tests.azure_arm import (
+    SECRET,
+    SET,
+    SUB,
+    Arm,
+    ManualSleeper,
+    Token,
+    Told,
+    backend,
+    error,
+    instance_document,
+    listening,
+)
+from vmss_sim.cli import main
+
+# -- which Azure ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("options", "endpoint", "scope"),
+    [
+        ({"cloud": "public"}, "https://management.azure.com", "https://management.azure.com/.default"),
+        ({"cloud": "AzureUSGovernment"}, "https://management.usgovcloudapi.net", "https://management.core.usgovcloudapi.net/.default"),
+        ({"cloud": "china"}, "https://management.chinacloudapi.cn", "https://management.chinacloudapi.cn/.default"),
+        (
+            {"endpoint": "https://arm.stack.example/", "audience": "https://arm.stack.example/x"},
+            "https://arm.stack.example",
+            "https://arm.stack.example/x/.default",
+        ),
+    ],
+)  # fmt: skip
+def test_a_request_goes_to_the_cloud_that_was_named(options: dict[str, Any], endpoint: str, scope: str) -> None:
+    token = Token()
+    with listening(Arm()) as arm:
+        place = connect(SET, credential=token, sleeper=ManualSleeper(), **options)
+        place.observe()
+        assert arm.calls[0].url.startswith(endpoint + "/subscriptions/")
+        assert token.scopes == (scope,)
+        assert place.public is ("cloud" in options)
+
+
+def test_a_custom_endpoint_says_itself_what_its_tokens_are_for() -> None:
+    token = Token()
+    with listening(Arm()) as arm:
+        arm.tell(
+            "GET",
+            "/metadata/endpoints",
+            Told(body={"authentication": {"loginEndpoint": "https://login.example/", "audiences": ["https://aud"]}}),
+        )
+        connect(SET, credential=token, sleeper=ManualSleeper(), endpoint="https://arm.example:8443").observe()
+        assert arm.calls[0].query == {"api-version": "2022-09-01"}
+        assert "authorization" not in arm.calls[0].headers
+        assert token.scopes == ("https://aud/.default",)
+
+
+@pytest.mark.parametrize(
+    ("environment", "cloud"),
+    [
+        ({}, "public"),
+        ({"AZURE_CLOUD": "AzureChinaCloud"}, "china"),
+        ({"AZURE_SDK_CLOUD_CONF": "AZURE_US_GOVERNMENT"}, "government"),
+        ({"AZURE_AUTHORITY_HOST": "https://login.microsoftonline.us/"}, "government"),
+        ({"AZURE_AUTHORITY_HOST": "login.chinacloudapi.cn"}, "china"),
+        ({"AZURE_AUTHORITY_HOST": "https://login.example/"}, "public"),
+    ],
+)
+def test_the_environment_names_the_cloud(environment: dict[str, str], cloud: str, tmp_path: Path) -> None:
+    found = place(environment={**environment, "AZURE_CONFIG_DIR": str(tmp_path)})
+    assert found.cloud == CLOUDS[cloud]
+    told = environment.get("AZURE_AUTHORITY_HOST")
+    assert found.authority == (told or CLOUDS[cloud].authority)
+    assert place(cloud="public", environment=environment).authority == "login.microsoftonline.com", "what is given wins"
+
+
+def az_profile(folder: Path, environment: str = "AzureChinaCloud") -> dict[str, str]:
+    listed = [
+        {"id": "other", "isDefault": False, "environmentName": "AzureCloud"},
+        {"id": SUB, "isDefault": True, "environmentName": environment, "user": {"name": "somebody"}},
+    ]
+    (folder / "azureProfile.json").write_text("\ufeff" + json.dumps({"subscriptions": listed}), encoding="utf-8")
+    return {"AZURE_CONFIG_DIR": str(folder)}
+
+
+def test_az_s_default_subscription_and_cloud(tmp_path: Path) -> None:
+    environment = az_profile(tmp_path)
+    assert subscription(None, environment) == SUB
+    assert subscription(None, {**environment, "AZURE_SUBSCRIPTION_ID": "env"}) == "env"
+    assert subscription("given", {**environment, "AZURE_SUBSCRIPTION_ID": "env"}) == "given"
+    assert place(environment=environment).cloud == CLOUDS["china"]
+
+
+@pytest.mark.parametrize(
+    "text", ["", "{}", "[]", '{"subscriptions": 3}', '{"subscriptions": [3]}', '{"subscriptions": []}', "\x00"]
+)
+def test_a_profile_that_is_none_says_nothing(text: str, tmp_path: Path) -> None:
+    (tmp_path / "azureProfile.json").write_text(text, encoding="utf-8")
+    environment = {"AZURE_CONFIG_DIR": str(tmp_path)}
+    assert place(environment=environment).cloud == CLOUDS["public"]
+    with pytest.raises(InputError, match=r"no subscription is known.*az account set"):
+        subscription(None, environment)
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"cloud": "mars"}, "unknown cloud.*'mars'.*public, government, china"),
+        ({"endpoint": "http://localhost:1"}, "HTTPS only"),
+        ({"endpoint": "localhost"}, "HTTPS only"),
+        ({"endpoint": "https://x", "cloud": "public"}, "one of them"),
+        ({"ca": "/nowhere/ca.pem"}, "does not exist"),
+        ({"credential": "password"}, "unknown credential.*default, environment"),
+    ],
+)
+def test_what_cannot_be_is_said_in_one_line(options: dict[str, Any], words: str) -> None:
+    with listening(Arm()) as arm:
+        arm.tell("GET", "/metadata/endpoints", Told(404))
+        with pytest.raises(InputError, match=words):
+            connect(SET, **options)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "web",
+        f"{SET}/virtualMachines/0",
+        SET.replace("virtualMachineScaleSets", "virtualMachines"),
+        "https://portal.azure.com" + SET,
+    ],
+)
+def test_an_id_of_something_else_is_refused(text: str) -> None:
+    with pytest.raises(InputError, match="not the ARM id of a scale set"):
+        scope_of(text)
+
+
+def test_an_id_is_read_without_case() -> None:
+    assert scope_of(SET.upper() + "/") == Scope(subscription=SUB, group="RG", name="WEB")
+
+
+@pytest.mark.parametrize("name", CREDENTIALS)
+def test_every_credential_can_be_made(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    for variable, value in {
+        "AZURE_CLIENT_ID": "c",
+        "AZURE_TENANT_ID": "t",
+        "AZURE_FEDERATED_TOKEN_FILE": "/nowhere",
+    }.items():
+        monkeypatch.setenv(variable, value)
+    connect(SET, credential=name, cloud="government", tenant="other").close()
+    connect(
+        SET, credential=name, endpoint="https://x.example", authority="https://login.example", audience="https://x"
+    ).close()
+
+
+# -- the command ---------------------------------------------------------------------------------------------------------
+
+
+def _login(arm: Arm) -> None:
+    """What azure-identity asks before it has a token of a service principal."""
+    base = "https://login.microsoftonline.com"
+    endpoints = {
+        "token_endpoint": f"{base}/t/oauth2/v2.0/token",
+        "authorization_endpoint": f"{base}/t/authorize",
+        "issuer": f"{base}/t/v2.0",
+    }
+    arm.tell("GET", "/t/v2.0/.well-known/openid-configuration", Told(body=endpoints))
+    arm.tell(
+        "GET",
+        "/common/discovery/instance",
+        Told(body={"tenant_discovery_endpoint": f"{base}/t/v2.0/.well-known/openid-configuration", "metadata": []}),
+    )
+
+
+@pytest.fixture
+def principal(monkeypatch: pytest.MonkeyPatch) -> None:
+    for variable, value in {
+        "AZURE_CLIENT_ID": "c",
+        "AZURE_TENANT_ID": "t",
+        "AZURE_CLIENT_SECRET": "the-secret",
+        "AZURE_SUBSCRIPTION_ID": SUB,
+    }.items():
+        monkeypatch.setenv(variable, value)
+
+
+def run(*arguments: str) -> int:
+    with pytest.raises(SystemExit) as caught:
+        main.main(list(arguments))
+    return int(caught.value.code or 0)
+
+
+class Form(Arm):
+    """Token requests are forms, not JSON."""
+
+    def answer(self, request: Any) -> Any:
+        if request.url.endswith("/oauth2/v2.0/token"):
+            body = {"token_type": "Bearer", "expires_in": 3600, "ext_expires_in": 3600, "access_token": SECRET}
+            return 200, {"Content-Type": "application/json"}, json.dumps(body)
+        return super().answer(request)
+
+
+@pytest.mark.usefixtures("principal")
+def test_a_snapshot_is_what_the_other_commands_read(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """With AZURE_CLIENT_ID, _TENANT_ID and _SECRET of a service principal; paged; the platform's rollout and repairs beside it."""
+    out = tmp_path / "snapshot.json"
+    with listening(Form(5, automaticRepairsPolicy={"enabled": True})) as arm:
+        _login(arm)
+        arm.page = 2
+        arm.view = {"orchestrationServices": [{"serviceName": "AutomaticRepairs", "serviceState": "Suspended"}]}
+        arm.latest = {
+            "properties": {"runningStatus": {"code": "Completed"}, "progress": {"successfulInstanceCount": 5}}
+        }
+        assert (
+            run("snapshot", "-g", "rg", "-n", "web", "--cloud", "public", "--credential", "environment", "-o", str(out))
+            == 0
+        )
+        assert {call.method for call in arm.calls} == {"GET"}
+    reading = read_scale_set([("snapshot", json.loads(out.read_text()))])
+    assert len(reading.scale_set.instances) == 5
+    assert reading.scale_set.model.repairs is not None and reading.scale_set.model.repairs.suspended
+    assert reading.scale_set.rolling_upgrade is not None and reading.scale_set.rolling_upgrade.successful == 5
+    written = capsys.readouterr()
+    assert "web: 5 instances, uniform, mode manual" in written.err
+    for text in (out.read_text(), written.out, written.err):
+        assert SECRET not in text and "the-secret" not in text
+    assert run("lint", str(out)) in (0, 1)
+    assert run("snapshot", "--scale-set", SET, "-o", str(out)) == 2, "the file exists"
+    assert "say --force" in capsys.readouterr().err
+
+
+@pytest.mark.usefixtures("principal")
+@pytest.mark.parametrize(
+    ("told", "status", "words"),
+    [
+        (error(404, "ResourceNotFound", "was not found"), 2, "there is no such scale set"),
+        (error(403, "AuthorizationFailed", "no authorization"), 2, "may not be read"),
+        (error(400, "InvalidApiVersionParameter", "not a version"), 1, "InvalidApiVersionParameter"),
+    ],
+)  # fmt: skip
+def test_a_snapshot_that_cannot_be_taken(
+    told: Told, status: int, words: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with listening(Form()) as arm:
+        _login(arm)
+        arm.tell("GET", "", told)
+        assert run("snapshot", "--scale-set", SET, "--cloud", "public", "--credential", "environment") == status
+    written = capsys.readouterr()
+    assert words in written.err and written.err.count("\n") == 1 and not written.out
+
+
+@pytest.mark.parametrize(
+    "arguments", [(), ("-g", "rg"), ("-n", "web"), ("--scale-set", SET, "-g", "rg"), ("--scale-set", "web")]
+)
+def test_a_set_that_is_not_said(arguments: tuple[str, ...], capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("snapshot", *arguments) == 2
+    assert "scale set" in capsys.readouterr().err
+
+
+def test_a_snapshot_holds_nothing_that_may_be_secret() -> None:
+    with listening(Arm()) as arm:
+        profile = arm.set["properties"]["virtualMachineProfile"]
+        profile["osProfile"] |= {"adminPassword": "p4ss", "customData": "c2VjcmV0", "secrets": ["p4ss"]}
+        profile["userData"] = "p4ss"
+        profile["extensionProfile"]["extensions"].append(
+            {"name": "script", "properties": {"publisher": "Microsoft.Azure.Extensions", "type": "CustomScript",
+             "settings": {"commandToExecute": "login --password p4ss"}, "protectedSettings": {"a": "p4ss"}}}
+        )  # fmt: skip
+        made = json.dumps(snapshot(backend().documents()))
+    assert "p4ss" not in made and "c2VjcmV0" not in made
+    assert "/health" in made, "what the health extension asks is kept"
+
+
+def test_a_snapshot_reads_as_the_documents_do() -> None:
+    pages = ({"value": [instance_document("0")]}, {"value": [instance_document("1")]})
+    with listening(Arm(2)) as arm:
+        whole = snapshot(Documents(model=arm.set, pages=pages))
+        assert read_scale_set([("all", whole)]) == read_scale_set(
+            [("model", arm.set), *((str(i), page) for i, page in enumerate(pages))]
+        )
+
+
+# -- what is imported ----------------------------------------------------------------------------------------------------
+
+
+def test_nothing_imports_the_sdk_until_azure_is_spoken_to() -> None:
+    """`vmss-sim --help` answers at once, and `import backends.azure` costs nothing."""
+    code = "import sys, backends.azure, vmss_sim.cli.main; sys.exit(any(m == 'azure.core' or m.startswith('azure.mgmt') for m in sys.modules))"
+    assert subprocess.run([sys.executable, "-c", code], check=False, timeout=60).returncode == 0
+
+
+def test_only_the_azure_package_imports_the_sdk() -> None:
+    """The import contract lists the other modules of `backends` by name; none may be left out."""
+    root = Path(__file__).resolve().parents[1]
+    found = [
+        path.relative_to(root)
+        for folder in ("planner", "backends", "scenarios", "vmss_sim")
+        for path in (root / folder).rglob("*.py")
+        if any(
+            line.strip().startswith(("import azure", "from azure"))
+            for line in path.read_text(encoding="utf-8").splitlines()
+        )
+    ]
+    assert found
+    assert all(path.parts[:2] == ("backends", "azure") for path in found)
