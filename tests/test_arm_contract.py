@@ -18,11 +18,14 @@ import pytest
 
 from tests import world_choices as choices
 from tests.arm_shown import put
+from tests.arm_site import Client
 from tests.contract import bicep, conversations, exceptions, findings, oav, openapi, ours, recorded
 from tests.contract.findings import ABSENT, OPENAPI, Exchange
 from tests.contract.judge import Validator, judged
 from tests.small_worlds import ask, at, new_version, small
 from tests.world_value import played
+from vmss_sim.arm.http import Request, Response
+from vmss_sim.arm.trace import Trace
 
 pytestmark = pytest.mark.skipif(not OPENAPI.exists(), reason=ABSENT)
 with_recordings = pytest.mark.skipif(not recorded.SHARED.exists(), reason=recorded.ABSENT)
@@ -72,12 +75,7 @@ def test_whatever_is_read_of_any_set_fits_the_specification_and_the_newer_types(
 
 @pytest.mark.parametrize("validator", VALIDATORS)
 def test_a_whole_upgrade_driven_through_the_endpoint_fits(validator: Validator) -> None:
-    said = [
-        one
-        for version in ("2024-07-01", "2026-04-01", "2019-12-01", "2017-03-30")
-        for flexible in (False, True)
-        for one in conversations.log_of(conversations.an_upgrade(version, flexible=flexible))
-    ]
+    said = conversations.upgrades()
     report = judged(said, validator)
     assert [str(one) for one in report.findings] == []
     assert {said[line - 1].path.split("/")[-2] for line, _ in report.unknown} == {"operations"}
@@ -216,6 +214,23 @@ def test_an_exception_explains_nothing_else(known: exceptions.Known) -> None:
     ):
         other = re.sub("api-version=[^&]*", f"api-version={version}", known.sample.url)
         assert known.explains(finding._replace(exchange=msgspec.structs.replace(known.sample, url=other))) is inside
+
+
+def test_a_trace_of_the_emulator_is_such_a_log(tmp_path: Path) -> None:
+    client = Client()
+    trace = Trace(tmp_path / "trace.jsonl")
+    client.endpoint.observer = trace.exchange
+    client.ask("GET")
+    trace.control("publish", "2.0.0", 5)
+    client.ask("PATCH", raw=b"{")
+    trace.exchange(Request(method="GET", path="/"), Response(status=0), 7)
+    client.do("POST", "/restart")
+    trace.close()
+    said = findings.read(tmp_path / "trace.jsonl")
+    assert [one.status for one in said][:3] == [200, 400, 202]
+    report = judged(said)
+    assert report.findings == () and report.judged == 3
+    assert oav.ready() or judged(said, oav.judge).findings == ()
 
 
 def test_a_log_is_judged_from_the_command_line(tmp_path: Path) -> None:

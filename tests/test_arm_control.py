@@ -227,6 +227,14 @@ def test_secrets_are_nowhere(vmss_emulator: Make, tmp_path: Path) -> None:
     azure.control.restore(azure.control.snapshot())
 
 
+def test_a_secret_that_stayed_would_be_seen(vmss_emulator: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("vmss_sim.arm.emulator.clean_body", lambda body: body)
+    azure = vmss_emulator("two-vms")
+    az = Az(azure)
+    az.ask("PATCH", body={"properties": {"virtualMachineProfile": {"osProfile": {"customData": "aHVudGVyMg=="}}}})
+    assert b"aHVudGVyMg==" in azure.control.snapshot()
+
+
 def test_at_speed_1_time_passes_by_itself(vmss_emulator: Make) -> None:
     azure = vmss_emulator("two-vms", clock="real")
     before = azure.control.state()["now_s"]

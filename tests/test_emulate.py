@@ -306,3 +306,24 @@ def test_two_emulators_at_once_are_trusted_by_one_certificate(vmss_emulator: Mak
     found: dict[str, Any] = two.client_options
     assert found["base_url"] == two.url
     assert two.credential().get_token("x").expires_on > time.time() + 10_000
+
+
+def test_azure_identity_logs_in_offline(vmss_emulator: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    from azure.identity import ClientSecretCredential, ManagedIdentityCredential
+    from azure.mgmt.compute import ComputeManagementClient
+
+    azure = vmss_emulator("two-vms", http=True)
+    for name, value in {**azure.environment, "NO_PROXY": "localhost"}.items():
+        monkeypatch.setenv(name, value)
+    scope = f"{azure.url}/.default"
+    secret = ClientSecretCredential(
+        azure.tenant, "anybody", "anything", authority=azure.url, disable_instance_discovery=True
+    )
+    for credential in (secret, ManagedIdentityCredential()):
+        with (
+            credential,
+            ComputeManagementClient(
+                credential, azure.subscription, base_url=azure.url, credential_scopes=[scope]
+            ) as client,
+        ):
+            assert [one.name for one in client.virtual_machine_scale_sets.list_all()] == [azure.name]

@@ -795,7 +795,8 @@ _OPERATION_RULES: Final = (
         where=f"{_W}lifecycle.py:add {_W}lifecycle.py:_emptiest",
         test=f"{_DOES}test_scaling_out_creates_on_the_present_model_in_the_emptiest_places",
         mutant=Mutant(
-            "key=lambda one: (held.get((one.zone, one.update_domain), 0), one.zone", "key=lambda one: (one.zone"
+            "            held.get((one.zone, one.update_domain), 0),\n            one.zone",
+            "            one.zone",
         ),
     ),
     Rule(

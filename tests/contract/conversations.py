@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any
 from urllib.parse import urlencode
 
@@ -36,8 +37,20 @@ def exchange(at_ms: int, request: Request, response: Response) -> Exchange:
 
 
 def log_of(client: Client) -> list[Exchange]:
-    """What was said; requests that nobody answered are left out."""
-    return [exchange(*one) for one in client.log if one[2].status]
+    """What was said; requests that nobody answered are left out, and answers that were given before."""
+    said = {
+        (one.method, one.url, one.status, msgspec.json.encode(one.body)): one
+        for one in (exchange(*each) for each in client.log if each[2].status)
+    }
+    return list(said.values())
+
+
+@cache
+def upgrades() -> tuple[Exchange, ...]:
+    """The conversation below, in four api-versions and both orchestration modes."""
+    versions = ("2024-07-01", "2026-04-01", "2019-12-01", "2017-03-30")
+    clients = [an_upgrade(version, flexible=flexible) for version in versions for flexible in (False, True)]
+    return tuple(one for client in clients for one in log_of(client))
 
 
 def an_upgrade(version: str, *, flexible: bool = False) -> Client:

@@ -77,9 +77,20 @@ class Report(NamedTuple):
 
 
 def read(log: Path) -> list[Exchange]:
-    """The exchanges of a log."""
+    """The exchanges of a log: what nobody answered (a lost reply), and what was done through the control endpoint, is none.
+
+    The server says of every body that it is JSON, after the trace was written: where a log does not say it, it is taken as said.
+    """
+    found = []
     with log.open() as lines:
-        return [msgspec.convert(json.loads(line), Exchange) for line in lines if line.strip()]
+        for line in lines:
+            told = json.loads(line) if line.strip() else {}
+            if told.get("method") and told.get("status"):
+                one = msgspec.convert(told, Exchange)
+                said = one.body is None or any(name.lower() == "content-type" for name in one.headers)
+                headers = one.headers if said else {**one.headers, "content-type": "application/json; charset=utf-8"}
+                found.append(msgspec.structs.replace(one, headers=headers))
+    return found
 
 
 def write(log: Path, exchanges: Iterable[Exchange]) -> None:

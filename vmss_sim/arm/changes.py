@@ -7,6 +7,7 @@ Rules (recordings C1; API; JSON merge patch, RFC 7396; azure-vmss.md 1.2, 2, 3.1
 2. Arrays are replaced. In a PATCH an item that has the name of an old one is merged with it. `tags` and `settings` are replaced.
    An image named by id takes the place of one named by publisher, and the other way round.
 3. Nothing read-only is written, and nothing secret is kept: of a secret the world learns a digest, so that another one is another model.
+   `userData` is no secret: it is shown to who asks for it (`$expand=userData`, REC).
 4. The world is asked for the difference only, so a resource that is put as it was read changes nothing (but it is an update:
    in mode Rolling that starts a rollout). Content of the model: the VM profile and the size.
 5. An update of the mode alone is `set-mode`, one of the capacity alone `set-capacity`, else `update-model`.
@@ -27,6 +28,7 @@ from vmss_sim.arm.call import refused, wrong_type
 from vmss_sim.arm.kinds import typed
 from vmss_sim.arm.names import canonical
 from vmss_sim.arm.sets import ArmSet
+from vmss_sim.arm.wire import SECRET
 from vmss_sim.world import errors
 from vmss_sim.world.config import AutoOs, Health, Machine, Repairs, RollingPolicy
 
@@ -44,19 +46,11 @@ READ_ONLY = frozenset(
     }
 )
 TOP_READ_ONLY = frozenset({"id", "name", "type"})
-SECRET = frozenset(
-    {
-        "adminPassword",
-        "customData",
-        "protectedSettings",
-        "protectedSettingsFromKeyVault",
-        "runAsPassword",
-        "protectedParameters",
-    }
-)
 QUIET = "adminPassword"
 """A secret that every creation needs and no answer shows: its first appearance may repeat what the set was created with."""
 REPLACED = frozenset({"tags", "settings"})
+CLEARED = frozenset({"diffDiskSettings", "extensionProfile"})
+"""Of these, and of no others, an empty object in a PUT clears what stood there (recorded)."""
 _IMAGE_IDS = ("id", "sharedGalleryImageId", "communityGalleryImageId")
 _IMAGE_PARTS = ("publisher", "offer", "sku", "version")
 PROBE_MS = 10_000
@@ -147,27 +141,28 @@ def _written(value: Any, path: str, secrets: dict[str, str]) -> Any:
 def merged(old: Any, new: Any, *, patch: bool, key: str = "") -> Any:
     """Rules 1 and 2."""
     if isinstance(new, list):
-        if not (patch and isinstance(old, list)):
-            return new
-        named = {item["name"]: item for item in old if isinstance(item, dict) and isinstance(item.get("name"), str)}
+        items = old if patch and isinstance(old, list) else ()
+        before = {item["name"]: item for item in items if isinstance(item, dict) and isinstance(item.get("name"), str)}
         return [
-            merged(named[item["name"]], item, patch=True)
-            if isinstance(item, dict) and isinstance(item.get("name"), str) and item["name"] in named
+            merged(before.get(item["name"]) if isinstance(item.get("name"), str) else None, item, patch=patch)
+            if isinstance(item, dict)
             else item
             for item in new
         ]
-    if not isinstance(new, dict) or not isinstance(old, dict) or key in REPLACED:
+    if not isinstance(new, dict) or key in REPLACED:
         return new
-    found = dict(old)
+    found = dict(old) if isinstance(old, dict) else {}
     named = key == "userAssignedIdentities"
-    known = {name.lower(): name for name in old} if named else {}
+    known = {name.lower(): name for name in found} if named else {}
     for given, value in new.items():
-        name = known.get(given.lower(), given)
+        place: str = known.get(given.lower()) or given
         if value is None:
             if patch or named:  # ARM's rule for identities: null takes one away
-                found.pop(name, None)
-            continue
-        found[name] = merged(old.get(name), value, patch=patch, key=name)
+                found.pop(place, None)
+        elif value == {} and place in CLEARED and not patch:
+            found[place] = {}
+        else:
+            found[place] = merged(found.get(place), value, patch=patch, key=place)
     if key == "imageReference":
         _one_image(found, new)
     return found

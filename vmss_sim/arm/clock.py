@@ -174,6 +174,10 @@ class BaseClock:
         """Rule 9: for how many seconds of its own the client is to wait."""
         return max(1, round(self.sleep(retry_after_s)))
 
+    def catch_up(self, to_ms: int) -> None:
+        """The worlds went on without us, for a last report: that is nobody's time."""
+        self._now_ms = max(self._now_ms, float(to_ms))
+
     def begin_at(self, now_ms: int) -> None:
         """Stand at a time, with a new ledger: after a reset, or a restored snapshot."""
         self._now_ms, self.ledger, self._told = float(now_ms), Ledger(), {}

@@ -179,17 +179,17 @@ def _config(site: Site, name: str, document: dict[str, Any], secrets: dict[str, 
 
 
 def _newest(site: Site, model: dict[str, Any]) -> str:
-    """What `latest` means for an image: as other sets here have it, else the first version there is."""
+    """What `latest` means for an image: as other sets here have it, else what is upgraded to here, else the first version there is."""
     parts = ("publisher", "offer", "sku", "id")
     mine = [str(model.get(IMAGE + part)).lower() for part in parts]
-    for image in site.images:
-        theirs = [str(getattr(image, part)).lower() for part in parts]
-        if theirs == mine and (image.exact or image.version):
-            return str(image.exact or image.version)
     for one in site.sets:
         theirs = [str(one.world.model.get(IMAGE + part)).lower() for part in parts]
         if theirs == mine and one.world.latest:
             return one.world.latest
+    for image in site.images:
+        theirs = [str(getattr(image, part)).lower() for part in parts]
+        if theirs == mine and (image.exact or image.version):
+            return str(image.exact or image.version)
     return FIRST_VERSION
 
 

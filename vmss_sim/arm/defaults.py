@@ -114,6 +114,8 @@ FILLED: tuple[tuple[str, Given], ...] = (
         "properties.upgradePolicy.automaticOSUpgradePolicy",
         {"enableAutomaticOSUpgrade": False, "disableAutomaticRollback": False, "useRollingUpgradePolicy": False},
     ),
+    ("properties.scheduledEventsPolicy.userInitiatedReboot", {"automaticallyApprove": False}),
+    ("properties.scheduledEventsPolicy.userInitiatedRedeploy", {"automaticallyApprove": False}),
     ("properties.automaticRepairsPolicy", {"gracePeriod": "PT10M", "repairAction": "Replace"}),
     (PROFILE, _profile),
     (f"{PROFILE}.osProfile", _system),
@@ -156,18 +158,21 @@ POOLS = (
 
 def fill(new: Document, old: Document) -> Document:
     """Fill in what `new` does not say, in place. old: the resource before; empty for a creation."""
-    properties = new.setdefault("properties", {})
+    properties = new["properties"] = dict(new.get("properties") or {})
     policy = properties.get("upgradePolicy")
     if isinstance(policy, dict) and (str(policy.get("mode")).lower() == "rolling" or _automatic(new)):
-        policy.setdefault("rollingUpgradePolicy", {})
+        properties["upgradePolicy"] = {"rollingUpgradePolicy": {}, **policy}
     for path, given in FILLED:
         for item, before in _objects(new, old, path.split(".")):
             defaults = given(item, new) if callable(given) else given
-            if before is not None and not (path == "properties" and not old):
+            if before is not None and item and not (path == "properties" and not old):
                 defaults = {name: before[name] for name in defaults if name in before}
             for name, value in defaults.items():
                 if name not in item:
                     item[name] = copy.deepcopy(value)
+    storage = (properties.get("virtualMachineProfile") or {}).get("storageProfile") or {}
+    if (storage.get("osDisk") or {}).get("diffDiskSettings") == {}:
+        del storage["osDisk"]["diffDiskSettings"]
     if new.get("zones") == []:
         del new["zones"]
     if not _flexible(new):
@@ -180,18 +185,18 @@ def fill(new: Document, old: Document) -> Document:
 
 def settle(new: Document, said: Document) -> None:
     """Where images upgrade automatically and the client does not speak of it, Windows does not update itself, in place (REC)."""
-    path = ("properties", "virtualMachineProfile", "osProfile", "windowsConfiguration")
-    mine: Any = new
+    *path, name = ("properties", "virtualMachineProfile", "osProfile", "windowsConfiguration")
     asked: Any = said
-    for name in path:
-        mine = mine.get(name) if isinstance(mine, dict) else None
-        asked = asked.get(name) if isinstance(asked, dict) else None
-    if (
-        isinstance(mine, dict)
-        and _automatic(new)
-        and not (isinstance(asked, dict) and "enableAutomaticUpdates" in asked)
-    ):
-        mine["enableAutomaticUpdates"] = False
+    for step in (*path, name):
+        asked = asked.get(step) if isinstance(asked, dict) else None
+    place = new
+    for step in path:
+        if not isinstance(place.get(step), dict):
+            return
+        place[step] = dict(place[step])  # what is shared with the resource as it was stays as it was
+        place = place[step]
+    if name in place and _automatic(new) and "enableAutomaticUpdates" not in (asked or {}):
+        place[name] = {**place[name], "enableAutomaticUpdates": False}
 
 
 def _objects(new: Any, old: Any, path: list[str]) -> Iterator[tuple[Document, Document | None]]:

@@ -50,7 +50,7 @@ def scale_set(one: ArmSet, version: str, *, user_data: bool = False) -> Body:
     lay_over(document, world.model)
     properties: Body = document.setdefault("properties", {})
     profile = properties.setdefault("virtualMachineProfile", {})
-    if not user_data:
+    if not (user_data and profile.get("userData")):
         profile.pop("userData", None)
     sku = document.setdefault("sku", {})
     sku.setdefault("tier", "Standard")

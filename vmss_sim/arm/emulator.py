@@ -261,9 +261,7 @@ class Emulator:
         """As things stand; changes nothing but at speed 1, where time passes by itself."""
         with self.lock:
             self.catch_up()
-            found = measured.measured(self.measured_set, self.stage.yardstick, self.clock, self.started_ms)
-            about = {"scenario": self.stage.title, "seed": self.stage.seed, "requests": dict(self.counts)}
-            return measured.document(found, self.measured_set, self.clock, about)
+            return self._document()
 
     def finish(self) -> dict[str, Any]:
         """The last report: the worlds run on until everything has ended, and to the horizon, as in a study."""
@@ -272,9 +270,13 @@ class Emulator:
                 self.run_until_idle()
                 ahead = self.started_ms + self.stage.yardstick.horizon_ms - self.site.now_ms
                 self.endpoint.advance(self.site.now_ms + max(0, ahead))
-            found = measured.measured(self.measured_set, self.stage.yardstick, self.clock, self.started_ms)
-            about = {"scenario": self.stage.title, "seed": self.stage.seed, "requests": dict(self.counts)}
-            return measured.document(found, self.measured_set, self.clock, about)
+                self.clock.catch_up(self.site.now_ms)
+            return self._document()
+
+    def _document(self) -> dict[str, Any]:
+        found = measured.measured(self.measured_set, self.stage.yardstick, self.clock, self.started_ms)
+        about = {"scenario": self.stage.title, "seed": self.stage.seed, "requests": dict(self.counts)}
+        return measured.document(found, self.measured_set, self.clock, about)
 
 
 def _give(site: Site, faults: tuple[Fault, ...]) -> None:

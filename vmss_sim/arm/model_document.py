@@ -115,7 +115,7 @@ def _given(
     if said.os is OperatingSystem.UNKNOWN:
         storage.setdefault("osDisk", {})["osType"] = os.capitalize()
     source = {"rich": "extension"}.get(config.health, config.health)
-    if said.health_source.value != source:
+    if said.health_source.value != source or (config.health == "rich" and not _is_rich(profile)):
         _drop_health(properties, profile)
         _add_health(profile, config, os, name, group)
     lay_over(made, config.model)
@@ -257,10 +257,18 @@ def _drop_health(properties: Body, profile: Body) -> None:
     profile.get("networkProfile", {}).pop("healthProbe", None)
     extensions = profile.get("extensionProfile", {}).get("extensions")
     if extensions:
-        health = ("applicationhealthlinux", "applicationhealthwindows")
-        extensions[:] = [
-            one for one in extensions if str((one.get("properties") or {}).get("type", "")).lower() not in health
-        ]
+        extensions[:] = [one for one in extensions if not _is_health(one.get("properties") or {})]
+
+
+def _is_rich(profile: Body) -> bool:
+    """Does the health extension tell rich states?"""
+    extensions = (profile.get("extensionProfile") or {}).get("extensions") or []
+    facts = [one.get("properties") or {} for one in extensions]
+    return any(str(one.get("typeHandlerVersion")).startswith("2") for one in facts if _is_health(one))
+
+
+def _is_health(facts: Body) -> bool:
+    return str(facts.get("type", "")).lower() in (LINUX.lower(), WINDOWS.lower())
 
 
 def _wanted(config: WorldConfig, model: Model | None) -> bool:

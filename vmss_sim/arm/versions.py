@@ -44,7 +44,7 @@ SINCE = {
     "placementGroupId": "2016-04-30",  # REC
     "vmHealth": "2017-03-30",  # API
     "assignedHost": "2020-06-01",  # API
-    "hyperVGeneration": "2019-07-01",  # REC
+    "hyperVGeneration": "2019-03-01",  # REC
     "computerName": "2017-12-01",  # REC, and so what else the agent reports of the OS
     "osName": "2017-12-01",
     "osVersion": "2017-12-01",
@@ -101,6 +101,8 @@ def deep(value: Any, version: str, name: str = "") -> Any:
 
 def _deep(value: Any, late: set[str], name: str) -> Any:
     if isinstance(value, dict):
+        if "networkApiVersion" in value:  # what is shown of the network follows that version (REC)
+            return value
         return {
             key: _deep(inner, late, name if key == "properties" else key)
             for key, inner in value.items()

@@ -109,7 +109,9 @@ def set_view(one: ArmSet, version: str) -> Body:
 
 def repairs_of(one: ArmSet) -> bool:
     """Does the set have the service of automatic repairs?"""
-    return one.world.repairs.enabled or "automaticRepairsPolicy" in (one.document.get("properties") or {})
+    world = one.world
+    known = world.repairs.enabled or world.repairs_suspended
+    return known or "automaticRepairsPolicy" in (one.document.get("properties") or {})
 
 
 def _status(code: str, level: str, words: str, message: str = "", *, at: str = "") -> Body:

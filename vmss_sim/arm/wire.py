@@ -22,7 +22,7 @@ from vmss_sim.world.config import AutoOs, Image, Repairs, RollingPolicy
 
 Body = dict[str, Any]
 
-SECRET = frozenset({"adminPassword", "customData", "protectedSettings", "protectedSettingsFromKeyVault"})
+SECRET = frozenset({"adminPassword", "customData", "protectedSettings", "protectedParameters", "runAsPassword"})
 """Write-only in the API."""
 HIDDEN = SECRET | {"userData"}
 
@@ -116,16 +116,15 @@ def image_reference(image: Image | None) -> Body | None:
     """The image a VM booted; None where it is a VHD, or not known."""
     if image is None or image.uri:
         return None
+    image_id = (image.id or "").lower()
+    managed = "/images/" in image_id and "/galleries/" not in image_id  # a managed image has no versions
     known = (
         ("publisher", image.publisher),
         ("offer", image.offer),
         ("sku", image.sku),
         ("version", image.version),
         (id_name(image.id or ""), image.id),
-        (
-            "exactVersion",
-            None if "/images/" in (image.id or "").lower() and "/galleries/" not in image.id.lower() else image.exact,
-        ),
+        ("exactVersion", None if managed else image.exact),
     )
     return {name: value for name, value in known if value is not None}
 

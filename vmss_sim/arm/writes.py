@@ -42,7 +42,13 @@ def _update(call: Call, *, patch: bool) -> Accepted:
             f"with the same name cannot be created in location '{location}'. Please select a new resource name.",
         )
     asked = changes.change(changes.whole(one), {**body, "location": one.location}, one.world.model, patch=patch)
-    return update(call, asked, 200)
+    accepted = update(call, asked, 200)
+    shown, given = accepted.body.get("identity") or {}, asked.document.get("identity") or {}
+    named = {name.lower() for name in changes.At(body, "")["identity"].value.get("userAssignedIdentities") or ()}
+    for name in given.get("userAssignedIdentities") or ():
+        if name.lower() in named and name in shown.get("userAssignedIdentities", ()):
+            shown["userAssignedIdentities"][name] = {}  # those that were just said are not looked up yet (recorded)
+    return accepted
 
 
 def update(call: Call, asked: changes.Change, status: int, body: Callable[[], Any] | None = None) -> Accepted:

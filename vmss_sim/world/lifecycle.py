@@ -263,17 +263,24 @@ def _without_heir(world: World) -> Vm | None:
 
 
 def _emptiest(world: World) -> Machine | None:
-    """The machine whose zone and domain hold the fewest VMs; ties by zone, then domain."""
+    """The machine in whose zone, and there in whose domain, the fewest VMs stand (DOC-pg: best effort balance); ties by zone, then domain."""
     held: dict[tuple[str | None, int | None], int] = {}
+    zones: dict[str | None, int] = {}
     for vm in world.vms.values():
         place = (vm.machine.zone, vm.machine.update_domain)
         held[place] = held.get(place, 0) + 1
+        zones[place[0]] = zones.get(place[0], 0) + 1
     known = {(one.zone, one.update_domain): one for one in reversed(world.places)}
     places = known or {(vm.machine.zone, vm.machine.update_domain): vm.machine for vm in world.vms.values()}
     return min(
         places.values(),
         default=None,
-        key=lambda one: (held.get((one.zone, one.update_domain), 0), one.zone or "", one.update_domain or 0),
+        key=lambda one: (
+            zones.get(one.zone, 0),
+            held.get((one.zone, one.update_domain), 0),
+            one.zone or "",
+            one.update_domain or 0,
+        ),
     )
 
 

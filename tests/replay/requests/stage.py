@@ -203,8 +203,17 @@ class Stage:
             location=document.get("location", UNKNOWN_LOCATION),
             subscription=subscription,
             name=name,
-            document=model_document.wire(document),
+            document=model_document.wire(_now(document)),
         )
+
+
+def _now(document: dict[str, Any]) -> dict[str, Any]:
+    """A document with its identities as they are written now."""
+    identity = dict(document.get("identity") or {})
+    if "identityIds" not in identity:
+        return document
+    names = identity.pop("identityIds")
+    return {**document, "identity": {**identity, "userAssignedIdentities": {name: {} for name in names}}}
 
 
 def _code(one: Sent) -> str:
