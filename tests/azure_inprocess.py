@@ -6,6 +6,7 @@ Troubles of the wire are values (`Trouble`) asked for each request, as the world
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from io import BytesIO
 from pathlib import Path
@@ -22,6 +23,7 @@ from backends.azure import connect
 from backends.azure.backend import AzureBackend
 from backends.azure.client import Transport
 from backends.azure.polling import Schedule
+from backends.azure.requests import FLEXIBLE_RUN_COMMAND, READS, WRITES
 from planner.model import ScaleSet
 from planner.plan import Plan
 from scenarios import build, to_arm
@@ -102,6 +104,28 @@ class Direct(BaseAdapter):
         """Nothing is open."""
 
 
+def _pattern(path: str) -> re.Pattern[str]:
+    """A row's path as a pattern: a placeholder is one segment, or a whole id."""
+    sub = r"/subscriptions/[^/]+"
+    whole = {"group": rf"{sub}/resourceGroups/[^/]+", "sub": sub, "image": r"/subscriptions/.+"}
+    whole["set"] = whole["group"] + r"/providers/Microsoft\.Compute/virtualMachineScaleSets/[^/]+"
+    parts = re.split(r"\{(\w+)\}", path)
+    text = "".join(whole.get(part, r"[^/]+") if index % 2 else re.escape(part) for index, part in enumerate(parts))
+    return re.compile(text + r"/?", re.I)
+
+
+_WRITES = [(row.method, _pattern(row.path)) for row in (*WRITES.values(), FLEXIBLE_RUN_COMMAND)]
+_READS = [("GET", _pattern(row.path)) for row in READS.values() if row.path != "{image}"]
+_OPERATIONS = [("GET", _pattern("{sub}/providers/Microsoft.Compute/locations/{location}/operations/{operation}"))]
+
+
+def listed(asked: Request) -> bool:
+    """Is this request a row of the tables, or a look at an operation?"""
+    return any(
+        asked.method == method and path.fullmatch(asked.path) for method, path in (*_WRITES, *_READS, *_OPERATIONS)
+    )
+
+
 class Emulated:
     """A site with a scale set behind an endpoint, and backends that reach it."""
 
@@ -117,6 +141,11 @@ class Emulated:
         )
         self.wire = Direct(self.endpoint)
         self.sleeper = EndpointSleeper(self.endpoint, self.clock)
+
+    def only_what_is_listed(self) -> None:
+        """Every request was one of the tables', or an operation's address that the endpoint gave."""
+        for asked, _ in self.wire.seen:
+            assert listed(asked), f"{asked.method} {asked.path} is in no table"
 
     def backend(
         self, plan: Plan | None = None, *, poll_ms: int = 10_000, watch: tuple[str, ...] = (), **more: Any
