@@ -524,7 +524,7 @@ class World:
         self.gone.append(vm)
         vm.generation += 1
         vm.turns_bad_at = NEVER
-        self.dirty[vm.id] = None
+        self.disturb(vm)  # what is not there any more counts for no floor
         self.moving.pop(vm.id, None)
         heir = self.vms.get(self.heirs.get(vm.slot, ""))
         if self.heirs.get(vm.slot) == vm.id:
