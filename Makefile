@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 SCENARIO ?= seed-article
 
-.PHONY: demo test check mutants bench soak azurite clean .clients/oav
+.PHONY: demo test check clients mutants bench soak azurite clean .clients/oav
 
 demo: $(VENV)/.demo
 	@$(BIN)/vmss-sim compare $(SCENARIO)
@@ -24,7 +24,16 @@ check: $(VENV)/.test
 	$(BIN)/python -m bench.rollout --replications 5
 	$(BIN)/python -m bench.startup
 	test ! -e ../shared/recordings || $(BIN)/python -m tests.replay --check
+	test ! -e ../shared/recordings || $(BIN)/python -m tests.replay --requests --check
 	$(MAKE) azurite
+
+# Real Azure clients, each in an environment of its own below .clients/, drive the emulator; then every answer that they got is held to
+# Azure's description. Needs Node.js beside Python, and the registries of both; a client is left out only where its registry is unreachable.
+clients: $(VENV)/.test
+	$(BIN)/python -m tests.clients.install
+	rm -rf .clients/traces
+	VMSS_SIM_CLIENTS=1 $(BIN)/python -m pytest tests/clients/test_sleeps.py tests/clients -n 2 --dist loadgroup --durations 8
+	$(BIN)/python -m tests.clients.conformance
 
 # Break each of Azure's rules in a copy of the tree; its test must notice (docs/azure-rules.md).
 mutants: $(VENV)/.test
