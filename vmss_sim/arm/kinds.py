@@ -6,7 +6,7 @@ Rules (the types of api-version 2026-04-01, in `kinds.json`; `python -m tests.ar
 2. What can be read as the kind is: `"3"` for a number, `"true"` for a flag, a number or a flag for a text, as the service's reader does.
 3. Words of a closed vocabulary compare without case and are kept in ARM's; another word is refused.
 4. A property that is in no table is kept as it is: it may be of a version to come. Below what belongs to the user nothing is checked,
-   but tags are texts.
+   but tags are texts, and an identity has an object.
 """
 
 from __future__ import annotations
@@ -56,12 +56,12 @@ def typed(value: Any, path: str = "", name: str = "", above: str = "") -> Any:
 
 
 def _of_the_user(value: Any, path: str, name: str) -> Any:
-    """Rule 4: an object it has to be, but what is in it is the user's."""
+    """Rule 4; the settings of an extension may be anything (recorded: the text `{}`)."""
     if name == "tags":
         return tags(value, path)
-    if not isinstance(value, dict):
-        raise wrong_type(path, value, NET["object"])
     if name == "userAssignedIdentities":
+        if not isinstance(value, dict):
+            raise wrong_type(path, value, NET["object"])
         for key, item in value.items():
             if item is not None and not isinstance(item, dict):
                 raise wrong_type(f"{path}.{key}", item, NET["object"])
