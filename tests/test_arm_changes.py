@@ -321,6 +321,9 @@ def test_an_instance_has_an_etag_of_its_own() -> None:
     client.wait(put)
     shown = client.ask("GET", "/virtualMachines/0")
     assert shown.headers["etag"] != first
+    assert "tags" not in shown.body or shown.body["tags"] != {"a": "b"}, (
+        "tags of a Uniform set's instances are the set's (recorded)"
+    )
     assert shown.body["properties"]["protectionPolicy"] == {
         "protectFromScaleIn": False,
         "protectFromScaleSetActions": True,
