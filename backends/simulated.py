@@ -29,6 +29,9 @@ class SimulatedBackend:
     def __init__(self, world: World, scale_set: ScaleSet, *, poll_ms: int = 0) -> None:
         self.world = world
         self.model = scale_set.model
+        self.settings = {
+            path: None if path in world.config.model else value for path, value in scale_set.model.settings.items()
+        }
         self.instances = dict(scale_set.instances)
         self.poll_ms = poll_ms
         self._images: dict[int, tuple[Image | None, ImageReference | None]] = {}
@@ -134,7 +137,7 @@ class SimulatedBackend:
             provisioning=Provisioning.UPDATING if world.updating else Provisioning.SUCCEEDED,
             image=self.model.image if image is None else _replace(reference(image), exact_version=None),
             repairs=None if repairs is None else _replace(repairs, suspended=world.repairs_suspended),
-            settings={path: world.model.get(path, value) for path, value in self.model.settings.items()},
+            settings={path: world.model.get(path, self.settings[path]) for path in self.model.settings},
             capacity=len(world.vms),
         )
 

@@ -282,10 +282,19 @@ def test_it_wakes_when_all_that_is_awaited_serves() -> None:
         ({"1": instance_document("1", latest=False)}, Wait(until_ms=1, watch=True), False),
         ({"9": instance_document("9")}, Wait(until_ms=1, watch=True), True),
         ({}, Wait(until_ms=1, awaiting=("1",), watch=True), False),
+        ({"1": instance_document("1")}, Wait(until_ms=1, awaiting=("1", "2"), watch=True), False),
+        (
+            {"1": instance_document("1"), "2": instance_document("2")},
+            Wait(until_ms=1, awaiting=("1", "2"), watch=True),
+            True,
+        ),
     ],
 )
 def test_what_concerns_a_wait(change: dict[str, Any], wait: Wait, wakes: bool) -> None:
     with listening(Arm()) as arm:
+        if len(wait.awaiting) == 2:
+            for name in wait.awaiting:
+                arm.instances[name] = instance_document(name, health="initializing")
         before = backend().observe().scale_set
         for name, document in change.items():
             arm.instances.pop(name, None)

@@ -262,6 +262,8 @@ def concerns(before: ScaleSet, after: ScaleSet, wait: Wait) -> bool:
     if wait.watch:
         for name, one in after.instances.items():
             known = before.instances.get(name)
+            if name in wait.awaiting:
+                continue  # those are awaited as a whole
             if known is None or service(known, before.model.health_source) is not service(one, source):
                 return True
     if not wait.awaiting:
