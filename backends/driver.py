@@ -1,7 +1,7 @@
 """The one loop, for every world: observe, step, guard, journal, submit, wait.
 
 Contract: a turn's record (intent) is in the journal before any of its commands is sent; a command is sent once per
-intent; the guard stands between. Killed between any two statements, a new driver with the same journal goes on: it
+intent; the guard stands between. A turn in which nothing was seen, heard, decided or changed leaves no record. Killed between any two statements, a new driver with the same journal goes on: it
 loads the last State, adopts what has a receipt and treats what has none as unknown.
 """
 
@@ -15,7 +15,7 @@ from planner.errors import InvariantViolated
 from planner.invariants import Sent
 from planner.model import ScaleSet
 from planner.phases import Phase
-from planner.rollout import Observation, Rollout, State, View
+from planner.rollout import Observation, Rollout, State, Step, View
 from planner.trace import Receipt, Refusal, turn
 
 
@@ -28,6 +28,7 @@ class Driver:
         self.journal = journal
         self.view: View | None = None
         self.before: ScaleSet | None = None
+        self.now_ms = 0
         self.in_flight: dict[str, Sent] = {}
         last = journal.last_state()
         self.state: State = last if last is not None else rollout.start()
@@ -39,6 +40,7 @@ class Driver:
     def turn(self) -> Wait | None:
         """One turn; None when the rollout has ended. Raises InvariantViolated when the guard refuses."""
         seen = self.backend.observe()
+        self.now_ms = seen.now_ms
         requests = self.journal.requests(self.state.request)
         observation = Observation(
             now_ms=seen.now_ms,
@@ -56,9 +58,10 @@ class Driver:
             if violations:
                 self.journal.write(Refusal(now_ms=seen.now_ms, violations=violations))
                 raise InvariantViolated(tuple(f"{one.invariant}: {one.text}" for one in violations))
-        self.journal.write(
-            turn(self.journal.turns + 1, observation, self.before, step.notes, step.commands, step.state)
-        )
+        if not self._idle(observation, step):
+            self.journal.write(
+                turn(self.journal.turns + 1, observation, self.before, step.notes, step.commands, step.state)
+            )
         self.state, self.view, self.before = step.state, step.view, seen.scale_set
         for command in step.commands:
             rollout = seen.scale_set.rolling_upgrade
@@ -68,6 +71,19 @@ class Driver:
         if self.state.phase is Phase.ENDED:
             return None
         return Wait(until_ms=step.wake_at_ms, awaiting=step.awaiting, watch=step.watch)
+
+    def _idle(self, observation: Observation, step: Step) -> bool:
+        """Would the turn's record say nothing?"""
+        before, now = self.before, observation.scale_set
+        return (
+            before is not None
+            and observation.changed is not None
+            and all(now.instances.get(name) == before.instances.get(name) for name in observation.changed)
+            and not (observation.outcomes or observation.requests or step.notes or step.commands)
+            and step.state == self.state
+            and now.model == before.model
+            and now.rolling_upgrade == before.rolling_upgrade
+        )
 
     def run(self) -> State:
         """Turn after turn, to the end, or until nothing can happen any more (paused, and nobody there to ask)."""

@@ -3,6 +3,7 @@
 Contract: `write` returns when the record is kept. `MemoryJournal` keeps the same records for studies; `SqliteJournal`
 keeps them in a file (WAL, synchronous=FULL: a record survives the machine losing power). Operator requests are rows
 that another process may append at any time. Nothing secret is ever in a record: the snapshot holds none.
+A journal that was opened with a lease's fence refuses (LeaseLost) to write once another was opened with a higher one.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from typing import Protocol
 
 import msgspec
 
+from backends.lease import LeaseLost
 from planner.errors import InputError
 from planner.rollout import Asked, OperatorRequest, State
 from planner.trace import Receipt, Record, Turn
@@ -24,9 +26,11 @@ _decoder = msgspec.json.Decoder(Record)
 
 
 class Journal(Protocol):
-    """Where records go. `turns`: how many turns it holds."""
+    """Where records go."""
 
-    turns: int
+    @property
+    def turns(self) -> int:
+        """How many turns it holds."""
 
     def write(self, record: Record) -> None:
         """Keep a record."""
@@ -98,11 +102,13 @@ class MemoryJournal:
 
 
 class SqliteJournal:
-    """A journal in one SQLite file."""
+    """A journal in one SQLite file. fence: of the lease under which it is written; None: it is read and asked, and, where
+    nobody ever wrote it under a lease, written.
+    """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, fence: int | None = None) -> None:
         try:
-            self._db = sqlite3.connect(path, isolation_level=None)
+            self._db = sqlite3.connect(path, isolation_level=None, timeout=30)
             self._db.execute("PRAGMA journal_mode=WAL")
             self._db.execute("PRAGMA synchronous=FULL")
             self._db.execute(
@@ -111,10 +117,17 @@ class SqliteJournal:
             self._db.execute(
                 "CREATE TABLE IF NOT EXISTS request (id INTEGER PRIMARY KEY AUTOINCREMENT, body BLOB NOT NULL)"
             )
+            self._db.execute(
+                "CREATE TABLE IF NOT EXISTS fence (id INTEGER PRIMARY KEY CHECK (id = 1), number INTEGER NOT NULL)"
+            )
+            self._db.execute("INSERT OR IGNORE INTO fence (id, number) VALUES (1, 0)")
+            if fence is not None:
+                self._db.execute("UPDATE fence SET number = ? WHERE number < ?", (fence, fence))
         except sqlite3.DatabaseError as error:
             raise InputError(
                 "not a journal", str(path), str(error), "a journal file written by vmss-sim, or a new path"
             ) from error
+        self._fence = fence or 0
         self.turns = int(self._db.execute("SELECT count(*) FROM record WHERE kind = 'Turn'").fetchone()[0])
 
     def close(self) -> None:
@@ -122,12 +135,15 @@ class SqliteJournal:
         self._db.close()
 
     def write(self, record: Record) -> None:
-        """Keep a record: it is on disk when this returns."""
+        """Keep a record: it is on disk when this returns. Raises LeaseLost under an older fence."""
         command = record.command if isinstance(record, Receipt) else None
-        self._db.execute(
-            "INSERT INTO record (kind, command, body) VALUES (?, ?, ?)",
-            (type(record).__name__, command, _encoder.encode(record)),
-        )
+        # One statement decides and appends: nobody can take the lease between the two.
+        kept = self._db.execute(
+            "INSERT INTO record (kind, command, body) SELECT ?, ?, ? WHERE (SELECT number FROM fence) = ?",
+            (type(record).__name__, command, _encoder.encode(record), self._fence),
+        ).rowcount
+        if not kept:
+            raise LeaseLost("another executor writes this journal now")
         self.turns += isinstance(record, Turn)
 
     def last_state(self) -> State | None:

@@ -259,6 +259,7 @@ class Plan(_Value, frozen=True, kw_only=True):
     accept_no_health: bool = False
     surge: Surging | None = None
     handed: HandOver | None = None
+    author: str = ""
 
 
 class Request(msgspec.Struct, frozen=True, kw_only=True):
@@ -280,6 +281,8 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
     upgraded_unhealthy: int | str = 0
     drop: int | str | None = None
     gates_dry_run: bool = False
+    accept_no_health: bool = False
+    author: str = ""
     quota: Quota = UNKNOWN
     title: str = ""
     tool: str = "vmss-sim"
@@ -423,6 +426,8 @@ def build(request: Request) -> Plan:
         if strategy.hands_over
         else None,
         surge=_surging(parameters, scale_set, batches, request) if strategy.surge else None,
+        accept_no_health=request.accept_no_health,
+        author=request.author,
     )
 
 

@@ -125,7 +125,8 @@ class State(_Value, frozen=True, kw_only=True):
     step. mode_set: the set has been in the plan's work mode. batch: index into the batches (`sequence` when going back, else the plan's, then `extra`). queue: appended
     instances not yet in a batch. appended: their vm ids. held_ms: since when the gate holds. owed: instances deleted by
     us and not yet replaced. request: id of the last operator request heard. surge: what was added and taken in exchange.
-    handed: of a rollout that the platform does.
+    handed: of a rollout that the platform does. releasing: temporary changes are being undone while it is paused. released: they
+    were, so the set is prepared again before anything moves.
     """
 
     phase: Phase = Phase.PREPARING
@@ -162,6 +163,8 @@ class State(_Value, frozen=True, kw_only=True):
     pause_wanted: bool = False
     surge: Surge = NO_SURGE
     handed: Handed = NOT_HANDED
+    releasing: bool = False
+    released: bool = False
 
 
 class Asked(str, Enum):
@@ -175,10 +178,12 @@ class Asked(str, Enum):
     APPROVE = "approve"
     SKIP = "skip"
     RETRY = "retry"
+    REPLACE = "replace"
+    RELEASE = "release"
 
 
 class OperatorRequest(_Value, frozen=True, kw_only=True):
-    """One request, numbered from 1 in the order made. ids: instances, for skip and retry."""
+    """One request, numbered from 1 in the order made. ids: instances, for skip, retry and replace."""
 
     id: int
     asked: Asked

@@ -3,7 +3,7 @@
 A rollout is a list of records. `Opened` comes first. A `Turn` is one step of the machine: the observation as a delta
 against the turn before (a key frame holds everything), the notes, the commands (intent: written before they are sent)
 and the resulting State. A `Receipt` says that a command was sent and by which handle it can be asked for. `Refusal` is the
-guard's.
+guard's. `Executor` says who goes on from here.
 Replaying the turns from the start reproduces every State; that is a test, resume loads the last one.
 """
 
@@ -31,6 +31,14 @@ class Opened(_Record, frozen=True, tag="opened"):
     plan_sha256: str
     tool: str
     now_ms: int
+
+
+class Executor(_Record, frozen=True, tag="executor"):
+    """An executor begins, or takes over. fence: the number of its lease. wall_ms: ms since 1970, for people."""
+
+    name: str
+    fence: int
+    wall_ms: int
 
 
 class Turn(_Record, frozen=True, tag="turn"):
@@ -65,7 +73,7 @@ class Refusal(_Record, frozen=True, tag="refusal"):
     violations: tuple[Violation, ...]
 
 
-Record = Opened | Turn | Receipt | Refusal
+Record = Opened | Executor | Turn | Receipt | Refusal
 
 
 def turn(
@@ -127,4 +135,4 @@ def replay(rollout: Rollout, turns: Iterable[Turn]) -> Iterator[tuple[Turn, Stat
         yield record, state
 
 
-__all__ = ["Opened", "Receipt", "Record", "Refusal", "Turn", "View", "observations", "replay", "turn"]
+__all__ = ["Executor", "Opened", "Receipt", "Record", "Refusal", "Turn", "View", "observations", "replay", "turn"]

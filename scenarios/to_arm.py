@@ -3,7 +3,8 @@
 1. The luck is that of `vmss-sim simulate` with the same seed (replication 0), so what a client does can be compared with a strategy.
 2. The set's own documents are shown as Azure gave them, where the scenario is made from such; else a document is made up.
 3. The set stands where its resource id says; an invented one in resource group `vmss-sim` in westeurope.
-4. Virtual time 0 is a fixed date: nothing that a client is shown depends on when it ran.
+4. Sets that clients create take as long and are treated as the scenario's; its faults are of its own set.
+5. Virtual time 0 is a fixed date: nothing that a client is shown depends on when it ran.
 5. Every VM of a platform image shows which version it booted, as Azure's do (REC since 2019-07-01). Where a scenario leaves it open (an
    invented set on `latest`), it is one older than all others.
 """
@@ -77,6 +78,7 @@ def site(setup: Setup, given: dict[str, Any] | None, seed: int) -> Site:
     group, location = found["group"] if found else GROUP, model.location or LOCATION
     made = Site(epoch=EPOCH, seed=seed, subscriptions=(subscription,))
     made.images = _images(setup)
+    made.timings, made.platform = setup.world.timings, setup.world.platform
     document = model_document.of(
         setup.world,
         name=model.name,

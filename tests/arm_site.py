@@ -57,10 +57,8 @@ def config(instances: int = 4, **fields: Any) -> WorldConfig:
         )
         for number in range(instances)
     )
-    fields = {"timings": TIMINGS, **fields}
-    return WorldConfig(
-        name="web", machines=machines, model={IMAGE + key: value for key, value in PARTS.items()}, **fields
-    )
+    fields = {"timings": TIMINGS, "machines": machines, **fields}
+    return WorldConfig(name="web", model={IMAGE + key: value for key, value in PARTS.items()}, **fields)
 
 
 class Client:

@@ -32,7 +32,7 @@ from tests.contract.findings import ABSENT, TYPES
 from tests.small_worlds import ask, at, new_version, small, vm_of
 from tests.world_choices import Action, Pick, Wait
 from tests.world_value import begin, carry_out, frozen, snapshot_of
-from vmss_sim.arm import changes, documents, lists, model_document, shapes, wire
+from vmss_sim.arm import changes, documents, lists, model_document, policies, shapes, wire
 from vmss_sim.arm.http import Refused
 from vmss_sim.arm.names import CANONICAL, canonical
 from vmss_sim.arm.sets import ArmSet
@@ -102,7 +102,7 @@ def test_and_of_a_snapshot_that_a_scenario_asks_to_be_otherwise(name: str, asked
     world = build_world(setup, 1, 0)
     one = put(world, model_of(path), setup.scale_set.model)
     assert differs(one, setup.scale_set) == []
-    source = changes.health(one.document).source
+    source = policies.health(one.document).source
     assert {"rich": "extension"}.get(source, source) == {"rich": "extension"}.get(
         setup.world.health, setup.world.health
     )
@@ -113,7 +113,7 @@ def test_and_of_a_snapshot_that_a_scenario_asks_to_be_otherwise(name: str, asked
 @given(made(choices.some_world))
 def test_a_client_that_puts_what_it_got_changes_nothing(config: WorldConfig) -> None:
     one = put(begin(config, 3))
-    source = changes.health(one.document)
+    source = policies.health(one.document)
     assert source.source == config.health
     if config.health in ("extension", "rich"):
         told = (source.protocol, source.probe_ms, source.grace_ms if config.health == "rich" else None)
@@ -336,7 +336,7 @@ def test_an_instance_shows_the_model_it_was_given_until_it_gets_another() -> Non
     for number in range(100):  # models that no instance has are forgotten
         new_version(world, f"3.0.{number}")
         shapes.remember(one)
-    assert len(one.models) <= shapes.KEPT + 1
+    assert len(one.models) <= shapes.REMEMBERED + 1
 
 
 @settings(max_examples=60)
@@ -373,6 +373,9 @@ def test_an_instance_has_another_etag_after_whatever_was_done_to_it() -> None:
     assert documents.instance(one, world.vms["1"], SPEC)["etag"] == seen[0]
     assert "etag" not in documents.instance(one, vm, "2023-03-01")
     assert "etag" not in documents.scale_set(one, "2023-09-01")
+    listed = lists.sets([one], arm_shown.get("/", "2023-09-01"))["value"]
+    assert [each["etag"] for each in listed] == [documents.set_etag(one)]
+    assert "etag" not in lists.sets([one], arm_shown.get("/", "2023-07-01"))["value"][0]
     assert documents.scale_set(one, "2024-03-01")["etag"] == f'"{world.etag}"'
 
 

@@ -168,3 +168,20 @@ def test_a_rollout_that_azure_does_itself_is_seconds_of_polling(vmss_emulator: M
     found = azure.report()
     assert found["metrics"]["duration_s"] > 600
     assert found["time"]["polls_s"] >= found["metrics"]["duration_s"] - 60
+
+
+def test_what_is_folded_measures_the_same(vmss_emulator: Make) -> None:
+    azure = vmss_emulator("two-vms")
+    az = Az(azure)
+    for number in range(6):
+        az.do("POST", "restart", {"instanceIds": [str(number % 2)]})
+    world = azure.emulator.measured_set.world
+    before, report = sorted(world.outages(), key=str), azure.control.report()
+    kept = sum(len(vm.outages) for vm in world.vms.values())
+    for _ in range(2):
+        world.fold()
+    assert sum(len(vm.outages) for vm in world.vms.values()) < kept
+    assert sorted(world.outages(), key=str) == before
+    assert azure.control.report() == report
+    az.do("POST", "restart", {"instanceIds": ["0"]})
+    assert len(list(world.outages())) == len(before) + 1

@@ -62,7 +62,7 @@ def _has_ipv6() -> bool:
 def test_the_ca_is_made_once_and_its_key_is_nobody_elses(tmp_path: Path) -> None:
     folder = tmp_path / "new" / "ca"
     made: list[certificates.Authority] = []
-    threads = [threading.Thread(target=lambda: made.append(certificates.authority(folder))) for _ in range(4)]
+    threads = [threading.Thread(target=lambda: made.append(certificates.authority(folder))) for _ in range(8)]
     for one in threads:
         one.start()
     for one in threads:

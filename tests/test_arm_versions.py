@@ -43,7 +43,9 @@ def test_no_recording_shows_a_property_before_its_version_and_all_that_are_seen_
     assert {name: first[name] for name, since in seen.items() if first[name] < since} == {}
 
 
-ASKED = re.compile(r"/virtualmachinescalesets/[^/]+(?P<vm>/virtualmachines(?:/[^/]+)?(?P<view>/instanceview)?)?", re.I)
+ASKED = re.compile(
+    r"/virtualmachinescalesets/[^/]+(?P<vm>/virtualmachines(?P<one>/[^/]+)?(?P<view>/instanceview)?)?", re.I
+)
 
 
 def recorded_names() -> Iterator[tuple[str, set[str]]]:
@@ -55,7 +57,7 @@ def recorded_names() -> Iterator[tuple[str, set[str]]]:
             found = ASKED.fullmatch(parts.path[max(0, parts.path.lower().find("/virtualmachinescalesets/")) :])
             body = parsed(one["response_body"])
             if one["method"] == "GET" and one["status"] == 200 and isinstance(body, dict) and found is not None:
-                kind = "view" if found["view"] else "vm" if found["vm"] else "set"
+                kind = "view" if found["view"] else "vm" if found["one"] else "list" if found["vm"] else "set"
                 yield query["api-version"][:10], set(names_in(body, kind))
 
 
@@ -66,13 +68,11 @@ def names_in(value: Any, kind: str, above: str = "") -> Iterator[str]:
     elif isinstance(value, dict):
         for name, inner in value.items():
             if name == "etag":
-                yield "etag" if kind == "set" else "instanceEtag"
-            elif name == "computerName":
-                yield from (["computerName"] if kind == "view" or above == "instanceView" else [])
-            elif name == "timeCreated" and above == "virtualMachineProfile":
-                yield "virtualMachineProfile/timeCreated"
+                yield "listedEtag" if kind == "list" else "etag"
+            elif name == "computerName":  # the OS profile's always has been there
+                yield from ([name] if kind == "view" or above == "instanceView" else [])
             else:
-                yield name
+                yield from (name, f"{above}.{name}")
             if name not in ("tags", "settings", "resources"):
                 yield from names_in(inner, kind, name)
 

@@ -141,6 +141,18 @@ def test_zones_that_are_added_take_new_instances() -> None:
     assert sorted(vm.machine.zone or "" for vm in world.vms.values()) == ["", "", "1", "2"]
 
 
+def test_a_new_instance_stands_in_the_emptiest_zone_and_there_in_the_emptiest_domain() -> None:
+    places = (("1", 0), ("1", 1), ("1", 2), ("2", 0), ("2", 0), ("2", 1))
+    odd = {number: {"zone": zone, "update_domain": domain} for number, (zone, domain) in enumerate(places)}
+    world = small(5, odd=odd)
+    world.submit("a", "set-capacity", capacity=6)
+    assert (world.vms["5"].machine.zone, world.vms["5"].machine.update_domain) == ("2", 0)
+    world = small(6, odd=odd)
+    world.submit("a", "set-capacity", capacity=8)
+    made = [(world.vms[name].machine.zone, world.vms[name].machine.update_domain) for name in "67"]
+    assert made == [("1", 0), ("2", 1)]
+
+
 def test_contents_that_nobody_has_are_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(contents, "KNOWN", 20)
     world = small(2)

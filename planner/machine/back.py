@@ -54,6 +54,7 @@ def roll_back(t: Turn, *, whole: bool, why: str) -> None:
         progress_ms=t.now,
         direction_ms=t.now,
         given_up=0,
+        releasing=False,
         surge=msgspec.structs.replace(t.surge, back_from=0 if whole else t.surge.mark) if t.surge.fresh else t.surge,
     )
     t.memory = {}

@@ -211,6 +211,8 @@ def health_deadline(t: Turn, name: str) -> int | None:
 def climb(t: Turn, name: str) -> bool:
     """The next rung for a failed instance. True: it may be taken again; False: something changed, look again."""
     memory = t.memory.get(name, UNTOUCHED)
+    if memory.replace:
+        return True
     ladder = t.plan.failures.ladder
     attempts = memory.attempts
     again = t.stage_kind(memory)
@@ -288,6 +290,8 @@ def _kind_untouched(t: Turn) -> tuple[Kind, str | None]:
 def _kind_for(t: Turn, name: str) -> tuple[Kind, str | None]:
     """The command an instance needs next: its rung's where it failed, else its stage's."""
     memory = t.memory.get(name, UNTOUCHED)
+    if memory.replace and t.bucket(name) is _FAILED:
+        return Kind.DELETE, None
     rung = None
     if t.bucket(name) is _FAILED and memory.attempts < len(t.plan.failures.ladder):
         rung = t.plan.failures.ladder[memory.attempts]

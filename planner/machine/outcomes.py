@@ -54,6 +54,10 @@ def _refused(t: Turn, command: Command, outcome: Outcome) -> None:
     if surge.adds(command) and surge.refused(t, outcome):
         return
     t.put(refusals=count)
+    if count > t.plan.failures.refusals and t.releasing:
+        t.put(refusals=0)
+        setlevel.not_released(t, f"{command.kind.value} was refused {count} times in a row: {outcome.code}")
+        return
     if count > t.plan.failures.refusals and t.phase is Phase.FINISHING:
         t.put(refusals=0)
         setlevel.skip_step(t, f"{command.kind.value} was refused {count} times in a row: {outcome.code}")
@@ -133,6 +137,13 @@ def _settle_set_level(t: Turn, command: Command, failed: str, message: str) -> N
     if command.kind is Kind.SET_CAPACITY:
         t.put(owed=0)
     own = command.id == t.step_command
+    if own and t.releasing:
+        if failed:
+            setlevel.not_released(t, f"{command.kind.value} failed: {failed} {message}".rstrip())
+        else:
+            t.put(step=t.step + 1, step_command="")
+            t.note("operation-ended", f"{command.kind.value} ended")
+        return
     handed = handover.hands_over(t, command)
     if handed and handover.ended(t, command, failed, message):
         return
@@ -172,7 +183,7 @@ def _took_effect(t: Turn, ticket: Ticket, name: str) -> bool:
 def _settle_delete(t: Turn, command: Command, failed: str) -> None:
     for name in () if overtaken(t) else command.ids:
         memory = t.memory.get(name, UNTOUCHED)
-        t.remember(name, _replace(memory, failed=failed or memory.failed, attempts=memory.attempts + 1))
+        t.remember(name, _replace(memory, failed=failed or memory.failed, attempts=memory.attempts + 1, replace=False))
     if not failed:
         t.put(owed=t.owed + len(command.ids))
     t.note("operation-ended", f"delete of {len(command.ids)} {'failed: ' + failed if failed else 'ended'}", command.ids)

@@ -44,10 +44,49 @@ def hear(t: Turn, request: OperatorRequest) -> None:
         t.put(emergency=asked is Asked.EMERGENCY)
         _no_answer(t)
         back.roll_back(t, whole=True, why=request.reason or "asked by an operator")
-    elif asked is Asked.SKIP:
-        _operator_instances(t, request, skip=True)
-    elif asked is Asked.RETRY:
-        _operator_instances(t, request, skip=False)
+    elif asked in (Asked.SKIP, Asked.RETRY):
+        _operator_instances(t, request)
+    elif asked is Asked.REPLACE:
+        refused = _not_replaced(t, request)
+        if refused:
+            t.note("replace-refused", refused, request.ids)
+        else:
+            _operator_instances(t, request)
+    elif asked is Asked.RELEASE:
+        _release(t)
+
+
+def _not_replaced(t: Turn, request: OperatorRequest) -> str:
+    """Why these cannot be replaced, or ''. What is replaced is deleted and one is added: only for what the rollout moves itself."""
+    if t.plan.surge is not None or t.rollout.platform:
+        return (
+            "a surge replaces by itself; say retry" if t.plan.surge is not None else "the platform moves the instances"
+        )
+    if not request.ids:
+        return "no instances are named"
+    allowed = {*(t.plan.scale_set.instances if t.back else t.rollout.planned), *t.appended}
+    gone = [name for name in request.ids if name not in t.set.instances or name not in allowed]
+    return f"not an instance that this rollout moves: {', '.join(gone)}" if gone else ""
+
+
+def _release(t: Turn) -> None:
+    """Undo what was changed for the time of the rollout, without going on. The set is prepared again when it goes on."""
+    if t.phase is not Phase.PAUSED or t.paused_from is Phase.FINISHING or t.ticket is not None:
+        ending = Phase.FINISHING in (t.phase, t.paused_from)
+        t.note("release-refused", "the rollout is ending" if ending else "pause it first; nothing may be in flight")
+        return
+    if t.rollout.platform:
+        t.note("release-refused", "the platform moves the instances in this mode; abort ends it")
+        return
+    t.put(
+        releasing=True,
+        released=True,
+        paused_from=Phase.PREPARING,
+        step=0,
+        step_ended_ms=None,
+        step_command="",
+        mode_set=False,
+    )
 
 
 def _no_answer(t: Turn) -> None:
@@ -71,8 +110,11 @@ def _queue_again(t: Turn, names: tuple[str, ...]) -> None:
         t.put(queue=(*t.queue, *again))
 
 
-def _operator_instances(t: Turn, request: OperatorRequest, *, skip: bool) -> None:
-    """skip: leave these alone. retry: forget that these failed. Either answers an open question about them."""
+def _operator_instances(t: Turn, request: OperatorRequest) -> None:
+    """skip: leave these alone. retry: forget that these failed. replace: delete these and add as many. Each answers an open
+    question about them.
+    """
+    skip, replaced = request.asked is Asked.SKIP, request.asked is Asked.REPLACE
     ticket = t.ticket
     names = request.ids
     sent: tuple[str, ...] = ()
@@ -88,7 +130,10 @@ def _operator_instances(t: Turn, request: OperatorRequest, *, skip: bool) -> Non
         return
     for name in names:
         memory = t.memory.get(name, Memory())
-        if skip:
+        if replaced:
+            t.put(given_up=t.given_up - bool(memory.quarantined))
+            t.remember(name, Memory(stage=memory.stage, failed="replaced-by-operator", done=memory.done, replace=True))
+        elif skip:
             t.remember(name, _replace(memory, skipped=request.reason or "by an operator"))
         elif _replace(memory, skipped="") == Memory() and name not in sent:
             t.remember(name, None)  # it was not touched, and is not to look as if it was

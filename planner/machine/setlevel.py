@@ -25,6 +25,8 @@ def _steps(t: Turn) -> list[dict[str, Any] | None]:
     steps: list[dict[str, Any] | None] = []
     if t.phase is Phase.PREPARING:
         if t.back:
+            if t.released:
+                steps += _held(t)
             if resolved.reverse:
                 steps.append(
                     {
@@ -34,22 +36,7 @@ def _steps(t: Turn) -> list[dict[str, Any] | None]:
                     }
                 )
             return steps
-        if plan.suspend_repairs:
-            steps.append(
-                {
-                    "kind": Kind.SUSPEND_REPAIRS,
-                    "why": "automatic repairs would replace instances that are being upgraded",
-                }
-            )
-        if plan.scale_set.mode is not plan.work_mode:
-            steps.append(
-                {
-                    "kind": Kind.SET_MODE,
-                    "mode": plan.work_mode,
-                    "why": f"mode {plan.work_mode.value} before the image changes, so that "
-                    + ("nothing else moves instances" if plan.handed is None else "the platform follows its policy"),
-                }
-            )
+        steps += _held(t)
         if plan.handed is not None and plan.handed.by == "os-upgrade":
             steps.append({"kind": Kind.START_OS_UPGRADE, "why": "the platform upgrades the OS by its own policy"})
         elif plan.handed is not None:
@@ -81,6 +68,58 @@ def _steps(t: Turn) -> list[dict[str, Any] | None]:
     # The model is put back in mode Manual, where that touches no instance: before another mode comes back, or after.
     rest = [model, capacity, mode, repairs] if old is not UpgradeMode.MANUAL else [mode, model, capacity, repairs]
     return [added, *rest]
+
+
+def _held(t: Turn) -> list[dict[str, Any] | None]:
+    """What is changed for the time of the rollout only."""
+    plan, steps = t.plan, list[dict[str, Any] | None]()
+    if plan.suspend_repairs:
+        steps.append(
+            {"kind": Kind.SUSPEND_REPAIRS, "why": "automatic repairs would replace instances that are being upgraded"}
+        )
+    if plan.scale_set.mode is not plan.work_mode:
+        steps.append(
+            {
+                "kind": Kind.SET_MODE,
+                "mode": plan.work_mode,
+                "why": f"mode {plan.work_mode.value} before the image changes, so that "
+                + ("nothing else moves instances" if plan.handed is None else "the platform follows its policy"),
+            }
+        )
+    return steps
+
+
+def release(t: Turn) -> bool:
+    """One move of undoing the temporary changes while the rollout is paused; it stays paused."""
+    plan = t.plan
+    if t.step == 0 and plan.suspend_repairs:
+        step: dict[str, Any] | None = {"kind": Kind.RESUME_REPAIRS}
+    elif t.step == 1 and plan.scale_set.mode is not plan.work_mode:
+        step = {"kind": Kind.SET_MODE, "mode": plan.scale_set.mode}
+        if plan.scale_set.mode is not UpgradeMode.MANUAL and not _nothing_stale(t):
+            t.note(
+                "mode-kept",
+                f"mode {plan.work_mode.value} stays: in mode {plan.scale_set.mode.value} the platform would move what is stale",
+            )
+            step = None
+    else:
+        step = None
+    if t.step > 1:
+        t.put(step=0, step_command="", releasing=False)
+        t.note("released", "the temporary changes are undone; the rollout stays paused")
+        return False
+    if step is None or done(t, Command(id="", why="", **step)):
+        t.put(step=t.step + 1)
+        return True
+    t.put(step_command=f"c{t.next_id}")
+    t.send(step.pop("kind"), "an operator releases the set", rule="release", **step)
+    return True
+
+
+def not_released(t: Turn, reason: str) -> None:
+    """Releasing did not work: that is said, and the rollout stays paused."""
+    t.put(step=0, step_command="", releasing=False)
+    t.note("release-failed", reason)
 
 
 def _nothing_stale(t: Turn) -> bool:
@@ -201,9 +240,11 @@ def _over(t: Turn) -> bool:
     if t.plan.handed is not None and not t.back:
         handover.moved(t)
     cause = Cause.PREPARED_BACK if t.back else Cause.PREPARED
-    if t.back and t.plan.surge is not None:
+    if t.back and t.plan.surge is not None and not t.released:
         surge.way_back(t)
-    t.put(phase=move(t.phase, cause), batch=0, progress_ms=t.now, mode_set=t.mode_set or not t.back)
+    t.put(
+        phase=move(t.phase, cause), progress_ms=t.now, mode_set=t.mode_set or not t.back or t.released, released=False
+    )
     if t.judge_model():  # what may still be seen while the set is prepared may not be seen any more
         return True
     t.note("prepared", "instances go back" if t.back else "the set is ready; instances move now")

@@ -67,6 +67,8 @@ class Turn:
     pause_wanted: bool
     surge: Surge
     handed: Handed
+    releasing: bool
+    released: bool
 
     def __init__(self, rollout: Rollout, state: State, observation: Observation, view: View | None) -> None:
         self.rollout = rollout
@@ -345,6 +347,7 @@ class Turn:
             progress_ms=self.now,
             gate_ms=None,
             held_ms=None,
+            releasing=False,
         )
         self.note("resumed", f"goes on {origin.value}")
 
@@ -380,6 +383,7 @@ class Turn:
             step_command="",
             paused_from=None,
             question="",
+            releasing=False,
         )
         self.note(ending, reason)
 
@@ -411,11 +415,13 @@ class Turn:
             ) + self.plan.deadlines.settle_ms
             self.wake = max(self.wake, self.now + 1)
             return False
-        if phase is Phase.PAUSED:
+        if phase is Phase.PAUSED and not self.releasing:
             return False
         if self.refusals and self.now < self.not_before_ms:
             self.wake = self.not_before_ms
             return False
+        if phase is Phase.PAUSED:
+            return setlevel.release(self)
         if self.pause_wanted and phase is not Phase.FINISHING:
             self.pause(self.BY_OPERATOR)
             self.put(pause_wanted=False)

@@ -795,9 +795,18 @@ _OPERATION_RULES: Final = (
         where=f"{_W}lifecycle.py:add {_W}lifecycle.py:_emptiest",
         test=f"{_DOES}test_scaling_out_creates_on_the_present_model_in_the_emptiest_places",
         mutant=Mutant(
-            "            held.get((one.zone, one.update_domain), 0),\n            one.zone",
-            "            one.zone",
+            "            zones.get(one.zone, 0),\n            held.get((one.zone, one.update_domain), 0),\n",
+            "",
         ),
+    ),
+    Rule(
+        id="operation-scale-out-zone",
+        section="4",
+        text="The zone with the fewest instances first, there the domain with the fewest.",
+        source="DOC-modes (best effort zone balance); INFER (domains)",
+        where=f"{_W}lifecycle.py:_emptiest",
+        test=f"{_SETS}test_a_new_instance_stands_in_the_emptiest_zone_and_there_in_the_emptiest_domain",
+        mutant=Mutant("            zones.get(one.zone, 0),\n", ""),
     ),
     Rule(
         id="operation-ids-reused",

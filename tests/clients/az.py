@@ -22,6 +22,10 @@ class Az:
         done = self._run(["bash", "-euc", login(emulator.told)])
         assert done.status == 0, f"what is printed for az does not work: {done.out}\n{done.err}"
 
+    def plain(self, arguments: str) -> Finished:
+        """A command about nothing in particular."""
+        return self._run([str(BIN / "az"), *shlex.split(arguments), "-o", "json"])
+
     def vmss(self, arguments: str) -> Finished:
         """One command, on the emulator's set."""
         words = shlex.split(f"{arguments} -g {self.emulator.group} -n {self.emulator.name} -o json")

@@ -2,7 +2,7 @@
 
 Contract: a client's process sees of this one's environment only PATH, and what the emulator says that a user should set; its traffic to
 anywhere but loopback goes to a proxy that does not exist; its telemetry is off. Every emulator leaves its trace below `.clients/traces`,
-which `test_zz_contract.py` holds to Azure's description.
+which `conformance.py` holds to Azure's description; only fuzzing leaves its own elsewhere.
 """
 
 from __future__ import annotations
@@ -100,6 +100,12 @@ class Emulator:
         found: dict[str, Any] = done.json
         return found
 
+    @property
+    def final(self) -> dict[str, Any]:
+        """The report that the emulator wrote when it ended."""
+        found: dict[str, Any] = msgspec.json.decode((self.home / "report.json").read_bytes())
+        return found
+
     def exchanges(self) -> list[dict[str, Any]]:
         """What was said so far."""
         return exchanges.read(self.trace)
@@ -115,14 +121,14 @@ PROGRAMS: Final = {
 
 
 @contextmanager
-def emulator(scenario: str, home: Path, *options: str) -> Iterator[Emulator]:
+def emulator(scenario: str, home: Path, *options: str, traces: Path = TRACES) -> Iterator[Emulator]:
     """`vmss-sim emulate` of one of the scenarios beside this file, on free ports, until the block ends."""
-    TRACES.mkdir(parents=True, exist_ok=True)
-    trace = TRACES / f"{re.sub(r'[^a-z0-9]+', '-', home.name.lower()).strip('-')}.jsonl"
+    traces.mkdir(parents=True, exist_ok=True)
+    trace = traces / f"{re.sub(r'[^a-z0-9]+', '-', home.name.lower()).strip('-')}.jsonl"
     env, log = home / "env.sh", home / "emulator.log"
     command = [
         sys.executable, "-m", "vmss_sim", "emulate", str(HERE / "scenarios" / f"{scenario}.toml"), "--http", "--force",
-        "--ca-dir", str(home / "ca"), "--env", str(env), "--trace", str(trace), *options,
+        "--ca-dir", str(home / "ca"), "--env", str(env), "--trace", str(trace), "--report", str(home / "report.json"), *options,
     ]  # fmt: skip
     with log.open("w") as output:
         process = subprocess.Popen(command, cwd=install.ROOT, stdout=output, stderr=subprocess.STDOUT)
@@ -132,10 +138,11 @@ def emulator(scenario: str, home: Path, *options: str) -> Iterator[Emulator]:
     finally:
         process.send_signal(signal.SIGINT)
         try:
-            process.wait(20)
+            process.wait(60)
         except subprocess.TimeoutExpired:
             process.kill()
             raise
+    assert process.returncode in (0, 1), log.read_text()
 
 
 def _environment(process: subprocess.Popen[bytes], env: Path, log: Path) -> dict[str, str]:

@@ -13,8 +13,9 @@ import re
 import shutil
 import subprocess
 import sys
+import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -26,33 +27,39 @@ WHERE: Final = ROOT / ".clients"
 
 
 class Client(msgspec.Struct, frozen=True, kw_only=True):
-    """One environment. asks: what is wanted by name; everything below it is held by `pins` (a constraints or a lock file)."""
+    """One environment. asks: what pip is asked for by name (npm: what stands in the lock file); everything below is held by `pins`."""
 
     name: str
-    asks: tuple[str, ...]
+    asks: tuple[str, ...] = ()
     pins: Path
+
+    @property
+    def npm(self) -> bool:
+        """By npm, from a lock file; else by pip."""
+        return not self.asks
 
 
 def _python(name: str, *asks: str) -> Client:
     return Client(name=name, asks=asks, pins=HERE / "pins" / f"{name}.txt")
 
 
-NODE: Final = Client(name="node", asks=(), pins=HERE / "node" / "package-lock.json")
 CLIENTS: Final = (
     _python("az", "azure-cli==2.91.0"),
     _python("mgmt", "azure-mgmt-compute==39.0.0", "aiohttp"),
     # Imports pkg_resources, which newer setuptools lack; adal and requests are as new as they come.
     _python("azurerm", "azurerm==0.10.0", "setuptools==80.10.2"),
     _python("fuzz", "schemathesis==4.32.5"),
-    NODE,
+    Client(name="node", pins=HERE / "node" / "package-lock.json"),
+    # Microsoft's validator, which judges what the others are answered.
+    Client(name="oav", pins=ROOT / "tests" / "contract" / "package-lock.json"),
 )
 
-UNREACHABLE: Final = re.compile(
+TROUBLE: Final = re.compile(
     r"NewConnectionError|NameResolutionError|ConnectTimeoutError|ReadTimeoutError|ConnectionResetError|ProxyError"
     r"|Temporary failure in name resolution|Name or service not known|Network is unreachable|Connection refused"
     r"|\b(?:ENOTFOUND|ECONNREFUSED|ECONNRESET|ETIMEDOUT|EAI_AGAIN|ENETUNREACH|ERR_SOCKET_TIMEOUT)\b"
 )
-"""What pip and npm print when the registry cannot be talked to, as opposed to when it says no."""
+"""What pip and npm print when the network is in their way, as opposed to when the registry says no."""
 
 
 class Result(msgspec.Struct, frozen=True, kw_only=True):
@@ -82,8 +89,8 @@ def excuse(name: str) -> Path:
 
 def commands(client: Client, where: Path) -> list[Sequence[str]]:
     """What makes the environment."""
-    if client is NODE:
-        # No script of any package runs, and no address of a registry is looked up in the lock file: there is none.
+    if client.npm:
+        # No script of any package runs; and the lock file names no registry, so the one that is configured is asked.
         return [["npm", "ci", "--prefix", str(where), "--no-audit", "--no-fund", "--ignore-scripts"]]
     pip = [str(where / "bin" / "python"), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
     return [
@@ -101,9 +108,9 @@ def install(client: Client, env: Mapping[str, str] | None = None) -> Result:
     excuse(client.name).unlink(missing_ok=True)
     shutil.rmtree(where, ignore_errors=True)
     where.mkdir(parents=True)
-    if client is NODE:
+    if client.npm:
         for name in ("package.json", "package-lock.json"):
-            shutil.copy(HERE / "node" / name, where / name)
+            shutil.copy(client.pins.with_name(name), where / name)
     began = time.monotonic()
     for command in commands(client, where):
         try:
@@ -113,18 +120,29 @@ def install(client: Client, env: Mapping[str, str] | None = None) -> Result:
                 client=client.name, failed=f"{command[0]} is not on this machine: Node.js 20 or newer brings it"
             )
         if done.returncode != 0:
-            return _went_wrong(client, done.stdout + done.stderr)
+            return went_wrong(client, done.stdout + done.stderr, lambda: reachable(client, where, env))
+    (where / ".installed").touch()  # what tests/contract looks for
     stamp(client.name).write_text(fingerprint(client))
     return Result(client=client.name, seconds=time.monotonic() - began)
 
 
-def _went_wrong(client: Client, output: str) -> Result:
-    found = UNREACHABLE.search(output)
-    if found is None:
+def went_wrong(client: Client, output: str, reachable: Callable[[], bool]) -> Result:
+    """What a failed command means. Unreachable: it met trouble on its way, and the registry cannot be asked for anything else, either."""
+    found = TROUBLE.search(output)
+    if found is None or reachable():
         return Result(client=client.name, failed=output[-4000:])
     reason = f"{client.name}: the package registry cannot be reached ({found.group()})"
     excuse(client.name).write_text(reason)
     return Result(client=client.name, unreachable=reason)
+
+
+def reachable(client: Client, where: Path, env: Mapping[str, str] | None) -> bool:
+    """Can the registry be asked for something small?"""
+    ask = ["npm", "view", "tslib", "version", "--prefer-online"]
+    if not client.npm:
+        ask = [str(where / "bin" / "python"), "-m", "pip", "download", "--quiet", "--no-deps", "--no-cache-dir", "six"]
+    with tempfile.TemporaryDirectory() as elsewhere:
+        return subprocess.run(ask, cwd=elsewhere, env=env, capture_output=True, check=False).returncode == 0
 
 
 def main(names: Sequence[str]) -> int:

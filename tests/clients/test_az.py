@@ -13,6 +13,7 @@ from tests.clients.az_commands import COMMANDS, Command
 from tests.clients.harness import NEW, emulator, needs
 
 pytestmark = needs("az")
+on_one_set = pytest.mark.xdist_group("the tour of az")  # one after another, in one process
 
 
 @pytest.fixture(scope="module")
@@ -22,6 +23,7 @@ def tour(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Az]:
         yield Az(running)
 
 
+@on_one_set
 @pytest.mark.parametrize("command", COMMANDS, ids=lambda command: command.args)
 def test_what_a_command_sends(tour: Az, command: Command) -> None:
     done, sent = tour.asked(command.args)
@@ -29,6 +31,7 @@ def test_what_a_command_sends(tour: Az, command: Command) -> None:
     assert sent == list(command.requests)
 
 
+@on_one_set
 def test_what_the_commands_led_to(tour: Az) -> None:
     model = tour.json("show")
     assert model["tags"] == {"owner": "team"}
@@ -52,26 +55,24 @@ def test_per_update_domain_by_a_script(tmp_path: Path) -> None:
         az = Az(running)
         done = az.script("per_domain.sh", PAUSE="60")
         assert done.status == 0, done.err
-        report = running.control.report()
         instances = az.json("list-instances")
     assert [one["storageProfile"]["imageReference"]["exactVersion"] for one in instances] == [NEW] * 10
-    figures.truth(report, instances=10, floor=8, lost_s=80, between_s=(5 * 80, 5 * 120 + 60))
+    figures.truth(running.final, instances=10, floor=8, lost_s=80, between_s=(5 * 80, 5 * 120 + 60))
 
 
 def test_the_platforms_own(tmp_path: Path) -> None:
-    with emulator("platform", tmp_path) as running:
+    with emulator("platform", tmp_path, "--opaque-urls") as running:
         az = Az(running)
         running.control.advance(5)  # a newer image is out
         az.json("rolling-upgrade start")
         latest = az.json("rolling-upgrade get-latest")
         history = az.json("get-os-upgrade-history")
         instances = az.json("list-instances")
-        report = running.control.report()
     assert latest["runningStatus"]["code"] == "Completed"
     assert latest["progress"]["successfulInstanceCount"] == 10
     assert [one["properties"]["runningStatus"]["code"] for one in history] == ["Completed"]
     assert [one["storageProfile"]["imageReference"]["exactVersion"] for one in instances] == [NEW] * 10
-    figures.truth(report, instances=10, floor=8, lost_s=80, between_s=(5 * 80, 5 * 140 + 90))
+    figures.truth(running.final, instances=10, floor=8, lost_s=80, between_s=(5 * 80, 5 * 140 + 90))
 
 
 def test_a_rolling_upgrade_is_cancelled(tmp_path: Path) -> None:
@@ -85,9 +86,18 @@ def test_a_rolling_upgrade_is_cancelled(tmp_path: Path) -> None:
         latest = az.json("rolling-upgrade get-latest")
         running.control.run_until_idle()
         instances = az.json("list-instances")
-        report = running.control.report()
     assert latest["runningStatus"]["code"] == "Cancelled"
     moved = [one["storageProfile"]["imageReference"]["exactVersion"] for one in instances].count(NEW)
     assert 0 < moved < 10
     assert latest["progress"]["successfulInstanceCount"] + latest["progress"]["pendingInstanceCount"] == 10
-    assert report["complete"] and report["metrics"]["min_healthy"] == 8
+    assert running.final["complete"] and running.final["metrics"]["min_healthy"] == 8
+
+
+def test_as_a_managed_identity(tmp_path: Path) -> None:
+    """No secret and no login page: what CI jobs in Azure do."""
+    with emulator("short", tmp_path) as running:
+        az = Az(running)
+        done = az.plain("login --identity")
+        assert done.status == 0, done.err
+        assert done.json[0]["user"]["assignedIdentityInfo"] == "MSI"
+        assert az.json("show")["sku"]["capacity"] == 4

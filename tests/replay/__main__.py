@@ -1,4 +1,7 @@
-"""Replay against reality: `python -m tests.replay [--doc | --check | FILE]`. Rules: `session.py`; exceptions: `accepted.py`."""
+"""Replay against reality: `python -m tests.replay [--requests] [--doc | --check | FILE]`. Rules: `session.py`; exceptions: `accepted.py`.
+
+With `--requests` the recorded requests are sent to the ARM endpoint: `requests/run.py`.
+"""
 
 from __future__ import annotations
 
@@ -12,6 +15,10 @@ from tests.replay.traffic import SHARED
 
 def main(argv: list[str]) -> int:
     """Print the share of comparisons that agree per operation, the exceptions, and what neither agrees nor is excepted."""
+    if argv[:1] == ["--requests"]:
+        from tests.replay.requests import command
+
+        return command.main(argv[1:])
     path = Path(argv[0]) if argv and not argv[0].startswith("--") else SHARED
     if not path.exists():
         print(f"no recordings at {path}")

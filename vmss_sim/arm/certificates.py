@@ -12,6 +12,7 @@ import os
 import ssl
 import stat
 import sys
+import tempfile
 from pathlib import Path
 from typing import NamedTuple
 
@@ -55,8 +56,8 @@ def authority(folder: Path) -> Authority:
         pem = private.read_bytes()
         ca = trustme.CA.from_pem(pem, pem)
         if not public.exists() or public.read_bytes() != ca.cert_pem.bytes():
-            beside = folder / f".{PUBLIC}.{os.getpid()}"
-            beside.write_bytes(ca.cert_pem.bytes())
+            beside = _written(folder, ca.cert_pem.bytes())
+            beside.chmod(0o644)
             beside.replace(public)
     except OSError as error:
         raise InputError(
@@ -76,10 +77,7 @@ def authority(folder: Path) -> Authority:
 def _create(private: Path) -> bool:
     """Make a CA, unless somebody else was faster."""
     made = trustme.CA(organization_name="vmss-sim", organization_unit_name="emulator of Azure scale sets, local only")
-    beside = private.with_name(f".{PRIVATE}.{os.getpid()}")
-    handle = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with os.fdopen(handle, "wb") as stream:
-        stream.write(made.private_key_pem.bytes() + made.cert_pem.bytes())
+    beside = _written(private.parent, made.private_key_pem.bytes() + made.cert_pem.bytes())
     try:
         if sys.platform == "win32":
             beside.rename(private)  # refuses there where the file exists
@@ -90,6 +88,14 @@ def _create(private: Path) -> bool:
     finally:
         beside.unlink(missing_ok=True)
     return True
+
+
+def _written(folder: Path, data: bytes) -> Path:
+    """A file of nobody else's name, mode 0600."""
+    handle, name = tempfile.mkstemp(prefix=".", dir=folder)
+    with os.fdopen(handle, "wb") as stream:
+        stream.write(data)
+    return Path(name)
 
 
 def context(ca: trustme.CA, names: tuple[str, ...] = NAMES) -> ssl.SSLContext:

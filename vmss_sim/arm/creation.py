@@ -17,7 +17,7 @@ from typing import Any
 import simpy
 from msgspec import structs
 
-from vmss_sim.arm import changes, defaults, documents, model_document, shapes
+from vmss_sim.arm import changes, defaults, documents, model_document, policies, shapes
 from vmss_sim.arm.actions import missing
 from vmss_sim.arm.call import Accepted, Call, refused
 from vmss_sim.arm.http import Refused
@@ -83,7 +83,7 @@ def create(call: Call) -> Accepted:
     number = site.founded + 1
     luck = site.luck(site.seed, number, len(config.machines))
     world = World(config, luck, site.faults, simpy.Environment(initial_time=site.now_ms))
-    world.places = config.machines or changes.places(document)
+    world.places = config.machines or policies.places(document)
     call.create(
         ArmSet(
             subscription=site.require_subscription(names["subscription"]),
@@ -98,10 +98,10 @@ def create(call: Call) -> Accepted:
     )
     work = call.submit(
         "create-set",
-        mode=changes.mode(document),
-        rolling=changes.rolling(document),
-        auto_os=changes.auto_os(document),
-        repairs=changes.repairs(document),
+        mode=policies.mode(document),
+        rolling=policies.rolling(document),
+        auto_os=policies.auto_os(document),
+        repairs=policies.repairs(document),
         capacity=len(config.machines),
     )
     site.founded = number
@@ -118,7 +118,7 @@ def _filled_in(said: dict[str, Any]) -> dict[str, Any]:
         raise Refused(400, "LocationRequired", "The location property is required for this definition.")
     properties = {key: value for key, value in (said.get("properties") or {}).items() if value is not None}
     document = {**said, "properties": properties}
-    flexible = changes.is_flexible(document)
+    flexible = policies.is_flexible(document)
     sku = {key: value for key, value in (said.get("sku") or {}).items() if value is not None}
     needed = (
         ("sku", said.get("sku")),
@@ -129,7 +129,7 @@ def _filled_in(said: dict[str, Any]) -> dict[str, Any]:
     for what, value in needed:
         if not value:
             raise missing(what)
-    capacity = changes.capacity(document)
+    capacity = policies.capacity(document)
     if not 0 <= capacity <= admission.MOST:
         raise refused(errors.VALUE_OUT_OF_RANGE, parameter="sku.capacity")
     document["sku"] = {**sku, "capacity": capacity}
@@ -141,7 +141,7 @@ def _filled_in(said: dict[str, Any]) -> dict[str, Any]:
 
 def _config(site: Site, name: str, document: dict[str, Any], secrets: dict[str, str]) -> WorldConfig:
     """Rule 2."""
-    flexible, capacity = changes.is_flexible(document), changes.capacity(document)
+    flexible, capacity = policies.is_flexible(document), policies.capacity(document)
     model = {**changes.model_of(document), **secrets}
     latest = _newest(site, model)
     image = image_of(model, latest)
@@ -154,9 +154,9 @@ def _config(site: Site, name: str, document: dict[str, Any], secrets: dict[str, 
             image=image,
             **fresh,
         )
-        for number, place in enumerate(changes.places(document, capacity) if capacity else ())
+        for number, place in enumerate(policies.places(document, capacity) if capacity else ())
     )
-    source = changes.health(document)
+    source = policies.health(document)
     system: System = "windows" if defaults.is_windows(document) else "linux"
     operations = {kind: rows[system].timing for kind, rows in RECORDED.items()}
     for kind in ("suspend-repairs", "resume-repairs"):

@@ -94,6 +94,13 @@ def _windows(_: Document, document: Document) -> Document:
     return {"provisionVMAgent": True, "enableAutomaticUpdates": not _automatic(document)}
 
 
+def _card(_: Document, document: Document) -> Document:
+    usual = {"disableTcpStateTracking": False, "dnsSettings": {"dnsServers": []}, "enableIPForwarding": False}
+    if _flexible(document):
+        return {**usual, "auxiliaryMode": "None", "auxiliarySku": "None"}
+    return {"enableAcceleratedNetworking": False, **usual}
+
+
 def _storage(storage: Document, _: Document) -> Document:
     return {"osDisk": {}} if storage.get("imageReference") else {}
 
@@ -127,15 +134,7 @@ FILLED: tuple[tuple[str, Given], ...] = (
     (f"{PROFILE}.storageProfile.osDisk.managedDisk", {"storageAccountType": "Standard_LRS"}),
     (f"{PROFILE}.storageProfile.dataDisks[]", {"caching": "None", "managedDisk": {}}),
     (f"{PROFILE}.storageProfile.dataDisks[].managedDisk", {"storageAccountType": "Standard_LRS"}),
-    (
-        CARD,
-        {
-            "enableAcceleratedNetworking": False,
-            "disableTcpStateTracking": False,
-            "dnsSettings": {"dnsServers": []},
-            "enableIPForwarding": False,
-        },
-    ),
+    (CARD, _card),
     (ADDRESS, {"privateIPAddressVersion": "IPv4"}),
     (
         f"{PROFILE}.applicationProfile.galleryApplications[]",

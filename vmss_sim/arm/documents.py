@@ -76,7 +76,7 @@ def scale_set(one: ArmSet, version: str, *, user_data: bool = False) -> Body:
     properties["virtualMachineProfile"] = versions.deep(profile, version, "virtualMachineProfile")
     made["properties"] = versions.keep(properties, version)
     if versions.has_etag(version):
-        made["etag"] = f'"{world.etag}"'
+        made["etag"] = set_etag(one)
     return made
 
 
@@ -190,6 +190,11 @@ def entry(one: ArmSet, vm: Vm) -> Body:
 def machine_id(one: ArmSet, vm: Vm) -> str:
     """The resource id of a Flexible set's instance."""
     return f"/subscriptions/{one.subscription}/resourceGroups/{one.group}/providers/{MACHINE_TYPE}/{vm.id}"
+
+
+def set_etag(one: ArmSet) -> str:
+    """Grows with every update of the set."""
+    return f'"{one.world.etag}"'
 
 
 def instance_etag(one: ArmSet, vm: Vm) -> str:

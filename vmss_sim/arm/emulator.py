@@ -34,6 +34,7 @@ from vmss_sim.world.vm import NEVER
 
 SNAPSHOT = "vmss-sim/emulator-snapshot/1"
 _OPERATION = re.compile(r"/providers/microsoft\.compute/locations/[^/]+/operations/([^/?]+)", re.IGNORECASE)
+FOLDED_EVERY = 1_000
 IDLE_LIMIT_MS = 7 * 86_400_000
 
 Progress = Callable[[Request, Response, int], None]
@@ -135,6 +136,9 @@ class Emulator:
 
     def _note_change(self, response: Response) -> None:
         self.counts["changing"] += 1
+        if self.counts["changing"] % FOLDED_EVERY == 0:
+            for one in self.site.sets:
+                one.world.fold()
         if response.status >= 400:
             self.counts["refused"] += 1
             return
@@ -280,6 +284,7 @@ class Emulator:
 
 
 def _give(site: Site, faults: tuple[Fault, ...]) -> None:
+    site.faults = tuple(_from_now(fault, 0, site.now_ms) for fault in faults)
     for one in site.sets:
         world = one.world
         world.faults = tuple(_from_now(fault, world.requests, site.now_ms) for fault in faults)
@@ -378,7 +383,8 @@ def _set(one: ArmSet) -> Any:
             )
             for vm in vms
         ],
-        [(vm.busy_until, min(vm.serves_from, NEVER), vm.outages, vm.touched_ms, vm.bad_since) for vm in vms],
+        [(vm.busy_until, min(vm.serves_from, NEVER), vm.touched_ms, vm.bad_since) for vm in vms],
+        sorted((down, NEVER if up is None else up) for down, up in world.outages()),
         [(work.name, work.kind, work.ids, work.started_at, work.ends_at) for work in world.running.values()],
         str(world.rolling_upgrade),
         len(world.gone),

@@ -18,7 +18,6 @@ import math
 import re
 from collections.abc import Callable
 from datetime import datetime, timedelta
-from typing import Any
 
 import msgspec
 
@@ -316,8 +315,3 @@ def unknown(site: Site, request: Request) -> Refused:
         "InvalidResourceType",
         f"The resource type '{kind}' could not be found in the namespace '{space}' for api version '{request.version}'.",
     )
-
-
-def as_json(value: Any) -> bytes:
-    """A body as it is sent."""
-    return msgspec.json.encode(value)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from vmss_sim.arm import changes, writes
+from vmss_sim.arm import changes, policies, writes
 from vmss_sim.arm.call import Accepted, Call, refused
 from vmss_sim.arm.http import Response
 from vmss_sim.arm.wire import shown
@@ -66,7 +66,7 @@ def _write(call: Call, *, patch: bool) -> Accepted:
     if known is None and patch:
         raise refused(errors.NOT_FOUND)
     name = known["name"] if known else call.names["extension"]
-    said = changes.At(call.body(), "")["properties"].value
+    said = policies.At(call.body(), "")["properties"].value
     new = {"name": name, "properties": said}
     if patch:
         new = changes.merged(known, new, patch=True)

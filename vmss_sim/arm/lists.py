@@ -55,7 +55,14 @@ def instances(one: ArmSet, request: Request, *, page: int = PAGE) -> Body:
     elif _asks(query, "$select"):
         items = [_selected(one, vm, version, view, shapes) for vm in shown]
     else:
-        items = [documents.instance(one, vm, version, view=view, shapes=shapes) for vm in shown]
+        items = [
+            _listed(
+                documents.instance(one, vm, version, view=view, shapes=shapes),
+                documents.instance_etag(one, vm),
+                version,
+            )
+            for vm in shown
+        ]
     body: Body = {"value": items}
     if len(rows) > page:
         body["nextLink"] = _next(one, request, shown[-1].id)
@@ -83,7 +90,15 @@ def machines(found: Sequence[ArmSet], request: Request) -> Body:
 
 def sets(found: Sequence[ArmSet], request: Request) -> Body:
     """Scale sets, in the order given."""
-    return {"value": [documents.scale_set(one, request.version) for one in found]}
+    version = request.version
+    return {"value": [_listed(documents.scale_set(one, version), documents.set_etag(one), version) for one in found]}
+
+
+def _listed(item: Body, etag: str, version: str) -> Body:
+    """An item of a list: it has an etag in more versions than the resource alone."""
+    if versions.shows("listedEtag", version):
+        item["etag"] = etag
+    return item
 
 
 def _asks(query: Mapping[str, str], what: str) -> bool:

@@ -4,24 +4,22 @@ Rules this module decides:
 
 1. `answer` is asked where no route of the scale set's own matches; None: nobody knows such a path.
 2. Names compare without case and keep the case they were given. A group exists because it was put, or because a set is in it.
-3. *Images* are those in play: what instances run or ran, what the model names, what `latest` means now, and what the scenario upgrades to.
-4. A resource of any other type is a document: PUT echoes it with `provisioningState` Succeeded, PATCH merges (RFC 7396), DELETE of what
+3. A resource of any other type is a document: PUT echoes it with `provisioningState` Succeeded, PATCH merges (RFC 7396), DELETE of what
    is not there is 204. Nothing else happens. Secrets are not kept (`redaction.py` took them out; here their members go, too).
-5. What would have an effect in Azure that nobody models here is refused, never echoed: template deployments, and children of a scale set.
+4. What would have an effect in Azure that nobody models here is refused, never echoed: template deployments, and children of a scale set.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import msgspec
 
-from vmss_sim.arm import catalogue, redaction
+from vmss_sim.arm import catalogue, lookups, redaction
 from vmss_sim.arm.http import Refused, Request, Response
 from vmss_sim.arm.site import Group, Other, Site
-from vmss_sim.world.config import Image
 
 SETS = "microsoft.compute/virtualmachinescalesets"
 NOT_EMULATED = frozenset({"microsoft.resources/deployments", "microsoft.resources/deploymentstacks"})
@@ -219,152 +217,11 @@ def _resources(request: Request, site: Site, names: Names) -> Response:
     )
 
 
-# -- images and quotas -------------------------------------------------------------------------------------------------
-
-
-def images(site: Site) -> dict[tuple[str, str, str], list[str]]:
-    """Rule 3: versions by publisher, offer and sku, in the order of their numbers."""
-    found: dict[tuple[str, str, str], set[str]] = {}
-    spelt: dict[tuple[str, str, str], tuple[str, str, str]] = {}
-    in_play: list[tuple[Image | None, str | None]] = [(one, None) for one in site.images]
-    for each in site.sets:
-        world = each.world
-        in_play += [(vm.image, None) for vm in (*world.vms.values(), *world.gone)]
-        in_play += [(machine.image, None) for machine in world.config.machines]
-        in_play.append((world.model_image, world.latest))
-    for image, latest in in_play:
-        if image is None or not (image.publisher and image.offer and image.sku):
-            continue
-        named = (image.publisher, image.offer, image.sku)
-        key = spelt.setdefault((named[0].lower(), named[1].lower(), named[2].lower()), named)
-        versions = (image.exact, image.version, latest)
-        found.setdefault(key, set()).update(one for one in versions if one and one.lower() != "latest")
-    return {key: sorted(versions, key=_by_number) for key, versions in sorted(found.items())}
-
-
-def _by_number(version: str) -> tuple[tuple[int, str], ...]:
-    return tuple((int(part), "") if part.isdecimal() else (-1, part) for part in version.split("."))
-
-
-def _images(request: Request, site: Site, names: Names) -> Response:
-    """One level of the tree publisher, offer, sku, version."""
-    base = (
-        f"/Subscriptions/{names['subscription']}/Providers/Microsoft.Compute/Locations/{names['location']}/Publishers"
-    )
-    asked = [names.get(one) for one in ("publisher", "offer", "sku")]
-    named = [one for one in asked if one is not None]
-    rows = [
-        (*key, version)
-        for key, versions in images(site).items()
-        for version in versions
-        if all(one.lower() == name.lower() for one, name in zip(key, named, strict=False))
-    ]
-    if named and not rows:
-        raise Refused(404, "NotFound", f"Artifact: {' '.join(named)} was not found.")
-    if "version" in names:
-        return _ok(_image(base, names, rows))
-    depth = len(named)
-    listed = [
-        {"location": names["location"], "name": row[depth], "id": _image_id(base, row[: depth + 1])}
-        for row in dict.fromkeys(row[: depth + 1] for row in rows)
-    ]
-    if request.query.get("$orderby", "").lower() == "name desc":
-        listed.reverse()
-    top = request.query.get("$top", "")
-    return _ok(listed[: int(top)] if top.isdecimal() else listed)
-
-
-def _image_id(base: str, row: tuple[str, ...]) -> str:
-    words = ("", "/ArtifactTypes/VMImage/Offers", "/Skus", "/Versions")
-    return base + "".join(f"{word}/{name}" for word, name in zip(words, row, strict=False))
-
-
-def _image(base: str, names: Names, rows: Sequence[tuple[str, ...]]) -> dict[str, Any]:
-    wanted = names["version"].lower()
-    row = rows[-1] if wanted == "latest" else next((one for one in rows if one[3].lower() == wanted), None)
-    if row is None:
-        raise Refused(404, "NotFound", f"Artifact: VMImage {names['version']} was not found.")
-    windows = "windows" in f"{row[0]}{row[1]}{row[2]}".lower()
-    return {
-        "location": names["location"],
-        "name": row[3],
-        "id": _image_id(base, row),
-        "properties": {
-            "architecture": "x64",
-            "hyperVGeneration": "V2" if "gen2" in row[2].lower() else "V1",
-            "replicaType": "Managed",
-            "osDiskImage": {"operatingSystem": "Windows" if windows else "Linux", "sizeInGb": 127 if windows else 31},
-            "dataDiskImages": [],
-            "features": [],
-            "automaticOSUpgradeProperties": {"automaticOSUpgradeSupported": True},
-            "imageDeprecationStatus": {"imageState": "Active"},
-        },
-    }
-
-
-def _usages(_request: Request, site: Site, names: Names) -> Response:
-    here = [one for one in site.sets if one.location.lower() == names["location"].lower()]
-    vms = sum(len(one.world.vms) for one in here)
-    cores = sum(len(one.world.vms) * one.world.config.cores_per_vm for one in here)
-    limits = [one.world.config.quota_cores for one in here if one.world.config.quota_cores is not None]
-    limit = min(limits, default=100_000)
-    rows = (
-        ("cores", "Total Regional vCPUs", cores, limit),
-        ("virtualMachines", "Virtual Machines", vms, 25_000),
-        ("virtualMachineScaleSets", "Virtual Machine Scale Sets", len(here), 2_500),
-    )
-    return _list(
-        {
-            "unit": "Count",
-            "currentValue": used,
-            "limit": most,
-            "name": {"value": name, "localizedValue": words},
-        }
-        for name, words, used, most in rows
-    )
-
-
-def _sizes(_request: Request, _site: Site, _names: Names) -> Response:
-    return _list(
-        {
-            "name": name,
-            "numberOfCores": cores,
-            "memoryInMB": memory,
-            "osDiskSizeInMB": 1_047_552,
-            "resourceDiskSizeInMB": memory * 2,
-            "maxDataDiskCount": cores * 4,
-        }
-        for name, (cores, memory) in catalogue.SIZES.items()
-    )
-
-
-def _resource_skus(_request: Request, site: Site, _names: Names) -> Response:
-    places = list(dict.fromkeys(one.location for one in site.sets))
-    return _list(
-        {
-            "resourceType": "virtualMachines",
-            "name": name,
-            "tier": "Standard",
-            "size": name.removeprefix("Standard_"),
-            "locations": places,
-            "locationInfo": [{"location": one, "zones": ["1", "2", "3"], "zoneDetails": []} for one in places],
-            "capabilities": [
-                {"name": "vCPUs", "value": str(cores)},
-                {"name": "MemoryGB", "value": f"{memory / 1024:g}"},
-                {"name": "HyperVGenerations", "value": "V1,V2"},
-                {"name": "PremiumIO", "value": "True"},
-            ],
-            "restrictions": [],
-        }
-        for name, (cores, memory) in catalogue.SIZES.items()
-    )
-
-
 # -- everything else ---------------------------------------------------------------------------------------------------
 
 
 def _other(request: Request, site: Site, path: str) -> Response | None:
-    """Rule 4."""
+    """Rule 3."""
     where = _take_apart(path)
     if where is None:
         return None
@@ -526,9 +383,9 @@ _TABLE: tuple[tuple[re.Pattern[str], tuple[str, ...], Handler], ...] = tuple(
         (_SUB + "/resourcegroups", _READ, _groups),
         (_SUB + "/resourcegroups/(?P<group>[^/]+)", ("GET", "HEAD", "PUT", "PATCH", "DELETE"), _one_group),
         (_SUB + "/resourcegroups/(?P<group>[^/]+)/resources", _READ, _resources),
-        *((path, _READ, _images) for path in _IMAGES),
-        (_PLACE + "/usages", _READ, _usages),
-        (_PLACE + "/vmsizes", _READ, _sizes),
-        (_SUB + "/providers/microsoft.compute/skus", _READ, _resource_skus),
+        *((path, _READ, lookups.images) for path in _IMAGES),
+        (_PLACE + "/usages", _READ, lookups.usages),
+        (_PLACE + "/vmsizes", _READ, lookups.sizes),
+        (_SUB + "/providers/microsoft.compute/skus", _READ, lookups.resource_skus),
     )
 )

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from vmss_sim.arm import changes, documents
+from vmss_sim.arm import changes, documents, policies
 from vmss_sim.arm.actions import missing
 from vmss_sim.arm.call import Accepted, Call, member, refused
 from vmss_sim.arm.http import Response
@@ -90,7 +90,7 @@ def _run(call: Call, *, patch: bool) -> Accepted:
     if known is None and patch:
         raise refused(errors.NOT_FOUND)
     said, _ = changes.written(call.body())
-    properties = changes.At(said, "")["properties"]
+    properties = policies.At(said, "")["properties"]
     properties.flag("asyncExecution")
     properties.number("timeoutInSeconds", 0)
     name = known["name"] if known else call.names["command"]

@@ -25,6 +25,8 @@ from planner.errors import InputError
 from vmss_sim.arm.http import Request, Response
 from vmss_sim.arm.redaction import clean_headers, clean_text
 
+JSON = {"content-type": "application/json; charset=utf-8"}
+"""What the server says of a body."""
 READS = ("GET", "HEAD", "OPTIONS")
 
 
@@ -59,7 +61,7 @@ class Trace:
             "request_headers": clean_headers(request.headers),
             "request_body": None,
             "status": response.status,
-            "headers": response.headers,
+            "headers": response.headers if response.body is None else {**JSON, **response.headers},
             "body": response.body,
         }
         if request.body:

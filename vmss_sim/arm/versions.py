@@ -14,7 +14,8 @@ from typing import Any
 NEWEST = "9999-12-31"
 
 SINCE = {
-    "etag": "2023-09-01",  # REC: lists of sets and instances under 2023-09-01, everything under 2024-03-01
+    "etag": "2024-03-01",  # REC: of the 11 sets read under 2023-09-01 none has one
+    "listedEtag": "2023-09-01",  # REC: 28 sets and 58 instances in lists have one (since July 2024)
     "timeCreated": "2021-11-01",  # REC
     "orchestrationMode": "2020-06-01",  # REC of 2023
     "uniqueId": "2016-03-30",  # REC
@@ -82,7 +83,7 @@ def shows(what: str, version: str) -> bool:
 
 
 def has_etag(version: str) -> bool:
-    """Does the set have an etag, in the body and as a header?"""
+    """Does a resource have an etag, in the body and as a header?"""
     return shows("etag", version)
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from vmss_sim.arm import changes, creation, documents, shapes, versions
+from vmss_sim.arm import changes, creation, documents, policies, shapes, versions
 from vmss_sim.arm.call import Accepted, Call, etag_of, member, refused
 from vmss_sim.arm.http import Refused, Response
 from vmss_sim.arm.reads import plain
@@ -44,7 +44,7 @@ def _update(call: Call, *, patch: bool) -> Accepted:
     asked = changes.change(changes.whole(one), {**body, "location": one.location}, one.world.model, patch=patch)
     accepted = update(call, asked, 200)
     shown, given = accepted.body.get("identity") or {}, asked.document.get("identity") or {}
-    named = {name.lower() for name in changes.At(body, "")["identity"].value.get("userAssignedIdentities") or ()}
+    named = {name.lower() for name in policies.At(body, "")["identity"].value.get("userAssignedIdentities") or ()}
     for name in given.get("userAssignedIdentities") or ():
         if name.lower() in named and name in shown.get("userAssignedIdentities", ()):
             shown["userAssignedIdentities"][name] = {}  # those that were just said are not looked up yet (recorded)
@@ -91,7 +91,7 @@ def put_instance(call: Call) -> Accepted:
     one, vm = call.one, call.vm
     body, _ = changes.written(call.body())
     args: dict[str, object] = {}
-    policy = changes.At(body, "")["properties"]["protectionPolicy"]
+    policy = policies.At(body, "")["properties"]["protectionPolicy"]
     if "protectFromScaleSetActions" in policy.value:
         args["protected"] = policy.flag("protectFromScaleSetActions")
     if "protectFromScaleIn" in policy.value:
@@ -109,7 +109,7 @@ def put_instance(call: Call) -> Accepted:
         written["tags"] = tags
     if policy.value:
         written["protection"] = True
-    disks = changes.At(body, "")["properties"]["storageProfile"].value.get("dataDisks")
+    disks = policies.At(body, "")["properties"]["storageProfile"].value.get("dataDisks")
     if disks is not None:
         written["dataDisks"] = disks
     shown = documents.instance(one, vm, call.version)
@@ -120,6 +120,6 @@ def put_instance(call: Call) -> Accepted:
 def delete_instance(call: Call) -> Accepted:
     """Delete one instance; one that is not there is accepted, too, and has been deleted at once (recorded: 19 times, no 204)."""
     one = call.one
-    if call.vm_id not in one.world.vms:
+    if call.vm_id != "*" and call.vm_id not in one.world.vms:
         return call.accept(call.nothing(), 202)
     return call.accept(call.submit("delete", (call.vm_id,)), 202)

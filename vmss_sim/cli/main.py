@@ -12,7 +12,22 @@ from typing import Annotated
 
 import typer
 
-from vmss_sim.cli import calibrate, compare, emulate, init, lint, plan, preview, scenarios, simulate, snapshot
+from vmss_sim.cli import (
+    apply,
+    approve,
+    calibrate,
+    compare,
+    emulate,
+    init,
+    lint,
+    plan,
+    preview,
+    rollouts,
+    scenarios,
+    simulate,
+    snapshot,
+    vetting,
+)
 
 HELP = """Roll an OS upgrade through an Azure VM scale set without taking the service down, and know it beforehand.
 
@@ -25,6 +40,8 @@ Start here:
   vmss-sim init --model show.json --instances list.json --target VERSION -o mine.toml
   vmss-sim snapshot -g GROUP -n NAME -o show.json
   vmss-sim calibrate operations.csv -o mine.timings.toml
+  vmss-sim plan show.json --target VERSION -s per-ud -o plan.json
+  vmss-sim apply plan.json               carry it out; then status, pause, resume, …
   vmss-sim emulate seed-article         az and the SDKs against a scale set on this machine
 
 \b
@@ -41,7 +58,22 @@ app = typer.Typer(
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for group in (compare, simulate, preview, plan, lint, init, calibrate, emulate, scenarios, snapshot):
+for group in (
+    compare,
+    simulate,
+    preview,
+    plan,
+    vetting,
+    approve,
+    apply,
+    rollouts,
+    lint,
+    init,
+    calibrate,
+    emulate,
+    scenarios,
+    snapshot,
+):
     group.register(app)
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from vmss_sim.cli import options
+from vmss_sim.cli import operating, options
 
 if TYPE_CHECKING:
     from planner.lint import Finding
@@ -61,6 +61,18 @@ def register(app: typer.Typer) -> None:
         as_json: Annotated[
             bool, typer.Option("--json", help="The plan file on stdout and nothing else there.")
         ] = False,
+        author: Annotated[
+            str | None,
+            typer.Option(
+                "--author",
+                metavar="NAME",
+                help="Who makes it, and so may not approve it; you by default.",
+                show_default=False,
+            ),
+        ] = None,
+        accept_no_health: Annotated[
+            bool, typer.Option("--accept-no-health", help="Go by running alone, where the set has no health source.")
+        ] = False,
         detailed_exitcode: Annotated[
             bool, typer.Option("--detailed-exitcode", help="Exit 4 when the plan changes something.")
         ] = False,
@@ -75,7 +87,13 @@ def register(app: typer.Typer) -> None:
         options.refuse_existing(output, force=force)
         known = known_strategies()
         setup = choose(options.setup_from(scenario, None, beside), [strategy], params or (), known)
-        made = plan_to_apply(setup, setup.choices[0], known)
+        made = plan_to_apply(
+            setup,
+            setup.choices[0],
+            known,
+            author=operating.user() if author is None else author,
+            accept_no_health=accept_no_health,
+        )
         findings = findings_of(setup, setup.choices[0], made, known)
         errors = [one for one in findings if one.grade == "error"]
         told = None

@@ -10,21 +10,11 @@ from rich.text import Text
 from planner.planfile import Proportion, Summary
 from scenarios.expect import METRICS
 from vmss_sim.report.console import table
+from vmss_sim.report.words import WORDS
 from vmss_sim.study.compare import Result, Study
 from vmss_sim.study.recommend import Recommendation
 
 WIDE = 110  # columns: narrower terminals get p95 and estimates only
-WORDS = {
-    "min_healthy": "fewest in service",
-    "availability": "availability over the horizon",
-    "downtime_s": "downtime (below required)",
-    "outage_s": "outage (nobody in service)",
-    "capacity_lost_vm_s": "capacity lost, VM-seconds",
-    "unserved_vm_s": "need not met, VM-seconds",
-    "bad_exposure_vm_s": "on a bad image, VM-seconds",
-    "duration_s": "duration",
-    "duration_completed_s": "duration of completed runs",
-}
 
 
 def render(

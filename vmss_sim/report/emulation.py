@@ -11,7 +11,7 @@ from rich.text import Text
 
 from vmss_sim.arm.http import Request, Response
 from vmss_sim.arm.session import Block, Session
-from vmss_sim.report.story import clock
+from vmss_sim.report.times import clock
 from vmss_sim.study.recommend import span
 
 SHOWN_IDS = 8

@@ -45,18 +45,16 @@ def _row_of(instance: Instance) -> str:
     return zone + (f"UD {instance.update_domain}" if instance.update_domain is not None else "no UD")
 
 
-def heatmap(
-    console: Console, scale_set: ScaleSet, target: Target, title: str, ours: frozenset[str] = frozenset()
-) -> None:
-    """Print one heatmap. ours: instances that an operation is sent to just now."""
+def rows(scale_set: ScaleSet, target: Target, width: int, ours: frozenset[str] = frozenset()) -> list[Text]:
+    """The heatmap's lines. ours: instances that an operation is sent to just now."""
     source = scale_set.model.health_source
-    rows: dict[str, list[str]] = {}
+    made: list[Text] = []
+    by_row: dict[str, list[str]] = {}
     for instance in sorted(scale_set.instances.values(), key=placement_key):
-        rows.setdefault(_row_of(instance), []).append(state(instance, target, source, ours=instance.id in ours))
-    label = max((len(name) for name in rows), default=0)
-    room = max(10, (console.width - label - 10) // 2)
-    console.print(Text(title, style="bold"))
-    for name, cells in rows.items():
+        by_row.setdefault(_row_of(instance), []).append(state(instance, target, source, ours=instance.id in ours))
+    label = max((len(name) for name in by_row), default=0)
+    room = max(10, (width - label - 10) // 2)
+    for name, cells in by_row.items():
         serving = sum(cell in ("old, serving", "new, serving", "protected") for cell in cells)
         for start in range(0, len(cells), room):
             line = Text(f"{name if start == 0 else '':>{label}}  ")
@@ -64,13 +62,28 @@ def heatmap(
                 line.append(STATES[cell][0] + " ", style=STATES[cell][1])
             if start + room >= len(cells):
                 line.append(f" {serving}/{len(cells)}", style="dim")
-            console.print(line)
+            made.append(line)
+    return made
 
 
-def legend(console: Console, used: Iterable[str] = STATES) -> None:
-    """Print what the cells mean."""
+def heatmap(
+    console: Console, scale_set: ScaleSet, target: Target, title: str, ours: frozenset[str] = frozenset()
+) -> None:
+    """Print one heatmap."""
+    console.print(Text(title, style="bold"))
+    for line in rows(scale_set, target, console.width, ours):
+        console.print(line)
+
+
+def legend_line(used: Iterable[str] = STATES) -> Text:
+    """What the cells mean."""
     line = Text()
     for name in used:
         line.append(STATES[name][0], style=STATES[name][1])
         line.append(f" {name}   ", style="dim")
-    console.print(line)
+    return line
+
+
+def legend(console: Console, used: Iterable[str] = STATES) -> None:
+    """Print what the cells mean."""
+    console.print(legend_line(used))

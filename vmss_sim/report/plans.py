@@ -7,11 +7,15 @@ from collections.abc import Iterable, Sequence
 from rich.console import Console
 from rich.text import Text
 
+from planner.difference import Changed
+from planner.drift import Absorb, Difference
 from planner.lint import Finding
 from planner.plan import Plan
 from planner.planfile import Forecast, describe
-from vmss_sim.report.comparison import WORDS
 from vmss_sim.report.console import table
+from vmss_sim.report.words import WORDS
+
+MOVED = 40
 
 
 def render(
@@ -27,13 +31,14 @@ def render(
         for line in section.lines:
             console.print(Text("  " + line))
     if forecast is not None:
-        _forecast(console, forecast)
+        forecast_table(console, forecast)
     if found:
         console.print(Text("Findings", style="bold"))
         findings(console, [("plan", one) for one in found])
 
 
-def _forecast(console: Console, forecast: Forecast) -> None:
+def forecast_table(console: Console, forecast: Forecast) -> None:
+    """A forecast: metrics and probabilities."""
     made = table("", "p50", "p95", "mean", title=f"Forecast: {forecast.replications} runs, seed {forecast.seed}")
     for name, value in forecast.metrics.items():
         digits = 4 if name == "availability" else 1
@@ -69,3 +74,42 @@ def findings(console: Console, found: Iterable[tuple[str, Finding]]) -> None:
         console.print(line)
         if fix:
             console.print(Text(f"      {fix}", style="dim"))
+
+
+def moved(console: Console, found: Sequence[Difference]) -> None:
+    """What differs between the set that the plan saw and the set as it is."""
+    if not found:
+        console.print("the scale set is as the plan saw it")
+        return
+    console.print(Text("What moved since the plan was made", style="bold"))
+    styles = {Absorb.REFUSE: "bold red", Absorb.ABSORB: "yellow", Absorb.NOTE: "dim"}
+    for one in found[:MOVED]:
+        line = Text(f"  {one.verdict.value:<7}", style=styles[one.verdict])
+        line.append(f"{one.kind}: {one.subject}: found {one.found}, the plan saw {one.expected}", style="none")
+        console.print(line)
+    if len(found) > MOVED:
+        console.print(f"  and {len(found) - MOVED} more")
+
+
+def differences(console: Console, found: Sequence[Changed]) -> None:
+    """What differs between two plans."""
+    if not found:
+        console.print("both plans do the same")
+        return
+    styles = {"more": "bold red", "less": "green", "other": "none"}
+    for one in found:
+        line = Text(f"{one.about}: ", style="bold")
+        line.append(
+            _plain(
+                f"{one.before} -> {one.after}".strip(" ->")
+                if not (one.before and one.after)
+                else f"{one.before} -> {one.after}"
+            )
+        )
+        if one.weight != "other":
+            line.append(f"  ({one.weight} risk)", style=styles[one.weight])
+        console.print(line, soft_wrap=True)
+
+
+def _plain(text: str) -> str:
+    return "".join(one if one.isprintable() else " " for one in text)

@@ -10,9 +10,10 @@ from rich.text import Text
 
 from planner.lint.wording import names, share
 from scenarios.given import Assumption
-from vmss_sim.report.comparison import WORDS, clock
+from vmss_sim.report.comparison import clock
 from vmss_sim.report.console import table
 from vmss_sim.report.plans import findings
+from vmss_sim.report.words import WORDS
 from vmss_sim.study.own import Simulated
 from vmss_sim.study.preview import ERRORS, MODEL_UPDATE, Foreseen, Outcome, Preview
 

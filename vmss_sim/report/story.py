@@ -8,38 +8,18 @@ from rich.console import Console
 from rich.text import Text
 
 from planner.trace import Turn, observations
+from vmss_sim.report.colours import LOUD
 from vmss_sim.report.heatmap import heatmap, legend
+from vmss_sim.report.times import clock
 from vmss_sim.study.recommend import span
 from vmss_sim.study.replicate import Run
 
-LOUD = {
-    "stop": "bold red",
-    "abort": "bold red",
-    "drift": "bold red",
-    "refused": "red",
-    "quarantined": "red",
-    "operation-failed": "red",
-    "too-many-failed": "red",
-    "gate-failed": "red",
-    "deadline": "yellow",
-    "gate-waits": "yellow",
-    "floor-holds": "yellow",
-    "roll-back": "bold yellow",
-    "paused": "yellow",
-    "ended": "bold",
-}
 MOST_FRAMES = 12
 
 
 def turns(run: Run) -> list[Turn]:
     """The turns of a run's journal."""
     return [record for record in run.journal.records() if isinstance(record, Turn)]
-
-
-def clock(now_ms: int) -> str:
-    """Time since the start: h:mm:ss."""
-    seconds = now_ms // 1000
-    return f"{seconds // 3600}:{seconds // 60 % 60:02d}:{seconds % 60:02d}"
 
 
 def tell(console: Console, run: Run, *, total: int, frames: bool = True) -> None:

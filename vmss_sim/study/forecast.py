@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import msgspec
 
@@ -14,22 +15,24 @@ from planner.errors import InputError
 from planner.lint import Finding, lint_plan, lint_request, lint_set
 from planner.plan import Plan, Request, build
 from planner.planfile import Assumption, Forecast
+from planner.rollout import Rollout
 from planner.strategies import STRATEGIES, Strategy
+from planner.trace import Turn
 from scenarios.build import Setup
 from scenarios.choices import Choice
-from vmss_sim.study.compare import Progress, compare
-from vmss_sim.study.replicate import request_for
+from vmss_sim.study.compare import Progress, Result, compare
+from vmss_sim.study.replicate import request_for, run
 
 
-def request_to_apply(setup: Setup, choice: Choice, known: Mapping[str, Strategy] = STRATEGIES) -> Request:
-    """What the plan of this choice is made from: the set as observed."""
+def request_to_apply(setup: Setup, choice: Choice, known: Mapping[str, Strategy] = STRATEGIES, **more: Any) -> Request:
+    """What the plan of this choice is made from: the set as observed. more: fields of the request that no scenario has."""
     made = request_for(setup, choice.name, choice.parameters, None, known)
-    return msgspec.structs.replace(made, scale_set=setup.observed)
+    return msgspec.structs.replace(made, scale_set=setup.observed, **more)
 
 
-def plan_to_apply(setup: Setup, choice: Choice, known: Mapping[str, Strategy] = STRATEGIES) -> Plan:
+def plan_to_apply(setup: Setup, choice: Choice, known: Mapping[str, Strategy] = STRATEGIES, **more: Any) -> Plan:
     """The plan of this choice. Raises InputError where it cannot be made."""
-    return build(request_to_apply(setup, choice, known))
+    return build(request_to_apply(setup, choice, known, **more))
 
 
 def forecast_of(
@@ -46,7 +49,10 @@ def forecast_of(
     """Simulate one choice."""
     only = msgspec.structs.replace(setup, choices=(choice,), left_out=())
     study = compare(only, seed=seed, replications=replications, jobs=jobs, progress=progress, known=known)
-    result = study.results[0]
+    return _told(setup, plan, study.results[0], seed, replications)
+
+
+def _told(setup: Setup, plan: Plan, result: Result, seed: int, replications: int) -> Forecast:
     return Forecast(
         tool=plan.tool,
         seed=seed,
@@ -58,6 +64,45 @@ def forecast_of(
         breached=result.breached(),
         assumptions=tuple(Assumption(name=one.name, value=one.value, origin=one.origin) for one in setup.assumptions),
     )
+
+
+def forecast_plan(
+    setup: Setup, plan: Plan, *, seed: int, replications: int, progress: Progress | None = None
+) -> Forecast:
+    """Simulate a plan as it stands, in the world of a setup of the same set. Raises InputError for another set."""
+    if setup.observed.instances.keys() != plan.scale_set.instances.keys():
+        raise InputError(
+            "the plan is for another scale set than the scenario",
+            setup.title,
+            f"{len(setup.observed.instances)} instances",
+            f"the {len(plan.scale_set.instances)} of {plan.scale_set.name}, by the same ids",
+        )
+    rollout, rows = Rollout(plan), []
+    for replication in range(replications):
+        rows.append(run(setup, plan, seed, replication, rollout).row)
+        if progress is not None:
+            progress(replication + 1, replications)
+    choice = Choice(label=plan.strategy, name=plan.strategy, parameters=plan.parameters)
+    return _told(setup, plan, Result(choice=choice, plan=plan, rows=tuple(rows)), seed, replications)
+
+
+def batches_p95_ms(setup: Setup, plan: Plan, *, seed: int, replications: int) -> tuple[int, ...]:
+    """How long each batch takes, from its first command until its gates hold: in 95 of 100 runs no longer."""
+    spans: list[list[int]] = [[] for _ in plan.batches]
+    rollout = Rollout(plan)
+    for replication in range(replications):
+        began: dict[int, int] = {}
+        for record in run(setup, plan, seed, replication, rollout).journal.records():
+            if not isinstance(record, Turn) or record.state.back:
+                continue
+            for command in record.commands:
+                if command.batch is not None:
+                    began.setdefault(command.batch, record.now_ms)
+            for note in record.notes:
+                if note.rule == "batch-done" and note.batch in began and note.batch < len(spans):
+                    spans[note.batch].append(record.now_ms - began[note.batch])
+    longest = max((span for one in spans for span in one), default=0)  # of a batch that no run came to
+    return tuple(sorted(one)[-(-len(one) * 95 // 100) - 1] if one else longest for one in spans)
 
 
 def findings_of(

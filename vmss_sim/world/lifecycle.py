@@ -204,7 +204,7 @@ def settled(world: World, vm: Vm) -> Vm:
     vm.provisioning = "failed" if dead else "succeeded"
     if vm.hard:  # what takes nothing down starts nothing
         vm.power = row.power
-    if effect.run_name:
+    if effect.run_name and effect.run_name not in vm.commands:
         vm.commands = (*vm.commands, effect.run_name)
     return vm
 

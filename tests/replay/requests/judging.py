@@ -7,11 +7,10 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 
-from tests.replay.requests.accepted import ACCEPTED, YEARS, Accepted, Year
+from tests.replay.requests.accepted import ACCEPTED, Accepted
 from tests.replay.requests.run import Compared, Difference, Run
+from tests.replay.requests.years import YEARS, Year
 from tests.replay.traffic import SHARED, read
-
-WHATS = ("status", "code", "header", "shape")
 
 
 def replay(path: Path = SHARED) -> list[Run]:

@@ -61,6 +61,11 @@ class Difference(NamedTuple):
     recorded: str
     found: str
 
+    @property
+    def inner(self) -> str:
+        """The path below the item of a list."""
+        return self.path.removeprefix("value[].")
+
 
 class Compared(NamedTuple):
     """One exchange that was compared, and what differs."""

@@ -1,0 +1,193 @@
+"""A rollout from the outside: begin it, find its executor, take it over, drive it.
+
+Rules this module decides:
+
+1. Before a new rollout is written down the set is looked at once: a difference that the plan's drift table refuses, or a
+   finding of the preflight, refuses it, and nothing is sent.
+2. A plan that was begun and has not ended is gone on with, and one that was carried out is not begun again unless that is said:
+   a pipeline that runs once more does nothing new. A rollout is written down under the lease, so two cannot begin one plan.
+3. A lease that its holder may have left behind is waited for: one beat to see whether it lives, then until it runs out.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+import msgspec
+
+from backends.executor import Executor, Listener, Signals, Why
+from backends.lease import BEAT_S, LASTS_MS, Held, Lease, LeaseLost, is_gone, me
+from backends.protocol import Backend
+from backends.store import Entry, HeldByAnother, Store, new_entry, now_ms
+from planner.drift import Absorb, Difference, instance_differences, model_differences
+from planner.errors import InputError, PlatformError
+from planner.model import ScaleSet
+from planner.phases import Phase
+from planner.plan import Plan
+from planner.planfile import PlanFile, decode
+from planner.rollout import Asked, Rollout, State
+from planner.trace import Executor as Begins
+from planner.trace import Opened
+
+Says = Callable[[str], None]
+
+
+def silent(_text: str) -> None:
+    """Nobody is told."""
+
+
+class Ended(msgspec.Struct, frozen=True, kw_only=True):
+    """How an executor came to its end. error: what broke it off, though the rollout itself is as it was written."""
+
+    why: Why
+    state: State
+    exit_code: int
+    error: str = ""
+
+
+def differences(plan: Plan, scale_set: ScaleSet) -> tuple[Difference, ...]:
+    """What moved since the plan was made, the set itself first."""
+    rollout = Rollout(plan)
+    state = rollout.start()
+    found = model_differences(
+        plan,
+        scale_set.model,
+        modes=rollout.modes(state),
+        images=rollout.images(state),
+        says=rollout.says(state),
+    )
+    return (*found, *instance_differences(plan, scale_set))
+
+
+def refuse_drift(found: tuple[Difference, ...]) -> None:
+    """Rule 1. Raises InputError for the first difference that is refused."""
+    refused = [one for one in found if one.verdict is Absorb.REFUSE]
+    if refused:
+        first = refused[0]
+        more = f" (and {len(refused) - 1} more)" if len(refused) > 1 else ""
+        raise InputError(
+            f"the scale set has changed since the plan was made: {first.kind}{more}",
+            first.subject,
+            first.found,
+            first.expected,
+            "make the plan again, and have it vetted again; nothing was sent",
+        )
+
+
+def latest(store: Store, read: PlanFile) -> tuple[Entry, State | None] | None:
+    """The newest rollout of this plan, and where it stands (rule 2)."""
+    for entry in reversed(store.rollouts()):
+        if entry.plan_sha256 == read.sha256:
+            return entry, store.journal(entry.id).last_state()
+    return None
+
+
+def has_ended(state: State | None) -> bool:
+    """Has it come to its end?"""
+    return state is not None and state.phase is Phase.ENDED
+
+
+def begin(store: Store, read: PlanFile, data: bytes, tool: str, *, says: Says = silent) -> tuple[Entry, Held]:
+    """Write a new rollout down (rule 2); nothing is sent. Returns it with its lease. Raises HeldByAnother."""
+    before = latest(store, read)
+    entry = new_entry(store, read, tool)
+    held = take(store, entry, says=says)
+    try:
+        known = latest(store, read)
+        met = None if known is None or known[0] == (before and before[0]) else known[0]
+        if met is not None:
+            raise InputError("this plan was begun just now by somebody else", met.id, "", "", "`vmss-sim status` tells")
+        store.create(entry, data)
+    except BaseException:
+        held.release()
+        raise
+    return entry, held
+
+
+def plan_of(store: Store, entry: Entry) -> PlanFile:
+    """The plan as it was applied. Raises InputError where the store's copy was edited."""
+    read = decode(store.plan_file(entry.id), f"{store.name} {entry.id}")
+    if read.sha256 != entry.plan_sha256:
+        raise InputError(
+            "the store holds another plan than the one that was applied",
+            entry.id,
+            f"sha256 {read.sha256}",
+            f"sha256 {entry.plan_sha256}",
+        )
+    return read
+
+
+def take(
+    store: Store,
+    entry: Entry,
+    *,
+    says: Says = silent,
+    beat_s: float = BEAT_S,
+    sleep: Callable[[float], None] = time.sleep,
+) -> Held:
+    """The lease (rule 3). Raises HeldByAnother where the holder lives."""
+    first: HeldByAnother | None = None
+    waited = 0.0
+    while True:
+        try:
+            return store.take(entry)
+        except HeldByAnother as met:
+            here = met.holder.host == me()[1] and not is_gone(met.holder)
+            beats = first is not None and met.holder.beat_ms != first.holder.beat_ms
+            if here or beats:
+                raise
+            if first is None:
+                first = met
+                says(
+                    f"{met.holder.executor} holds the lease and was heard of {met.age_ms // 1000} s ago; "
+                    f"waiting at most {met.runs_out_ms / 1000:.0f} s to see whether it is alive"
+                )
+            step = min(max(met.runs_out_ms / 1000, 0.05), beat_s / 4)
+            waited += step
+            sleep(step)
+
+
+def drive(
+    store: Store,
+    entry: Entry,
+    plan: Plan,
+    backend: Backend,
+    signals: Signals,
+    *,
+    listen: Listener,
+    says: Says = silent,
+    held: Held | None = None,
+    max_runtime_s: float | None = None,
+    stay: bool = False,
+    ask: Asked | None = None,
+    reason: str = "",
+) -> Ended:
+    """Be the executor, until it ends or rests. held: the lease, where it is held already. ask: a request that is made first, once
+    the lease is held.
+    """
+    held = held or take(store, entry, says=says)
+    lease = Lease(held)
+    with lease:
+        journal = store.journal(entry.id, held.fence)
+        if journal.turns == 0:
+            journal.write(Opened(plan_sha256=entry.plan_sha256, tool=entry.tool, now_ms=entry.opened_ms))
+        journal.write(Begins(name=me()[0], fence=held.fence, wall_ms=now_ms()))
+        if ask is not None:
+            journal.ask(ask, reason=reason)
+        made = Executor(plan, backend, journal, lease, signals, listen=listen, max_runtime_s=max_runtime_s, stay=stay)
+        try:
+            why = made.run()
+        except (LeaseLost, PlatformError, InputError) as error:
+            # The journal is complete: what was sent goes on, and the next executor adopts it.
+            return Ended(why=Why.DETACHED, state=made.state, exit_code=3, error=str(error))
+    code = plan.ends[made.state.ending].exit_code if why is Why.ENDED else 3
+    return Ended(why=why, state=made.state, exit_code=code)
+
+
+def is_alive(store: Store, entry: Entry) -> bool:
+    """Does an executor work on this rollout, as far as the lease tells?"""
+    holder = store.holder(entry.scale_set)
+    if holder is None or holder.rollout != entry.id or is_gone(holder):
+        return False
+    return holder.age_ms(now_ms()) < LASTS_MS

@@ -1,0 +1,327 @@
+"""Where a rollout stands, from its plan and its records alone: what `status` and `history` tell.
+
+Rules this module decides:
+
+1. The evidence is the last snapshot that was written down, at its time; nothing is asked of the platform.
+2. Every instance is counted once, in the first of these that fits: in flight, failed (given up, its operation failed, or
+   out of service after it was moved), skipped, on target, old. Instances out of the plan's reach are told by their rule.
+3. What may be done next follows from the phase, the question that stands open, and whether an executor is alive; each choice
+   says what it moves.
+4. Fewest in service is as seen: between two looks nobody looked.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import NamedTuple
+
+import msgspec
+
+from planner.amount import follow
+from planner.buckets import Bucket, Seen
+from planner.change import at_target
+from planner.commands import Status
+from planner.model import HealthSource, Instance, Model, ScaleSet, Service, UpgradeMode, runs, service
+from planner.phases import Phase
+from planner.plan import MovedBy, Plan
+from planner.rollout import Asked, Note, Observation, Rollout, State, surplus
+from planner.trace import Record, Turn
+
+
+class Trouble(msgspec.Struct, frozen=True, kw_only=True):
+    """An instance that failed: why, the platform's error, and when that was seen."""
+
+    id: str
+    zone: str | None
+    why: str
+    code: str = ""
+    message: str = ""
+    at_ms: int = 0
+
+
+class Option(msgspec.Struct, frozen=True, kw_only=True):
+    """Something that may be asked now. moves: how many instances it moves; None: that depends."""
+
+    asked: Asked
+    does: str
+    moves: int | None = None
+    ids: tuple[str, ...] = ()
+    reason_needed: bool = False
+
+
+class Standing(msgspec.Struct, frozen=True, kw_only=True):
+    """Where a rollout stands. at_ms: the time of the evidence."""
+
+    at_ms: int
+    began_ms: int
+    state: State
+    scale_set: ScaleSet
+    doing: str
+    total: int
+    in_service: int
+    floor: int
+    fewest: int
+    fewest_ms: int
+    on_target: int
+    old: int
+    in_flight: tuple[str, ...]
+    failed: tuple[Trouble, ...]
+    skipped: tuple[str, ...]
+    left_alone: dict[str, int]
+    batch: int
+    batches: int
+    batch_why: str
+    model_gives: str
+    temporary: tuple[str, ...]
+    known_healthy: bool
+    notes: tuple[Note, ...]
+    unheard: int = 0
+
+
+class Look(NamedTuple):
+    """One turn with what stood in the set then."""
+
+    turn: Turn
+    in_service: int
+    model: Model
+    instances: dict[str, Instance]
+
+
+def looks(records: Iterable[Record], source: HealthSource) -> Iterator[Look]:
+    """The turns, each with the set as it was then: `instances` is one mapping that goes on changing."""
+    model: Model | None = None
+    instances: dict[str, Instance] = {}
+    serving = 0
+    for record in records:
+        if not isinstance(record, Turn):
+            continue
+        if record.key:
+            instances, serving = {}, 0
+        for name in (*record.gone, *record.instances):
+            old = instances.pop(name, None)
+            serving -= old is not None and service(old, source) is Service.IN
+        for name, one in record.instances.items():
+            instances[name] = one
+            serving += service(one, source) is Service.IN
+        model = record.model or model
+        if model is not None:
+            yield Look(record, serving, model, instances)
+
+
+def standing(plan: Plan, records: Iterable[Record], *, unheard: int = 0) -> Standing | None:
+    """Where it stands; None before its first turn. unheard: requests that nobody has heard yet."""
+    source = plan.scale_set.health_source
+    last: Look | None = None
+    began = fewest = fewest_ms = 0
+    errors: dict[str, tuple[str, str, int]] = {}
+    commands: dict[str, tuple[str, ...]] = {}
+    notes: list[Note] = []
+    for look in looks(records, source):
+        turn = look.turn
+        if last is None:
+            began = turn.now_ms
+        if last is None or look.in_service < fewest:
+            fewest, fewest_ms = look.in_service, turn.now_ms
+        commands |= {one.id: one.ids for one in turn.commands}
+        for outcome in turn.outcomes:
+            if outcome.status is Status.FAILED and not outcome.refused:
+                for name in commands.get(outcome.command, ()):
+                    errors[name] = (outcome.code, outcome.message, turn.now_ms)
+        notes += turn.notes
+        last = look
+    if last is None:
+        return None
+    turn, state = last.turn, last.turn.state
+    scale_set = ScaleSet(model=last.model, instances=last.instances, rolling_upgrade=turn.rolling_upgrade)
+    rollout = Rollout(plan)
+    seen = _classified(rollout, state, scale_set, turn.now_ms)
+    counted = _count(rollout, state, scale_set, seen)
+    failed = tuple(_trouble(scale_set, state, name, why, errors, turn.now_ms) for name, why in counted.failed)
+    sequence = state.sequence if state.sequence is not None else (*plan.batches, *state.extra)
+    batch = min(state.batch, len(sequence))
+    return Standing(
+        at_ms=turn.now_ms,
+        began_ms=began,
+        state=state,
+        scale_set=scale_set,
+        doing=_doing(state, notes),
+        total=len(last.instances),
+        in_service=last.in_service,
+        floor=floor_now(plan, state, scale_set),
+        fewest=fewest,
+        fewest_ms=fewest_ms,
+        on_target=counted.on_target,
+        old=counted.old,
+        in_flight=counted.in_flight,
+        failed=failed,
+        skipped=counted.skipped,
+        left_alone=counted.left_alone,
+        batch=min(batch + 1, len(sequence)),
+        batches=len(sequence),
+        batch_why=sequence[batch].why if batch < len(sequence) else "",
+        model_gives=_model_gives(plan, last.model),
+        temporary=tuple(_temporary(plan, state, scale_set)),
+        known_healthy=source is not HealthSource.NONE,
+        notes=tuple(notes[-8:]),
+        unheard=unheard,
+    )
+
+
+def _classified(rollout: Rollout, state: State, scale_set: ScaleSet, now_ms: int) -> dict[str, Seen]:
+    """The buckets, as the machine derives them; what else a step would decide is thrown away."""
+    moving = msgspec.structs.replace(state, phase=Phase.ROLLING_BACK if state.back else Phase.ROLLING)
+    view = rollout.step(
+        moving if state.phase is Phase.PREPARING else state, Observation(now_ms=now_ms, scale_set=scale_set)
+    ).view
+    return view.seen
+
+
+class _Counted(NamedTuple):
+    on_target: int
+    old: int
+    in_flight: tuple[str, ...]
+    failed: tuple[tuple[str, str], ...]
+    skipped: tuple[str, ...]
+    left_alone: dict[str, int]
+
+
+def _count(rollout: Rollout, state: State, scale_set: ScaleSet, seen: dict[str, Seen]) -> _Counted:
+    """Rule 2."""
+    flying = state.ticket.command.ids if state.ticket is not None else ()
+    on_target = old = 0
+    failed: list[tuple[str, str]] = []
+    skipped: list[str] = []
+    alone: dict[str, int] = {}
+    for name, one in scale_set.instances.items():
+        memory, found = state.memory.get(name), seen.get(name)
+        if name in flying:
+            continue
+        if memory is not None and (memory.quarantined or memory.failed):
+            failed.append((name, memory.quarantined or memory.failed))
+        elif found is not None and found.rule in ("late-sick", "provisioning-failed"):
+            failed.append((name, "out of service again" if found.rule == "late-sick" else "its provisioning failed"))
+        elif memory is not None and memory.skipped:
+            skipped.append(name)
+        elif _there(rollout, name, one, back=state.back) or (found is not None and found.bucket is Bucket.CURRENT):
+            on_target += 1
+        else:
+            old += 1
+            if found is not None and found.bucket in (Bucket.PROTECTED, Bucket.FOREIGN, Bucket.REPLACED, Bucket.BUSY):
+                alone[found.rule] = alone.get(found.rule, 0) + 1
+    return _Counted(on_target, old, tuple(flying), tuple(failed), tuple(skipped), alone)
+
+
+def _there(rollout: Rollout, name: str, one: Instance, *, back: bool) -> bool:
+    return at_target(one, rollout.target(name, back)) is True
+
+
+def _trouble(
+    scale_set: ScaleSet,
+    state: State,
+    name: str,
+    why: str,
+    errors: dict[str, tuple[str, str, int]],
+    now_ms: int,
+) -> Trouble:
+    one = scale_set.instances[name]
+    code, message, at_ms = errors.get(name, (one.provisioning_error or "", "", now_ms))
+    memory = state.memory.get(name)
+    if memory is not None and memory.ended_ms is not None and name not in errors:
+        at_ms = memory.ended_ms
+    return Trouble(id=name, zone=one.zone, why=_WHY.get(why, why), code=code, message=message, at_ms=at_ms)
+
+
+_WHY = {
+    "never-healthy": "did not come to serve in time",
+    "result-missing": "its operation ended and changed nothing",
+    "replaced-by-operator": "is to be replaced",
+}
+
+
+def _doing(state: State, notes: list[Note]) -> str:
+    """What it is at, in a sentence: the reason where it rests or has ended, else the last decision."""
+    if state.phase in (Phase.PAUSED, Phase.ENDED) and state.reason:
+        return state.reason
+    if state.ticket is not None:
+        ticket = state.ticket
+        lost = "; its outcome is not known" if ticket.unknown_ms is not None else ""
+        return f"{ticket.command.kind.value} in flight: {ticket.command.why}{lost}"
+    return notes[-1].text if notes else "nothing was decided yet"
+
+
+def floor_now(plan: Plan, state: State, scale_set: ScaleSet) -> int:
+    """The floor as it is in this state, at the number of instances that the set should have."""
+    total = len(scale_set.instances) - (surplus(state.surge, scale_set) if state.surge.fresh else 0)
+    if state.back:
+        return follow(plan.emergency_floor if state.emergency else plan.rollback_floor, total)
+    return max(plan.floor_min, follow(plan.floor, total))
+
+
+def _model_gives(plan: Plan, model: Model) -> str:
+    """What a new instance would boot."""
+    image, wanted, was = model.image, plan.resolved.model_image, plan.resolved.back_image
+    if image is None:
+        return "not known"
+    for one, words in ((wanted, "the target"), (was, "what was there before")):
+        if one is not None and (image == one or runs(image, one) is True):
+            return f"{image}, {words}"
+    return str(image)
+
+
+def _temporary(plan: Plan, state: State, scale_set: ScaleSet) -> Iterator[str]:
+    """What was changed for the time of the rollout and is not as it was yet."""
+    model = scale_set.model
+    if plan.suspend_repairs and model.repairs is not None and model.repairs.suspended:
+        yield "automatic repairs are suspended"
+    if model.mode is not plan.scale_set.mode:
+        yield f"mode {model.mode.value} instead of {plan.scale_set.mode.value}"
+    extra = surplus(state.surge, scale_set) if state.surge.fresh else 0
+    if extra:
+        yield f"{extra} instances more than the set should have"
+
+
+def options(plan: Plan, now: Standing, *, alive: bool) -> tuple[Option, ...]:
+    """Rule 3."""
+    state = now.state
+    if state.phase is Phase.ENDED:
+        return ()
+    made: list[Option] = []
+    sick = tuple(one.id for one in now.failed)
+    left = now.old + len(now.in_flight)
+    ending = Phase.FINISHING in (state.phase, state.paused_from)
+    platform = plan.moved_by is MovedBy.PLATFORM
+
+    def add(asked: Asked, does: str, moves: int | None = None, ids: tuple[str, ...] = (), *, why: bool = False) -> None:
+        made.append(Option(asked=asked, does=does, moves=moves, ids=ids, reason_needed=why))
+
+    open_ids = state.ticket.command.ids if state.ticket is not None and state.question else ()
+    if state.question == "no-evidence":
+        add(Asked.RETRY, "it took no effect: try again", len(open_ids) or None, open_ids)
+        add(Asked.SKIP, "leave these alone and go on", left, open_ids, why=True)
+    elif state.phase is Phase.PAUSED and state.reason.startswith("approval"):
+        add(Asked.APPROVE, f"batch {now.batch} may begin", left)
+    elif state.phase is Phase.PAUSED or not alive:
+        add(Asked.RESUME, "go on", left)
+    elif not ending:
+        add(Asked.PAUSE, "rest after the current operation", 0)
+    if sick and not ending and state.question != "no-evidence":
+        add(Asked.RETRY, "forget that these failed, and try them again", len(sick), sick)
+        add(Asked.SKIP, "leave these as they are and go on without them", None, sick, why=True)
+        if not platform and plan.surge is None:
+            add(Asked.REPLACE, "delete these and add as many", len(sick), sick, why=True)
+    if not ending and not state.back:
+        touched = sum(1 for name in state.memory if name in now.scale_set.instances)
+        add(Asked.ROLLBACK, "everything that was moved goes back", touched)
+        add(
+            Asked.EMERGENCY,
+            f"the same, down to {plan.emergency_floor} in service instead of {plan.rollback_floor}",
+            touched,
+            why=True,
+        )
+    if not ending:
+        kept = "the model goes back" if plan.ends["abort"].model == "pinned" and plan.resolved.reverse else "end here"
+        add(Asked.ABORT, f"no more is moved, what was moved stays, {kept}", 0)
+    held = now.temporary and state.phase is Phase.PAUSED and not ending and not platform and state.ticket is None
+    if held and now.scale_set.model.mode in UpgradeMode:
+        add(Asked.RELEASE, "undo the temporary changes and stay paused", 0)
+    return tuple(made)

@@ -1,0 +1,98 @@
+"""A process that is `vmss-sim …` with the world at an address (`tests/loopback.py`) in place of Azure: the front door, the store,
+the lease and the journal are the product's own.
+
+KILL_AT_WRITE: the process is killed at that write of the journal. KILL_AFTER_S: after so long. Everything is imported here, once:
+processes are forked from one that has.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable
+from multiprocessing.connection import Client
+from typing import Any
+
+import backends.operate
+import backends.store.files
+import vmss_sim.report.live
+import vmss_sim.report.plans
+from backends import connect
+from backends.journal import SqliteJournal
+from backends.protocol import Seen, Wait
+from backends.store.blobs import BlobJournal
+from planner.commands import Command
+from vmss_sim.cli.main import main as front_door
+
+KEY = b"loopback"
+PRELOADED = (backends.operate, backends.store.files, vmss_sim.report.live, vmss_sim.report.plans)
+
+
+class Remote:
+    """The backend in the executor's process."""
+
+    def __init__(self, address: str) -> None:
+        host, _, port = address.partition(":")
+        self._connection = Client((host, int(port)), authkey=KEY)
+
+    def _call(self, name: str, *arguments: Any) -> Any:
+        self._connection.send((name, arguments))
+        return self._connection.recv()
+
+    def observe(self) -> Seen:
+        """Look."""
+        return self._call("observe")  # type: ignore[no-any-return]
+
+    def submit(self, command: Command) -> str:
+        """Send."""
+        return self._call("submit", command)  # type: ignore[no-any-return]
+
+    def adopt(self, command: Command, handle: str) -> None:
+        """Take over."""
+        self._call("adopt", command, handle)
+
+    def wait(self, wait: Wait) -> bool:
+        """Let time pass."""
+        return self._call("wait", wait)  # type: ignore[no-any-return]
+
+
+def killed_at_write(journal: Any, number: int) -> Callable[..., None]:
+    """A journal's `write` that kills the process: odd numbers before the record is kept, even ones after."""
+    writes, count = journal.write, 0
+
+    def write(self: Any, record: Any) -> None:
+        nonlocal count
+        count += 1
+        if count * 2 - 1 == number:
+            os.kill(os.getpid(), signal.SIGKILL)
+        writes(self, record)
+        if count * 2 == number:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    return write
+
+
+def run(address: str, arguments: tuple[str, ...], environment: dict[str, str], folder: str) -> None:
+    """The process: `vmss-sim` with these arguments, its output in this folder."""
+    for number, name in ((1, "out"), (2, "err")):
+        opened = os.open(f"{folder}/{name}", os.O_CREAT | os.O_WRONLY | os.O_APPEND)
+        os.dup2(opened, number)
+    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+    sys.stdin, sys.stdout, sys.stderr = open(0), open(1, "w"), open(2, "w")  # noqa: SIM115  # for as long as the process lives
+    os.environ.update(environment)
+    connect.open_backend = lambda _plan, _options: Remote(address)
+    at_write, after_s = environment.get("KILL_AT_WRITE"), environment.get("KILL_AFTER_S")
+    if at_write:
+        for journal in (SqliteJournal, BlobJournal):
+            journal.write = killed_at_write(journal, int(at_write))
+    if after_s:
+        later = threading.Timer(float(after_s), os.kill, (os.getpid(), signal.SIGKILL))
+        later.daemon = True
+        later.start()
+    try:
+        front_door(list(arguments))
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()

@@ -1,0 +1,467 @@
+"""`apply` and what operators ask of a rollout, through the front door, over a simulated world."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from backends.simulated import SimulatedBackend
+from backends.store.files import FileStore
+from planner.model import HealthSource, UpgradeMode
+from planner.phases import Phase
+from planner.planfile import encode
+from planner.rollout import Asked
+from tests.commands import Ran, vmss_sim
+from tests.fleet import NEW, Act, Case, Fleet, WatchedWorld, act
+from vmss_sim.world.faults import Fault
+
+CASE = Case(fleet=Fleet(size=3))
+
+
+class Desk:
+    """A plan file, a store, a world: and the commands given there."""
+
+    def __init__(self, folder: Path, case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.case, self.plan = case, case.plan()
+        self.world: WatchedWorld = case.world()
+        self.world.plan = self.plan
+        self.file = folder / "plan.json"
+        self.file.write_bytes(encode(self.plan))
+        self.folder = folder / "store"
+        self.store = FileStore(self.folder)
+        self.opened = 0
+        self.preflight: Any = None
+        monkeypatch.setenv("VMSS_SIM_STORE", f"file:{self.folder}")
+        monkeypatch.setattr("backends.connect.open_backend", self._open)
+
+    def _open(self, _plan: object, _options: object) -> SimulatedBackend:
+        self.opened += 1
+        made = SimulatedBackend(self.world, self.case.fleet.scale_set())
+        if self.preflight is not None:
+            made.preflight = self.preflight  # type: ignore[attr-defined]
+        return made
+
+    def run(self, command: str, *arguments: str) -> Ran:
+        """A command; `apply` means the plan file."""
+        more = (str(self.file), "--yes") if command == "apply" else ()
+        return vmss_sim(command, *more, *arguments)
+
+    @property
+    def rollout(self) -> str:
+        return self.store.rollouts()[-1].id
+
+    @property
+    def state(self) -> Any:
+        return self.store.journal(self.rollout).last_state()
+
+    def status(self) -> dict[str, Any]:
+        ran = vmss_sim("status", self.rollout, "--json")
+        assert ran.status == 0, ran.err
+        return json.loads(ran.out)  # type: ignore[no-any-return]
+
+    def sent(self) -> list[tuple[str, tuple[str, ...]]]:
+        return [(one.kind, one.ids) for one in self.world.log if one.ours]
+
+
+@pytest.fixture
+def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[Case], Desk]:
+    return lambda case: Desk(tmp_path, case, monkeypatch)
+
+
+def test_apply_carries_the_plan_out(desk: Callable[[Case], Desk]) -> None:
+    here = desk(CASE)
+    ran = here.run("apply")
+    assert ran.status == 0, ran
+    assert "the scale set is as the plan saw it" in ran.out
+    assert "would upgrade" in ran.out, "the plan is shown"
+    assert "batches-done" in ran.out
+    assert f"{here.rollout} ended: finish" in ran.err
+    assert here.sent() == [("update-model", ()), ("upgrade", ("0",)), ("upgrade", ("1",)), ("upgrade", ("2",))]
+    assert here.store.holder("web") is None, "the lease is let go"
+    status = here.status()
+    assert (status["state"], status["instances"]["on_target"], status["choices"]) == ("finish", 3, [])
+
+
+def test_json_log_is_json_and_nothing_else(desk: Callable[[Case], Desk]) -> None:
+    here = desk(CASE)
+    ran = here.run("apply", "--log-format", "json")
+    assert ran.status == 0
+    lines = [json.loads(line) for line in ran.out.splitlines()]
+    assert {one["event"] for one in lines} == {"decision", "command", "sent", "outcome"}
+    commands = [one["instances"] for one in lines if one["event"] == "command"]
+    assert commands == [[], ["0"], ["1"], ["2"]]
+
+
+def test_nothing_to_do_is_done(desk: Callable[[Case], Desk]) -> None:
+    here = desk(Case(fleet=Fleet(size=2, model=NEW, ahead=(0, 1))))
+    ran = here.run("apply")
+    assert ran.status == 0, ran
+    assert here.sent() == []
+
+
+# -- what is refused, and nothing sent ---------------------------------------------------------------------------------
+
+
+def refused(here: Desk, ran: Ran, *words: str) -> None:
+    assert ran.status == 2, ran
+    assert len(ran.err.splitlines()) == 1, ran.err
+    for word in words:
+        assert word in ran.err
+    assert here.sent() == []
+    assert here.store.rollouts() == ()
+
+
+def test_another_plan_than_the_expected_one_is_refused(desk: Callable[[Case], Desk]) -> None:
+    here = desk(CASE)
+    refused(here, here.run("apply", "--expect", "sha256:" + "0" * 64), "not the plan that is expected", "--expect")
+    assert here.opened == 0
+    right = json.loads(here.file.read_text())["sha256"]
+    assert here.run("apply", "--expect", f"sha256:{right}").status == 0
+
+
+def test_an_edited_plan_is_refused(desk: Callable[[Case], Desk]) -> None:
+    here = desk(CASE)
+    here.file.write_text(here.file.read_text().replace('"new_instances": "append"', '"new_instances": "leave"'))
+    refused(here, here.run("apply"), "edited after it was made")
+
+
+def test_what_moved_and_is_refused_is_told_precisely(desk: Callable[[Case], Desk]) -> None:
+    here = desk(CASE)
+    act(here.world, Act(0, "set-mode", args={"mode": "rolling"}))
+    here.world.run(5_000, stop_on_wake=False)
+    ran = here.run("apply")
+    refused(here, ran, "mode", "upgradePolicy.mode", "found rolling", "expected manual", "nothing was sent")
+    assert "refuse " in ran.out
+
+
+def test_what_moved_and_is_absorbed_is_told_and_goes_on(desk: Callable[[Case], Desk]) -> None:
+    here = desk(CASE)
+    act(here.world, Act(0, "delete", ("1",)))
+    here.world.run(60_000, stop_on_wake=False)
+    ran = here.run("apply")
+    assert ran.status == 0, ran
+    assert "absorb vanished: instance 1: found gone, the plan saw present" in " ".join(ran.out.split())
+    assert [ids for kind, ids in here.sent() if kind == "upgrade"] == [("0",), ("2",)]
+
+
+def test_a_finding_of_the_preflight_refuses(desk: Callable[[Case], Desk]) -> None:
+    from planner.lint import Finding, Grade
+
+    here = desk(CASE)
+    here.preflight = lambda _plan: (
+        Finding(
+            code="VS901",
+            grade=Grade.ERROR,
+            text="the target image is not in this region",
+            subject="x",
+            fix="choose another",
+        ),
+    )
+    ran = here.run("apply")
+    refused(here, ran, "VS901", "the target image is not in this region")
+
+
+def test_without_a_terminal_somebody_has_to_say_yes(desk: Callable[[Case], Desk]) -> None:
+    here = desk(CASE)
+    refused(here, vmss_sim("apply", str(here.file)), "nobody can be asked here", "--yes")
+
+
+def test_no_health_source_has_to_be_accepted_twice(desk: Callable[[Case], Desk], tmp_path: Path) -> None:
+    case = Case(fleet=Fleet(size=2, source=HealthSource.NONE))
+    here = desk(case)
+    refused(here, here.run("apply", "--accept-no-health"), "plan.accept_no_health")
+    here.file.write_bytes(encode(msgspec.structs.replace(here.plan, accept_no_health=True)))
+    refused(here, here.run("apply"), "--accept-no-health: the set has no health source")
+    assert here.run("apply", "--accept-no-health").status == 0
+    assert "running, not known healthy" in vmss_sim("status").out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("--log-format", "xml"), "--log-format: unknown choice"),
+        (("--max-runtime", "soon"), "--max-runtime"),
+        (("--store", "nowhere"), "not a store"),
+    ],
+)
+def test_bad_options_are_one_line(desk: Callable[[Case], Desk], arguments: tuple[str, ...], words: str) -> None:
+    here = desk(CASE)
+    refused(here, here.run("apply", *arguments), words)
+    assert here.opened == 0
+
+
+def test_an_invented_set_cannot_be_reached(tmp_path: Path) -> None:
+    file = tmp_path / "plan.json"
+    file.write_bytes(encode(CASE.plan()))
+    ran = vmss_sim("apply", str(file), "--yes", "--store", f"file:{tmp_path}/s")
+    assert ran.status == 2
+    assert "the plan is for an invented scale set" in ran.err
+
+
+# -- broken off and gone on with ---------------------------------------------------------------------------------------
+
+
+def test_max_runtime_detaches_and_apply_goes_on_with_it(desk: Callable[[Case], Desk]) -> None:
+    here = desk(CASE)
+    ran = here.run("apply", "--max-runtime", "0s")
+    assert ran.status == 3, ran
+    assert "detached; what was sent goes on" in ran.err
+    status = here.status()
+    assert status["state"] == "preparing, nobody at work"
+    assert status["executor"]["alive"] is False
+    assert f"vmss-sim resume {here.rollout}" in [one["command"] for one in status["choices"]]
+    again = here.run("apply")
+    assert again.status == 0
+    assert "going on with it" in again.err
+    assert len(here.store.rollouts()) == 1
+    assert [ids for _, ids in here.sent()] == [(), ("0",), ("1",), ("2",)]
+
+
+def test_a_plan_is_carried_out_once_unless_it_is_said(desk: Callable[[Case], Desk]) -> None:
+    here = desk(CASE)
+    assert here.run("apply").status == 0
+    sent, opened = here.sent(), here.opened
+    again = here.run("apply")
+    assert again.status == 0, again
+    assert "carried this plan out and ended: finish" in again.err
+    assert (len(here.store.rollouts()), here.opened, here.sent()) == (1, opened, sent)
+    assert here.run("apply", "--again").status == 0
+    assert len(here.store.rollouts()) == 2
+    assert here.sent() == sent, "there was nothing to do"
+
+
+def test_a_pipeline_that_runs_again_does_not_undo_an_abort(desk: Callable[[Case], Desk]) -> None:
+    here = paused(desk)
+    assert here.run("abort", "--yes").status == 1
+    sent = here.sent()
+    assert here.run("apply").status == 1
+    assert here.sent() == sent
+
+
+def test_a_second_executor_is_refused_while_the_first_is_alive(desk: Callable[[Case], Desk]) -> None:
+    here = desk(CASE)
+    here.run("apply", "--max-runtime", "0s")
+    held = here.store.take(here.store.rollouts()[0])
+    sent = here.sent()
+    ran = here.run("resume", here.rollout, "--yes")
+    assert ran.status == 0, "the executor that is alive hears it"
+    assert "its executor will hear it" in ran.err
+    ran = here.run("apply")
+    assert ran.status == 2
+    assert "another executor works on this scale set" in ran.err
+    assert here.sent() == sent
+    held.release()
+    assert here.run("apply").status == 0
+
+
+# -- asked for ---------------------------------------------------------------------------------------------------------
+
+
+def paused(desk: Callable[[Case], Desk], case: Case = CASE) -> Desk:
+    """A rollout that rests: it was asked to before its executor came back."""
+    here = desk(case)
+    assert here.run("apply", "--max-runtime", "0s").status == 3
+    ran = here.run("pause", here.rollout, "--reason", "lunch")
+    assert ran.status == 0
+    assert "no executor is alive" in ran.err
+    assert here.run("apply").status == 3
+    assert here.state.phase is Phase.PAUSED
+    return here
+
+
+def test_pause_and_resume(desk: Callable[[Case], Desk]) -> None:
+    here = paused(desk)
+    status = here.status()
+    assert status["state"] == "paused"
+    assert "paused by an operator" in status["why"]
+    again = here.run("apply")
+    assert (again.status, len(again.err.splitlines())) == (3, 2), "a pipeline that runs again does not resume"
+    ran = here.run("resume", "--yes")
+    assert ran.status == 0, ran
+    assert here.state.ending == "finish"
+    assert "lunch" in here.run("history").out
+
+
+def test_abort_puts_the_model_back(desk: Callable[[Case], Desk]) -> None:
+    here = paused(desk)
+    ran = here.run("abort", "--yes", "--reason", "wrong image")
+    assert ran.status == 1, ran
+    assert here.state.ending == "abort"
+    assert here.sent()[-1][0] == "update-model"
+    ended = here.run("resume", "--yes")
+    assert (ended.status, "this rollout has ended" in ended.err) == (2, True)
+
+
+def test_rollback_from_another_desk(desk: Callable[[Case], Desk]) -> None:
+    here = desk(Case(fleet=Fleet(size=3), parameters={"approve": True}))
+    assert here.run("apply").status == 3
+    assert "approval needed for batch 2" in here.status()["why"]
+    refused_ = here.run("rollback", "--emergency", "--yes")
+    assert (refused_.status, "needs a reason" in refused_.err) == (2, True)
+    ran = here.run("rollback", "--yes")
+    assert ran.status == 1, ran
+    assert here.state.ending == "rollback"
+    assert [ids for kind, ids in here.sent() if kind == "upgrade"] == [("0",), ("0",)]
+
+
+def test_skip_retry_and_replace_need_a_rollout_that_knows_the_instance(desk: Callable[[Case], Desk]) -> None:
+    here = paused(desk)
+    for command in ("skip", "replace"):
+        ran = here.run(command, here.rollout, "1")
+        assert (ran.status, f"{command} needs a reason" in ran.err) == (2, True)
+    ran = here.run("retry", here.rollout, "7")
+    assert (ran.status, "no such instance in this rollout" in ran.err) == (2, True)
+    assert here.run("skip", here.rollout, "1", "--reason", "ticket 7").status == 0
+    assert here.run("resume", "--yes").status == 5
+    assert [ids for kind, ids in here.sent() if kind == "upgrade"] == [("0",), ("2",)]
+    status = here.status()
+    assert status["skipped"] == ["1"]
+    assert "ticket 7" in here.run("history", "--format", "md").out
+
+
+def test_release_undoes_and_stays_paused(desk: Callable[[Case], Desk]) -> None:
+    here = paused(desk, Case(fleet=Fleet(size=3, mode=UpgradeMode.ROLLING, repairs=True)))
+    status = here.status()
+    assert status["temporary_changes"][0] == "automatic repairs are suspended"
+    assert any(one["command"].startswith("vmss-sim release") for one in status["choices"])
+    ran = here.run("release", "--yes")
+    assert ran.status == 3, ran
+    assert not here.world.repairs_suspended
+    assert here.state.phase is Phase.PAUSED
+    assert here.run("resume", "--yes").status == 0
+    assert here.world.mode == "rolling"
+
+
+def test_replace_an_instance_that_stays_sick(desk: Callable[[Case], Desk]) -> None:
+    here = desk(
+        Case(
+            fleet=Fleet(size=4),
+            parameters={"retries": 0, "max_failed": 1, "approve": True},
+            fails={0: (1,)},
+            more={"floor": 2},
+        )
+    )
+    assert here.run("apply").status == 3
+    status = here.status()
+    (failed,) = status["failed"]
+    assert failed["id"] == "0"
+    command = next(one["command"] for one in status["choices"] if one["command"].startswith("vmss-sim replace"))
+    assert command == f"vmss-sim replace {here.rollout} 0 --reason '…'"
+    assert here.run("replace", here.rollout, "0", "--reason", "broken host").status == 0
+    while here.state.phase is not Phase.ENDED:
+        here.store.journal(here.rollout).ask(Asked.APPROVE)
+        assert here.run("resume", "--yes").status in (0, 3)
+    assert here.state.ending == "finish"
+    assert ("delete", ("0",)) in here.sent()
+
+
+def test_a_lost_answer_without_evidence_asks_and_says_how_to_answer(desk: Callable[[Case], Desk]) -> None:
+    from planner.change import Action, PropertyChange
+    from tests.fleet import SETTING
+
+    case = Case(
+        fleet=Fleet(size=2),
+        change=PropertyChange(path=SETTING, value="new"),
+        action=Action.RESTART,
+        faults=(Fault(verdict="lose-reply", first=2, last=2),),
+    )
+    here = desk(case)
+    ran = here.run("apply")
+    assert ran.status == 3, ran
+    status = here.status()
+    assert status["state"] == "asks"
+    commands = [one["command"] for one in status["choices"]]
+    assert f"vmss-sim retry {here.rollout} 0" in commands
+    assert f"vmss-sim skip {here.rollout} 0 --reason '…'" in commands
+    assert here.run("skip", here.rollout, "0", "--reason", "it restarted").status == 0
+    assert here.run("resume", "--yes").status == 5
+    assert here.world.started("0", ("restart",)) == 1
+
+
+# -- looked at ---------------------------------------------------------------------------------------------------------
+
+FIELDS = {
+    "schema", "rollout", "scale_set", "plan_sha256", "opened", "state", "phase", "ending", "why", "executor", "choices",
+    "evidence_at", "elapsed_s", "forecast", "above_floor", "in_service", "floor", "known_healthy", "fewest_seen", "instances",
+    "in_flight", "skipped", "failed", "left_alone", "batch", "model_gives", "temporary_changes", "unheard_requests", "decisions",
+}  # fmt: skip
+
+
+def test_status_json_has_every_field(desk: Callable[[Case], Desk]) -> None:
+    here = paused(desk)
+    status = here.status()
+    assert set(status) == FIELDS
+    assert status["model_gives"].endswith("2.0.0, the target")
+    assert status["above_floor"] is True
+    assert sum(status["instances"][name] for name in ("on_target", "old", "in_flight", "failed", "skipped")) == 3
+
+
+def test_status_fits_a_screen_of_80_columns(desk: Callable[[Case], Desk]) -> None:
+    case = Case(
+        fleet=Fleet(size=40, zones=3),
+        strategy="batch",
+        parameters={"size": 8, "retries": 0, "max_failed": 20, "approve": True},
+        fails=dict.fromkeys(range(0, 40, 3), (1,)),
+        more={"floor": 10},
+    )
+    here = desk(case)
+    assert here.run("apply").status == 3
+    ran = here.run("status")
+    lines = ran.out.splitlines()
+    assert max(len(line) for line in lines) <= 80, max(lines, key=len)
+    assert len(lines) <= 40
+    for word in ("zone", "above the floor", "8 failed", "approve", "rollback --emergency", "a new one", "and 4 more"):
+        assert word in ran.out, ran.out
+
+
+def test_status_before_anything_happened(desk: Callable[[Case], Desk]) -> None:
+    here = desk(CASE)
+    none = here.run("status")
+    assert (none.status, "there is no rollout in the store" in none.err) == (2, True)
+    from backends.operate import begin
+    from planner.planfile import decode
+
+    data = here.file.read_bytes()
+    begin(here.store, decode(data, ""), data, "test")[1].release()
+    assert here.status()["state"] == "not begun"
+    assert here.run("status").status == 0
+    assert len(here.run("status", "--all").out.splitlines()) == 1
+
+
+def test_history_tells_decisions_errors_and_ids(desk: Callable[[Case], Desk]) -> None:
+    here = desk(CASE.but(fails={1: (1,)}, more={"floor": 1}))
+    assert here.run("apply").status == 0
+    md = here.run("history", here.rollout, "--format", "md").out
+    for word in (
+        "## Decisions",
+        "operation-failed",
+        "## Operations",
+        "fewest in service, as seen: 2 of 3",
+        "c3/",
+        "What did users",
+    ):
+        assert word in md, md
+    page = here.run("history", "--format", "html").out
+    assert page.startswith("<!doctype html>")
+    assert "<script" not in page
+    wrong = here.run("history", "--format", "pdf")
+    assert (wrong.status, "text, md, html" in wrong.err) == (2, True)
+
+
+def test_trace_is_the_journal(desk: Callable[[Case], Desk], tmp_path: Path) -> None:
+    from planner.rollout import Rollout
+    from planner.trace import Record, Turn, replay
+
+    here = desk(CASE)
+    here.run("apply")
+    file = tmp_path / "trace.jsonl"
+    assert here.run("trace", "-o", str(file)).status == 0
+    records = [msgspec.json.decode(line, type=Record) for line in file.read_bytes().splitlines()]
+    turns = [one for one in records if isinstance(one, Turn)]
+    assert [state for _, state in replay(Rollout(here.plan), turns)][-1] == here.state
+    assert here.run("trace").out.splitlines()[0].startswith('{"record":"opened"')

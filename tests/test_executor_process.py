@@ -1,0 +1,210 @@
+"""`apply` as a process: what signals do, two at once, and killed at every write of the journal and at any other time.
+
+The world lives in this process and is served on loopback (`tests/loopback.py`), so it outlives every executor, as Azure does.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import shutil
+import signal
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from backends.store import Store
+from backends.store.files import FileStore
+from planner.model import UpgradeMode
+from planner.phases import Phase
+from planner.planfile import encode
+from planner.rollout import Rollout
+from tests.fleet import Case, Fleet, Run
+from tests.loopback import Place, Started, served, start
+from tests.test_resume import footprint, sent_as_written
+from tests.test_rollout_properties import keeps_the_floor, safe
+
+HELD = Case(
+    fleet=Fleet(size=3, mode=UpgradeMode.ROLLING, repairs=True),
+    fails={1: (1,)},
+    parameters={"retries": 1},
+    more={"floor": 1},
+)
+"""Mode and repairs are changed for the time of it; one instance needs a second try."""
+SOAK = os.environ.get("HYPOTHESIS_PROFILE") == "soak"
+
+
+class Story:
+    """A plan, a store, a world on loopback."""
+
+    def __init__(self, folder: Path, place: Place, case: Case, store: Store | None = None) -> None:
+        self.case, self.place, self.plan = case, place, case.plan()
+        place.world.plan = self.plan
+        self.file = folder / "plan.json"
+        self.file.write_bytes(encode(self.plan))
+        self.store: Store = store or FileStore(folder / "store")
+
+    def apply(self, *more: str, **environment: str) -> Started:
+        return start(self.place, "apply", str(self.file), "--yes", "--store", self.store.name, *more, **environment)
+
+    def resume(self, *more: str, **environment: str) -> Started:
+        return start(self.place, "resume", "--yes", "--store", self.store.name, *more, **environment)
+
+    @property
+    def state(self) -> Any:
+        return self.store.journal(self.store.rollouts()[-1].id).last_state()
+
+    def run(self) -> Run:
+        """What came of it, as the other tests look at runs."""
+
+        class Driven:
+            state, rollout = self.state, Rollout(self.plan)
+
+        journal = self.store.journal(self.store.rollouts()[-1].id)
+        return Run(self.plan, self.place.world, journal, Driven())  # type: ignore[arg-type]
+
+
+# -- signals -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_without_a_terminal_detaches_within_five_seconds(tmp_path: Path, number: int) -> None:
+    case = Case(fleet=Fleet(size=2))
+    with served(case.world(), case.fleet.scale_set()) as place:
+        story = Story(tmp_path, place, case)
+        place.hold = threading.Event()
+        process = story.apply()
+        assert place.waiting.wait(30)
+        began = time.monotonic()
+        process.signal(number)
+        code, _, err = process.ended()
+        assert time.monotonic() - began < 5
+        assert code == 3, err
+        assert "detached; what was sent goes on" in err
+        assert story.state.ticket is not None
+        assert story.store.holder("web") is None, "the lease is let go"
+        place.hold.set()
+        place.hold = None
+        code, _, err = story.resume().ended()
+        assert code == 0, err
+        assert [one.kind for one in place.world.log].count("update-model") == 1, "it was adopted"
+
+
+def test_two_at_once_exactly_one_mutates(tmp_path: Path) -> None:
+    case = Case(fleet=Fleet(size=3))
+    with served(case.world(), case.fleet.scale_set()) as place:
+        story = Story(tmp_path, place, case)
+        place.hold = threading.Event()
+        one, two = story.apply(), story.apply()
+        assert place.waiting.wait(30)
+        deadline = time.monotonic() + 30
+        while one.running and two.running and time.monotonic() < deadline:
+            time.sleep(0.05)
+        loser, first = (two, one) if one.running else (one, two)
+        code, _, err = loser.ended()
+        assert code == 2, err
+        assert "another executor works on this scale set" in err
+        place.hold.set()
+        assert first.ended()[0] == 0
+        assert [one.ids for one in place.world.log] == [(), ("0",), ("1",), ("2",)]
+
+
+# -- killed ------------------------------------------------------------------------------------------------------------
+
+
+def whole(tmp_path: Path, case: Case) -> tuple[dict[str, Any], int]:
+    """What is left when nobody is killed, and how many records are written."""
+    with served(case.world(), case.fleet.scale_set()) as place:
+        folder = tmp_path / "whole"
+        folder.mkdir()
+        story = Story(folder, place, case)
+        code, _, err = story.apply().ended()
+        assert code == 0, err
+        return footprint(story.run()), len(list(story.run().journal.records()))
+
+
+def survives(
+    folder: Path,
+    case: Case,
+    kills: list[dict[str, str]],
+    luck: random.Random,
+    expected: dict[str, Any],
+    store: Store | None = None,
+) -> int:
+    """A rollout that is killed again and again comes to the same end. Returns how many kills hit."""
+    folder.mkdir()
+    hits = 0
+    with served(case.world(), case.fleet.scale_set()) as place:
+        story = Story(folder, place, case, store)
+        for kill in kills:
+            process = story.apply(**kill)
+            code, _, err = process.ended()
+            if code != -signal.SIGKILL:
+                assert code == 0, err
+                break
+            hits += 1
+            place.pass_time(luck.choice((0, luck.randint(1, 30_000), luck.randint(60_000, 3_600_000))))
+            if (
+                luck.random() < 0.5 and story.store.rollouts()
+            ):  # another machine: nothing is there but the store, and the plan comes from it
+                story.file.unlink()
+                story.file.write_bytes(story.store.plan_file(story.store.rollouts()[-1].id))
+                if isinstance(story.store, FileStore):
+                    shutil.copytree(story.store.folder, folder / f"moved-{hits}")
+                    story.store = FileStore(folder / f"moved-{hits}")
+        else:
+            code, _, err = story.apply(
+                **{name: value for kill in kills for name, value in kill.items() if "KILL" not in name}
+            ).ended()
+            assert code == 0, err
+        run = story.run()
+        sent_as_written(run)
+        safe(run, case)
+        keeps_the_floor(run)
+        left = footprint(run)
+        assert {**left, "begun": None} == {**expected, "begun": None}
+        for (name, kind), count in left["begun"].items():
+            assert count <= expected["begun"].get((name, kind), 0), f"{kind} of {name} began {count} times"
+        assert run.state.phase is Phase.ENDED
+        assert not place.world.repairs_suspended
+        assert place.world.mode == case.fleet.mode.value
+    return hits
+
+
+def test_killed_at_every_write_of_the_journal(tmp_path: Path) -> None:
+    """Before and after each record; the executor that follows goes on from there."""
+    expected, writes = whole(tmp_path, HELD)
+    luck = random.Random(7)
+    hits = 0
+    numbers = list(range(1, 2 * writes + 1))
+    if not SOAK:
+        numbers = sorted(luck.sample(numbers, 24))
+    for number in numbers:
+        hits += survives(tmp_path / str(number), HELD, [{"KILL_AT_WRITE": str(number)}], luck, expected)
+    assert hits == len(numbers), "each kill hit"
+
+
+def test_killed_at_random_times_again_and_again(tmp_path: Path) -> None:
+    expected, writes = whole(tmp_path, HELD)
+    luck = random.Random(11)
+    hits, story = 0, 0
+    while hits < (9_000 if SOAK else 36):
+        story += 1
+        kills = [
+            {"KILL_AT_WRITE": str(luck.randint(1, writes))}
+            if luck.random() < 0.7
+            else {"KILL_AFTER_S": f"{luck.uniform(0.0, 1.0):.3f}"}
+            for _ in range(luck.randint(3, 8))
+        ]
+        hits += survives(tmp_path / f"r{story}", HELD, kills, luck, expected)
+
+
+def test_the_checks_can_fail(tmp_path: Path) -> None:
+    """A rollout in which somebody upgraded an instance a second time is noticed."""
+    expected, _ = whole(tmp_path, HELD)
+    wrong = {**expected, "begun": type(expected["begun"])()}
+    with pytest.raises(AssertionError, match="began"):
+        survives(tmp_path / "x", HELD, [], random.Random(1), wrong)

@@ -1,0 +1,120 @@
+"""What operators may ask beside pause and abort: replace an instance, undo temporary changes without going on."""
+
+from __future__ import annotations
+
+import pytest
+
+from planner.model import UpgradeMode
+from planner.phases import Phase
+from planner.rollout import Asked
+from tests.fleet import NEW, Act, Ask, Case, Fleet, fault
+from vmss_sim.world.faults import Fault
+
+REPAIRED = Fleet(size=3, mode=UpgradeMode.ROLLING, repairs=True)
+SECOND = 100_000
+"""Now the second of three instances is being upgraded."""
+
+
+def sent(run: object, *kinds: str) -> list[str]:
+    return [one.kind for one in run.sent(*kinds)]  # type: ignore[attr-defined]
+
+
+SET = ("set-mode", "suspend-repairs", "resume-repairs")
+
+
+def test_release_while_paused_undoes_repairs_and_leaves_the_rest() -> None:
+    run = Case(fleet=REPAIRED, asks=(Ask(SECOND, Asked.PAUSE), Ask(400_000, Asked.RELEASE))).run()
+    assert run.state.phase is Phase.PAUSED
+    assert not run.state.releasing
+    assert not run.world.repairs_suspended
+    assert run.world.mode == "manual", "one instance is stale: mode rolling would move it"
+    assert run.rules().count("mode-kept") == 1
+    assert sent(run, *SET) == ["suspend-repairs", "set-mode", "resume-repairs"]
+
+
+def test_release_brings_the_mode_back_where_nothing_is_stale() -> None:
+    """The last batch waits for an approval, and somebody else upgraded it meanwhile."""
+    fleet = Fleet(size=2, mode=UpgradeMode.ROLLING)
+    case = Case(fleet=fleet, parameters={"approve": True}, asks=(Ask(500_000, Asked.RELEASE),))
+    run = case.but(acts=(Act(300_000, "upgrade", ("1",)),)).run()
+    assert run.state.phase is Phase.PAUSED
+    assert run.world.mode == "rolling"
+
+
+@pytest.mark.parametrize("after", [Asked.RESUME, Asked.ROLLBACK])
+def test_what_was_released_is_held_again_before_anything_moves(after: Asked) -> None:
+    asks = (Ask(SECOND, Asked.PAUSE), Ask(400_000, Asked.RELEASE), Ask(500_000, after))
+    run = Case(fleet=REPAIRED, asks=asks).run()
+    assert run.state.ending == ("finish" if after is Asked.RESUME else "rollback"), run.state.reason
+    moved = [one for one in run.world.log if one.kind == "upgrade" and one.now > 500_000]
+    held = [one.now for one in run.sent("suspend-repairs")]
+    assert len(held) == 2
+    assert moved
+    assert held[1] < moved[0].now
+    assert not run.world.repairs_suspended
+    assert run.world.mode == "rolling"
+    if after is Asked.RESUME:
+        assert [name for one in run.sent("upgrade") for name in one.ids] == ["0", "1", "2"], "no batch twice"
+
+
+def test_release_is_refused_while_something_moves() -> None:
+    run = Case(fleet=REPAIRED, asks=(Ask(SECOND, Asked.RELEASE),)).run()
+    assert run.state.ending == "finish"
+    assert run.rules().count("release-refused") == 1
+    assert sent(run, "suspend-repairs") == ["suspend-repairs"]
+
+
+def test_a_release_that_fails_is_told_and_the_rollout_stays_paused() -> None:
+    case = Case(fleet=REPAIRED, asks=(Ask(SECOND, Asked.PAUSE), Ask(400_000, Asked.RELEASE)))
+    whole = case.run()
+    number = next(i for i, one in enumerate(whole.world.log, 1) if one.kind == "resume-repairs")
+    run = case.but(faults=(fault("fail", number),)).run()
+    assert run.state.phase is Phase.PAUSED
+    assert "release-failed" in run.rules()
+    refused = case.but(faults=(Fault(verdict="refuse", first=number, last=999, of="resume-repairs"),)).run()
+    assert refused.state.phase is Phase.PAUSED
+    assert "release-failed" in refused.rules()
+
+
+def test_an_instance_that_was_given_up_is_replaced() -> None:
+    case = Case(
+        fleet=Fleet(size=4),
+        parameters={"retries": 0, "max_failed": 1},
+        fails={0: (1,)},
+        more={"floor": 2},
+        asks=(Ask(200_000, Asked.REPLACE, ("0",)),),
+    )
+    run = case.run()
+    assert run.state.ending == "finish", run.state.reason
+    assert [one.ids for one in run.sent("delete")] == [("0",)]
+    assert len(run.world.vms) == 4
+    assert "0" not in run.world.vms
+    assert {vm.image.exact or vm.image.version for vm in run.world.vms.values() if vm.image} == {NEW}
+    run.world.run(run.world.now + 120_000, stop_on_wake=False)
+    assert len(run.world.serves()) == 4
+
+
+def test_replace_costs_budget_like_everything_else() -> None:
+    """It serves on the old image, and the floor is what serves: it waits for its turn."""
+    case = Case(fleet=Fleet(size=3), more={"floor": 2}, asks=(Ask(SECOND, Asked.REPLACE, ("2",)),))
+    run = case.run()
+    assert run.state.ending == "finish", run.state.reason
+    assert [one.ids for one in run.sent("delete")] == [("2",)]
+    assert all(len(one.before) - len(set(one.ids) & one.before) >= 2 for one in run.sent("delete", "upgrade"))
+
+
+@pytest.mark.parametrize(
+    ("case", "ids", "why"),
+    [
+        (Case(fleet=Fleet(size=3)), (), "no instances"),
+        (Case(fleet=Fleet(size=3)), ("9",), "not an instance"),
+        (Case(fleet=Fleet(size=2), strategy="surge", parameters={"size": 1}), ("1",), "surge"),
+        (Case(fleet=Fleet(size=2), strategy="automatic"), ("1",), "platform"),
+    ],
+)
+def test_what_cannot_be_replaced_is_told(case: Case, ids: tuple[str, ...], why: str) -> None:
+    run = case.but(asks=(Ask(20_000, Asked.REPLACE, ids),)).run()
+    notes = [note.text for one in run.turns() for note in one.notes if note.rule == "replace-refused"]
+    assert len(notes) == 1
+    assert why in notes[0]
+    assert run.state.ending == "finish"

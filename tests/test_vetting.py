@@ -1,0 +1,170 @@
+"""Before a plan is applied: approvals, what differs between two, forecasting again."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from planner.amount import Threshold
+from planner.difference import difference
+from planner.plan import Plan
+from planner.planfile import decode, encode
+from planner.strategies import Batch
+from tests.commands import vmss_sim
+from tests.fleet import Case, Fleet
+from tests.test_apply import Desk, desk
+
+__all__ = ["desk"]
+CASE = Case(fleet=Fleet(size=3))
+
+
+def authored(case: Case = CASE, author: str = "ann") -> Case:
+    return case.but(more={**case.more, "author": author})
+
+
+# -- approvals ---------------------------------------------------------------------------------------------------------
+
+
+def test_apply_counts_approvals_by_others_than_the_author(desk: Callable[[Case], Desk]) -> None:
+    here = desk(authored())
+    ran = here.run("apply", "--require-approvals", "2")
+    assert ran.status == 2
+    assert "not approved by enough people" in ran.err
+    assert "found 0 (none)" in ran.err
+    mine = here.run("approve", str(here.file), "--by", "Ann")
+    assert (mine.status, "the author of a plan cannot approve it" in mine.err) == (2, True)
+    assert here.run("approve", str(here.file), "--by", "bob", "--reason", "change 4711").status == 0
+    assert here.run("approve", str(here.file), "--by", "Bob ").status == 0, "again: it counts once"
+    ran = here.run("apply", "--require-approvals", "2")
+    assert (ran.status, "found 1 (Bob" in ran.err) == (2, True)
+    assert here.sent() == []
+    assert here.run("approve", str(here.file), "--by", "eve").status == 0
+    listed = here.run("approve", str(here.file), "--list").out
+    assert (listed.count("  counts"), listed.count("does not count")) == (2, 1)
+    assert "change 4711" in listed
+    assert here.run("apply", "--require-approvals", "2").status == 0
+
+
+def test_an_approval_expires_and_is_for_one_digest(
+    desk: Callable[[Case], Desk], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here = desk(authored())
+    from backends.approvals import now_ms
+
+    assert here.run("approve", str(here.file), "--by", "bob", "--expires", "2h").status == 0
+    later = now_ms() + 3 * 3_600_000
+    with monkeypatch.context() as patch:
+        patch.setattr("backends.approvals.now_ms", lambda: later)
+        assert here.run("apply", "--require-approvals", "1").status == 2
+    other = msgspec.structs.replace(here.plan, title="another")
+    was = here.file.read_bytes()
+    here.file.write_bytes(encode(other))
+    assert here.run("apply", "--require-approvals", "1").status == 2
+    here.file.write_bytes(was)
+    assert here.run("apply", "--require-approvals", "1").status == 0
+
+
+@pytest.mark.parametrize("expires", ["0s", "soon"])
+def test_an_approval_needs_a_time(desk: Callable[[Case], Desk], expires: str) -> None:
+    here = desk(CASE)
+    ran = here.run("approve", str(here.file), "--by", "bob", "--expires", expires)
+    assert (ran.status, "--expires" in ran.err) == (2, True)
+
+
+def test_the_next_batch_is_approved_by_the_rollouts_id(desk: Callable[[Case], Desk]) -> None:
+    here = desk(CASE.but(parameters={"approve": True}))
+    assert here.run("apply").status == 3
+    (first, *_) = here.status()["choices"]
+    assert first["command"] == f"vmss-sim approve {here.rollout}"
+    assert vmss_sim(*first["command"].split()[1:]).status == 0
+    assert here.run("resume", "--yes").status == 3
+    assert here.state.batch == 2
+
+
+# -- what differs ------------------------------------------------------------------------------------------------------
+
+
+def plan(**fields: object) -> Plan:
+    return msgspec.structs.replace(CASE.plan(), **fields)
+
+
+def test_a_plan_does_the_same_as_itself() -> None:
+    assert difference(plan(), plan()) == ()
+
+
+@pytest.mark.parametrize(
+    ("after", "about", "weight"),
+    [
+        (plan(floor=Threshold(given="1", absolute=1)), "floor", "more"),
+        (plan(rollback_floor=Threshold(given="3", absolute=3)), "rollback floor", "less"),
+        (plan(batches=(Batch(take=("0", "1", "2"), why="all"),)), "largest batch", "more"),
+        (plan(batches=(Batch(take=("0",), why="one"),)), "moved", "less"),
+        (plan(gates=msgspec.structs.replace(plan().gates, dry_run=True)), "gates: dry run", "other"),
+        (plan(deadlines=msgspec.structs.replace(plan().deadlines, gate_ms=1)), "deadlines: gate", "other"),
+        (plan(new_instances="leave"), "new instances", "other"),
+        (plan(title="x"), "title", "other"),
+        (plan(skipped={"1": "protected"}), "instance 1 left out", "other"),
+    ],
+)
+def test_each_kind_of_difference_is_told_with_its_weight(after: Plan, about: str, weight: str) -> None:
+    found = {one.about: one.weight for one in difference(plan(), after)}
+    assert found.get(about) == weight, found
+    assert difference(after, plan())
+
+
+def test_no_field_of_a_plan_is_forgotten() -> None:
+    """Whatever differs is told: every field, replaced by another value."""
+    before = plan()
+    for name in Plan.__struct_fields__:
+        class_of = type(getattr(before, name))
+        other = {"str": "zzz", "int": 77, "bool": True, "tuple": (), "dict": {}}.get(class_of.__name__)
+        if other is None or other == getattr(before, name):
+            continue
+        assert difference(before, msgspec.structs.replace(before, **{name: other})), name
+
+
+def test_an_instance_that_changes_its_batch_is_told_as_that() -> None:
+    one, two = plan(), plan(batches=tuple(reversed(plan().batches)))
+    told = {row.about: (row.before, row.after) for row in difference(one, two)}
+    assert told == {"instance 0": ("batch 1", "batch 3"), "instance 2": ("batch 3", "batch 1")}
+
+
+def test_diff_prints_and_gives_json(tmp_path: Path) -> None:
+    for name, made in (("a", plan()), ("b", plan(floor=Threshold(given="1", absolute=1)))):
+        (tmp_path / f"{name}.json").write_bytes(encode(made))
+    a, b = str(tmp_path / "a.json"), str(tmp_path / "b.json")
+    assert vmss_sim("diff", a, a).status == 0
+    ran = vmss_sim("diff", a, b)
+    assert (ran.status, "floor: n-1 = 2 -> 1  (more risk)" in ran.out) == (1, True), ran.out
+    document = json.loads(vmss_sim("diff", a, b, "--json").out)
+    assert [one["about"] for one in document["differences"]] == ["floor"]
+
+
+# -- forecast ----------------------------------------------------------------------------------------------------------
+
+
+def test_forecasting_again_keeps_plan_and_digest(tmp_path: Path) -> None:
+    made, again = tmp_path / "plan.json", tmp_path / "again.json"
+    assert vmss_sim("plan", "two-vms", "-s", "one-by-one", "--no-forecast", "-o", str(made)).status == 0
+    ran = vmss_sim("forecast", str(made), "two-vms", "-n", "20", "-o", str(again))
+    assert ran.status == 0, ran
+    before, after = (decode(path.read_bytes(), "") for path in (made, again))
+    assert before.sha256 == after.sha256
+    assert before.forecast is None
+    assert after.forecast is not None
+    assert after.forecast.replications == 20
+    assert vmss_sim("diff", str(made), str(again)).status == 0
+    wrong = vmss_sim("forecast", str(made), "seed-article", "-n", "1")
+    assert (wrong.status, "another scale set than the scenario" in wrong.err) == (2, True)
+
+
+def test_a_plan_knows_its_author(tmp_path: Path) -> None:
+    file = tmp_path / "plan.json"
+    assert (
+        vmss_sim("plan", "two-vms", "-s", "one-by-one", "--no-forecast", "--author", "ann", "-o", str(file)).status == 0
+    )
+    assert decode(file.read_bytes(), "").plan.author == "ann"

@@ -1,0 +1,161 @@
+"""What clients look up about images, quotas and VM sizes.
+
+*Images* are those in play: what instances run or ran, what the model names, what `latest` means now, and what the scenario upgrades to.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from vmss_sim.arm import catalogue
+from vmss_sim.arm.http import Refused, Request, Response
+from vmss_sim.arm.site import Site
+from vmss_sim.world.config import Image
+
+Names = dict[str, str]
+
+
+def _listed(values: Iterable[Any]) -> Response:
+    return Response(status=200, body={"value": list(values)})
+
+
+def in_play(site: Site) -> dict[tuple[str, str, str], list[str]]:
+    """Versions by publisher, offer and sku, in the order of their numbers."""
+    found: dict[tuple[str, str, str], set[str]] = {}
+    spelt: dict[tuple[str, str, str], tuple[str, str, str]] = {}
+    candidates: list[tuple[Image | None, str | None]] = [(one, None) for one in site.images]
+    for each in site.sets:
+        world = each.world
+        candidates += [(vm.image, None) for vm in (*world.vms.values(), *world.gone)]
+        candidates += [(machine.image, None) for machine in world.config.machines]
+        candidates.append((world.model_image, world.latest))
+    for image, latest in candidates:
+        if image is None or not (image.publisher and image.offer and image.sku):
+            continue
+        named = (image.publisher, image.offer, image.sku)
+        key = spelt.setdefault((named[0].lower(), named[1].lower(), named[2].lower()), named)
+        versions = (image.exact, image.version, latest)
+        found.setdefault(key, set()).update(one for one in versions if one and one.lower() != "latest")
+    return {key: sorted(versions, key=_by_number) for key, versions in sorted(found.items())}
+
+
+def _by_number(version: str) -> tuple[tuple[int, str], ...]:
+    return tuple((int(part), "") if part.isdecimal() else (-1, part) for part in version.split("."))
+
+
+def images(request: Request, site: Site, names: Names) -> Response:
+    """One level of the tree publisher, offer, sku, version."""
+    base = (
+        f"/Subscriptions/{names['subscription']}/Providers/Microsoft.Compute/Locations/{names['location']}/Publishers"
+    )
+    asked = [names.get(one) for one in ("publisher", "offer", "sku")]
+    named = [one for one in asked if one is not None]
+    rows = [
+        (*key, version)
+        for key, versions in in_play(site).items()
+        for version in versions
+        if all(one.lower() == name.lower() for one, name in zip(key, named, strict=False))
+    ]
+    if named and not rows:
+        raise Refused(404, "NotFound", f"Artifact: {' '.join(named)} was not found.")
+    if "version" in names:
+        return Response(status=200, body=_image(base, names, rows))
+    depth = len(named)
+    listed = [
+        {"location": names["location"], "name": row[depth], "id": _image_id(base, row[: depth + 1])}
+        for row in dict.fromkeys(row[: depth + 1] for row in rows)
+    ]
+    if request.query.get("$orderby", "").lower() == "name desc":
+        listed.reverse()
+    top = request.query.get("$top", "")
+    return Response(status=200, body=listed[: int(top)] if top.isdecimal() else listed)
+
+
+def _image_id(base: str, row: tuple[str, ...]) -> str:
+    words = ("", "/ArtifactTypes/VMImage/Offers", "/Skus", "/Versions")
+    return base + "".join(f"{word}/{name}" for word, name in zip(words, row, strict=False))
+
+
+def _image(base: str, names: Names, rows: Sequence[tuple[str, ...]]) -> dict[str, Any]:
+    wanted = names["version"].lower()
+    row = rows[-1] if wanted == "latest" else next((one for one in rows if one[3].lower() == wanted), None)
+    if row is None:
+        raise Refused(404, "NotFound", f"Artifact: VMImage {names['version']} was not found.")
+    windows = "windows" in f"{row[0]}{row[1]}{row[2]}".lower()
+    return {
+        "location": names["location"],
+        "name": row[3],
+        "id": _image_id(base, row),
+        "properties": {
+            "architecture": "x64",
+            "hyperVGeneration": "V2" if "gen2" in row[2].lower() else "V1",
+            "replicaType": "Managed",
+            "osDiskImage": {"operatingSystem": "Windows" if windows else "Linux", "sizeInGb": 127 if windows else 31},
+            "dataDiskImages": [],
+            "features": [],
+            "automaticOSUpgradeProperties": {"automaticOSUpgradeSupported": True},
+            "imageDeprecationStatus": {"imageState": "Active"},
+        },
+    }
+
+
+def usages(_request: Request, site: Site, names: Names) -> Response:
+    """What of the region's quotas is used."""
+    here = [one for one in site.sets if one.location.lower() == names["location"].lower()]
+    vms = sum(len(one.world.vms) for one in here)
+    cores = sum(len(one.world.vms) * one.world.config.cores_per_vm for one in here)
+    limits = [one.world.config.quota_cores for one in here if one.world.config.quota_cores is not None]
+    limit = min(limits, default=100_000)
+    rows = (
+        ("cores", "Total Regional vCPUs", cores, limit),
+        ("virtualMachines", "Virtual Machines", vms, 25_000),
+        ("virtualMachineScaleSets", "Virtual Machine Scale Sets", len(here), 2_500),
+    )
+    return _listed(
+        {
+            "unit": "Count",
+            "currentValue": used,
+            "limit": most,
+            "name": {"value": name, "localizedValue": words},
+        }
+        for name, words, used, most in rows
+    )
+
+
+def sizes(_request: Request, _site: Site, _names: Names) -> Response:
+    """VM sizes."""
+    return _listed(
+        {
+            "name": name,
+            "numberOfCores": cores,
+            "memoryInMB": memory,
+            "osDiskSizeInMB": 1_047_552,
+            "resourceDiskSizeInMB": memory * 2,
+            "maxDataDiskCount": cores * 4,
+        }
+        for name, (cores, memory) in catalogue.SIZES.items()
+    )
+
+
+def resource_skus(_request: Request, site: Site, _names: Names) -> Response:
+    """VM sizes, as `Microsoft.Compute/skus` tells them."""
+    places = list(dict.fromkeys(one.location for one in site.sets))
+    return _listed(
+        {
+            "resourceType": "virtualMachines",
+            "name": name,
+            "tier": "Standard",
+            "size": name.removeprefix("Standard_"),
+            "locations": places,
+            "locationInfo": [{"location": one, "zones": ["1", "2", "3"], "zoneDetails": []} for one in places],
+            "capabilities": [
+                {"name": "vCPUs", "value": str(cores)},
+                {"name": "MemoryGB", "value": f"{memory / 1024:g}"},
+                {"name": "HyperVGenerations", "value": "V1,V2"},
+                {"name": "PremiumIO", "value": "True"},
+            ],
+            "restrictions": [],
+        }
+        for name, (cores, memory) in catalogue.SIZES.items()
+    )

@@ -1,0 +1,180 @@
+"""`vmss-sim apply`: carry a vetted plan out."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from vmss_sim.cli import operating, options
+
+if TYPE_CHECKING:
+    from backends.lease import Held
+    from backends.store import Entry, Store
+    from planner.planfile import PlanFile
+    from planner.rollout import State
+
+HELP = """Carry out exactly what a plan file says, or go on with it where it was broken off.
+
+Before anything is sent: the digest, what moved since the plan was made (its drift table says what that means), and whether it
+can be done at all. Then the plan is shown, and you are asked. Ctrl-C asks to pause after the current operation, a second one
+detaches. Without a terminal SIGTERM or SIGINT detaches within 5 s; what was sent goes on, and is adopted on resume.
+
+\b
+Examples:
+  vmss-sim apply plan.json
+  vmss-sim apply plan.json --yes --expect sha256:… --require-approvals 2 --max-runtime 5h --log-format json
+  vmss-sim apply plan.json --store azblob://ACCOUNT/CONTAINER
+
+\b
+Exit status: 0 done or nothing to do, 1 failed, stopped by a gate or aborted, 2 refused, nothing sent,
+3 paused or detached, 5 done with exceptions.
+"""
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+
+    @app.command("apply", help=HELP)
+    @options.spread
+    def apply(
+        file: Annotated[Path, typer.Argument(metavar="PLAN.JSON", help="A plan file.")],
+        store: operating.StoreName = None,
+        yes: operating.Yes = False,
+        expect: Annotated[
+            str | None,
+            typer.Option("--expect", metavar="sha256:…", help="Refuse any plan but this one.", show_default=False),
+        ] = None,
+        require_approvals: Annotated[
+            int, typer.Option("--require-approvals", min=0, metavar="N", help="Approvals by others than its author.")
+        ] = 0,
+        accept_no_health: Annotated[
+            bool,
+            typer.Option("--accept-no-health", help="Go by running alone; the plan must have been made with it too."),
+        ] = False,
+        max_runtime: operating.MaxRuntime = None,
+        again: Annotated[
+            bool, typer.Option("--again", help="Begin a plan anew that was carried out, or given up, before.")
+        ] = False,
+        stay: operating.Stay = False,
+        log_format: operating.LogFormat = None,
+        *,
+        reach: options.Azure,
+    ) -> None:
+        from backends import operate  # noqa: PLC0415  # heavy imports wait until a command runs
+        from backends.executor import rests  # noqa: PLC0415
+        from backends.store import open_store  # noqa: PLC0415
+        from planner.planfile import decode  # noqa: PLC0415
+        from scenarios.files import read_bytes  # noqa: PLC0415
+
+        operating.check_format(log_format)
+        operating.seconds(max_runtime)
+        data = read_bytes(file)
+        read = decode(data, str(file))
+        _expected(read, expect)
+        kept = open_store(store)
+        entry, state, held = _known(kept, read, again=again)
+        if entry is None:
+            _approved(kept, read, require_approvals)
+            _healthy(read, accepted=accept_no_health)
+        backend = operating.open_world(read, reach)
+        if entry is not None:
+            if state is not None and rests(state) and not stay:
+                operating.say(f"{entry.id} was begun with this plan and rests: {state.reason}")
+                operating.say(f"`vmss-sim status {entry.id}` tells what can be done")
+                raise typer.Exit(3)
+            operating.say(f"{entry.id} was begun with this plan and has not ended: going on with it")
+            operating.confirm("Go on?", yes=yes)
+        else:
+            _look(read, backend, log_format)
+            operating.confirm(f"Apply this plan to {read.plan.scale_set.id or read.plan.scale_set.name}?", yes=yes)
+            entry, held = operate.begin(kept, read, data, read.plan.tool, says=operating.say)
+            operating.say(f"rollout {entry.id} in {kept.name}")
+        raise typer.Exit(
+            operating.carry_on(
+                kept,
+                entry,
+                read,
+                reach,
+                log_format=log_format,
+                max_runtime=max_runtime,
+                stay=stay,
+                backend=backend,
+                held=held,
+            )
+        )
+
+
+def _known(store: Store, read: PlanFile, *, again: bool) -> tuple[Entry | None, State | None, Held | None]:
+    """The rollout of this plan that is to be gone on with. One that has ended gives its exit status, unless `--again`."""
+    from backends.operate import has_ended, latest  # noqa: PLC0415  # heavy imports wait until a command runs
+
+    met = latest(store, read)
+    if met is None:
+        return None, None, None
+    entry, state = met
+    if state is None or not has_ended(state):
+        return entry, state, None
+    if again:
+        return None, None, None
+    operating.say(f"{entry.id} carried this plan out and ended: {state.ending}; nothing is begun again without --again")
+    raise typer.Exit(read.plan.ends[state.ending].exit_code)
+
+
+def _expected(read: PlanFile, expect: str | None) -> None:
+    from planner.errors import InputError  # noqa: PLC0415  # heavy imports wait until a command runs
+
+    if expect is not None and expect.lower().removeprefix("sha256:") != read.sha256:
+        raise InputError(
+            "this is not the plan that is expected",
+            "--expect",
+            f"sha256:{read.sha256}",
+            expect,
+            "take the plan file that was vetted",
+        )
+
+
+def _approved(store: Store, read: PlanFile, needed: int) -> None:
+    from backends.approvals import check  # noqa: PLC0415  # heavy imports wait until a command runs
+
+    check(store, read, needed)
+
+
+def _healthy(read: PlanFile, *, accepted: bool) -> None:
+    """Without a health source nothing can be known to serve: that has to be said when it is planned, and when it is applied."""
+    from planner.errors import InputError  # noqa: PLC0415  # heavy imports wait until a command runs
+    from planner.model import HealthSource  # noqa: PLC0415
+
+    if read.plan.scale_set.health_source is not HealthSource.NONE or (accepted and read.plan.accept_no_health):
+        return
+    raise InputError(
+        "the set has no health source: instances would be known to run, not to serve",
+        "plan.accept_no_health" if not read.plan.accept_no_health else "--accept-no-health",
+        "not accepted",
+        "--accept-no-health, for plan and apply",
+        "add the application health extension, or accept it; nothing was sent",
+    )
+
+
+def _look(read: PlanFile, backend: Any, log_format: str | None) -> None:
+    """What moved, what the preflight finds, and the plan itself. Raises InputError for what refuses it."""
+    from backends.executor import preflight  # noqa: PLC0415  # heavy imports wait until a command runs
+    from backends.operate import differences, refuse_drift  # noqa: PLC0415
+    from planner.errors import InputError  # noqa: PLC0415
+    from vmss_sim.report import console, plans  # noqa: PLC0415
+
+    out = console.err() if log_format == "json" else console.out()
+    found = differences(read.plan, backend.observe().scale_set)
+    plans.moved(out, found)
+    refuse_drift(found)
+    findings = preflight(backend, read.plan)
+    if findings:
+        plans.findings(out, [("plan", one) for one in findings])
+    errors = [one for one in findings if one.grade == "error"]
+    if errors:
+        more = f" (and {len(errors) - 1} more)" if len(errors) > 1 else ""
+        raise InputError(
+            f"{errors[0].text}{more}", errors[0].code, "", "", f"{errors[0].fix}; nothing was sent".lstrip("; ")
+        )
+    plans.render(out, read.plan, read.forecast, (), sha256=read.sha256)

@@ -1,0 +1,231 @@
+"""What the commands that carry a rollout out, or ask something of one, have in common."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from vmss_sim.cli import options
+
+if TYPE_CHECKING:
+    from backends.lease import Held
+    from backends.store import Entry, Store
+    from planner.planfile import PlanFile
+    from planner.rollout import Asked
+    from vmss_sim.report.status import Status
+
+StoreName = Annotated[
+    str | None,
+    typer.Option(
+        "--store",
+        metavar="STORE",
+        help="Where rollouts are kept: file:DIR or azblob://ACCOUNT/CONTAINER[/PREFIX]; $VMSS_SIM_STORE, else your state folder.",
+        show_default=False,
+    ),
+]
+Name = Annotated[
+    str | None,
+    typer.Argument(
+        metavar="[ROLLOUT]",
+        help="A rollout's id, a unique beginning of it, or its plan file; the newest by default.",
+        show_default=False,
+    ),
+]
+Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
+Reason = Annotated[
+    str | None, typer.Option("--reason", metavar="TEXT", help="Why; kept in the journal.", show_default=False)
+]
+LogFormat = Annotated[
+    str | None,
+    typer.Option(
+        "--log-format",
+        metavar="text|json",
+        help="A log instead of the live view; json: one object a line.",
+        show_default=False,
+    ),
+]
+MaxRuntime = Annotated[
+    str | None,
+    typer.Option(
+        "--max-runtime",
+        metavar="TIME",
+        help="Detach after so long (5h): what was sent goes on, and is adopted when somebody resumes.",
+        show_default=False,
+    ),
+]
+Stay = Annotated[bool, typer.Option("--stay", help="Stay while the rollout is paused, until somebody lets it go on.")]
+
+
+def status_of(store: Store, entry: Entry) -> Status:
+    """Everything that is told of a rollout."""
+    from backends.operate import plan_of  # noqa: PLC0415  # heavy imports wait until a command runs
+    from backends.store import now_ms  # noqa: PLC0415
+    from planner.standing import standing  # noqa: PLC0415
+    from vmss_sim.report.status import Status  # noqa: PLC0415
+
+    read = plan_of(store, entry)
+    journal = store.journal(entry.id)
+    last = journal.last_state()
+    unheard = len(journal.requests(last.request if last is not None else 0))
+    return Status(
+        entry=entry,
+        plan=read.plan,
+        forecast=read.forecast,
+        standing=standing(read.plan, journal.records(), unheard=unheard),
+        holder=store.holder(entry.scale_set),
+        now_ms=now_ms(),
+    )
+
+
+def user() -> str:
+    """Who gives the command, by the name of the account."""
+    import getpass  # noqa: PLC0415  # only where it is asked
+
+    try:
+        return getpass.getuser()
+    except (OSError, KeyError, ImportError):  # a container's user may have no name
+        return ""
+
+
+def say(text: str) -> None:
+    """Something beside the results."""
+    typer.echo(f"vmss-sim: {text}", err=True)
+
+
+def confirm(question: str, *, yes: bool) -> None:
+    """Ask. Raises InputError where nobody can be asked, and exits with 2 where the answer is no."""
+    from planner.errors import InputError  # noqa: PLC0415  # heavy imports wait until a command runs
+
+    if yes:
+        return
+    if not (sys.stdin.isatty() and sys.stdout.isatty()):
+        raise InputError("nobody can be asked here", "", "no terminal", "--yes, to say that you are sure")
+    if not typer.confirm(question, default=False):
+        say("nothing was sent")
+        raise typer.Exit(2)
+
+
+def carry_on(
+    store: Store,
+    entry: Entry,
+    read: PlanFile,
+    reach: options.Azure,
+    *,
+    log_format: str | None = None,
+    max_runtime: str | None = None,
+    stay: bool = False,
+    ask: Asked | None = None,
+    reason: str = "",
+    backend: Any = None,
+    held: Held | None = None,
+) -> int:
+    """Be the executor until the rollout ends or rests; print how that came. Returns the exit status."""
+    from backends.executor import Signals, Why  # noqa: PLC0415  # heavy imports wait until a command runs
+    from backends.operate import drive  # noqa: PLC0415
+    from vmss_sim.report import console, live  # noqa: PLC0415
+
+    runtime = seconds(max_runtime)
+    check_format(log_format)
+    if backend is None:
+        backend = open_world(read, reach)
+    signals = Signals(terminal=sys.stdout.isatty() and sys.stdin.isatty())
+    with live.view(read.plan, read.forecast, entry.id, log_format, console.out()) as view:
+        signals.says = view.say
+        ended = drive(
+            store,
+            entry,
+            read.plan,
+            backend,
+            signals,
+            listen=view.show,
+            says=view.say,
+            held=held,
+            max_runtime_s=runtime,
+            stay=stay,
+            ask=ask,
+            reason=reason,
+        )
+    state = ended.state
+    if ended.error:
+        say(f"{entry.id}: {ended.error}")
+    if ended.why is Why.ENDED:
+        say(f"{entry.id} ended: {state.ending}{': ' + state.reason if state.reason else ''}")
+    elif ended.why is Why.RESTS:
+        say(f"{entry.id} rests: {state.reason}")
+    else:
+        say(f"{entry.id}: detached; what was sent goes on, and is adopted by `vmss-sim resume {entry.id}`")
+    if ended.exit_code:
+        say(f"`vmss-sim status {entry.id}` tells where it stands and what can be done")
+    return ended.exit_code
+
+
+def open_world(read: PlanFile, reach: options.Azure) -> Any:
+    """The backend; through the module, so that there is one place to choose it."""
+    from backends import connect  # noqa: PLC0415  # heavy imports wait until a command runs
+
+    return connect.open_backend(read.plan, asdict(reach))
+
+
+def seconds(given: str | None) -> float | None:
+    """A time as people give it. Raises InputError."""
+    if given is None:
+        return None
+    from scenarios.timing import parse_duration_ms  # noqa: PLC0415  # heavy, and seldom needed
+
+    return parse_duration_ms(given, "--max-runtime") / 1000
+
+
+def check_format(given: str | None) -> None:
+    """Raises InputError for a log format that there is none of."""
+    from planner.errors import InputError  # noqa: PLC0415  # heavy imports wait until a command runs
+
+    if given not in (None, "text", "json"):
+        raise InputError("unknown choice", "--log-format", repr(given), "text or json")
+
+
+def ask(
+    asked: Asked,
+    rollout: str | None,
+    store: str | None,
+    reason: str,
+    *,
+    ids: tuple[str, ...] = (),
+    yes: bool = True,
+    drives: bool = False,
+    reach: options.Azure | None = None,
+    more: dict[str, Any] | None = None,
+) -> None:
+    """Append the request; where it has to be carried out and no executor is alive, be it."""
+    from backends.operate import is_alive, plan_of  # noqa: PLC0415  # heavy imports wait until a command runs
+    from backends.store import find, open_store  # noqa: PLC0415
+    from planner.errors import InputError  # noqa: PLC0415
+    from planner.phases import Phase  # noqa: PLC0415
+
+    kept = open_store(store)
+    entry = find(kept, rollout)
+    journal = kept.journal(entry.id)
+    state = journal.last_state()
+    if state is not None and state.phase is Phase.ENDED:
+        raise InputError("this rollout has ended", entry.id, state.ending, "", "`vmss-sim history` tells how")
+    read = plan_of(kept, entry)
+    known = read.plan.scale_set.instances.keys() | (
+        {*state.appended, *state.surge.fresh, *state.memory} if state is not None else set()
+    )
+    unknown = [name for name in ids if name not in known]
+    if unknown:
+        raise InputError("no such instance in this rollout", entry.id, ", ".join(unknown), ", ".join(list(known)[:20]))
+    alive = is_alive(kept, entry)
+    if alive or not drives:
+        journal.ask(asked, ids, reason)
+        told = (
+            "its executor will hear it"
+            if alive
+            else f"no executor is alive: `vmss-sim resume {entry.id}` carries it on"
+        )
+        say(f"{entry.id}: {asked.value} is asked for; {told}")
+        return
+    confirm(f"{asked.value} {entry.id} ({read.plan.scale_set.id or read.plan.scale_set.name})?", yes=yes)
+    raise typer.Exit(carry_on(kept, entry, read, reach or options.Azure(), ask=asked, reason=reason, **(more or {})))

@@ -1,0 +1,229 @@
+"""`status`, `history`, `trace`: look at a rollout, from anywhere. `pause`, `resume` and the others: ask something of it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from vmss_sim.cli import operating, options
+
+STATUS = """Where a rollout stands, why, and what can be done now, with the exact commands.
+
+\b
+Examples:
+  vmss-sim status
+  vmss-sim status web-1a2b3c4d --json
+  vmss-sim status plan.json --store azblob://ACCOUNT/CONTAINER
+  vmss-sim status --all
+"""
+HISTORY = """What happened, decision by decision, and a draft of a post-mortem.
+
+\b
+Examples:
+  vmss-sim history web-1a2b3c4d
+  vmss-sim history web-1a2b3c4d --format md -o post-mortem.md
+"""
+TRACE = """The journal itself, one JSON record a line.
+
+\b
+Example:
+  vmss-sim trace web-1a2b3c4d -o journal.jsonl
+"""
+IDS = typer.Argument(metavar="INSTANCE...", help="Instance ids.")
+ASKING = {
+    "pause": (
+        "Ask a rollout to rest after its current operation.",
+        "vmss-sim pause web-1a2b3c4d --reason 'the shop is busy'",
+    ),
+    "resume": (
+        "Let a rollout go on: here, where no executor is alive (after a crash, from another machine).",
+        "vmss-sim resume web-1a2b3c4d --yes --max-runtime 5h",
+    ),
+    "abort": (
+        "End a rollout: nothing more is moved, what was moved stays, what was changed for the time of the rollout is undone.",
+        "vmss-sim abort web-1a2b3c4d",
+    ),
+    "rollback": (
+        "Everything that was moved goes back. --emergency: down to the plan's emergency floor; needs --reason.",
+        "vmss-sim rollback web-1a2b3c4d --emergency --reason 'the image loses orders'",
+    ),
+    "retry": (
+        "Forget that these instances failed, and try them again.",
+        "vmss-sim retry web-1a2b3c4d 7 9",
+    ),
+    "skip": (
+        "Leave these instances as they are, and go on without them; needs --reason.",
+        "vmss-sim skip web-1a2b3c4d 7 --reason 'its disk is full, ticket 1234'",
+    ),
+    "replace": (
+        "Delete these instances and add as many; needs --reason.",
+        "vmss-sim replace web-1a2b3c4d 7 --reason 'broken host'",
+    ),
+    "release": (
+        "Undo what was changed for the time of a paused rollout (repairs, mode), and stay paused.",
+        "vmss-sim release web-1a2b3c4d",
+    ),
+}
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands."""
+    _register_looking(app)
+    _register_asking(app)
+    _register_naming(app)
+
+
+def _register_looking(app: typer.Typer) -> None:
+    @app.command("status", help=STATUS)
+    def status(
+        rollout: operating.Name = None,
+        store: operating.StoreName = None,
+        every: Annotated[bool, typer.Option("--all", help="One line a rollout.")] = False,
+        as_json: Annotated[bool, typer.Option("--json", help="JSON on stdout and nothing else there.")] = False,
+    ) -> None:
+        import msgspec  # noqa: PLC0415  # heavy imports wait until a command runs
+
+        from backends.store import find, open_store  # noqa: PLC0415
+        from vmss_sim.report import console  # noqa: PLC0415
+        from vmss_sim.report import status as report  # noqa: PLC0415
+
+        kept = open_store(store)
+        if every:
+            found = [operating.status_of(kept, one) for one in kept.rollouts()]
+            if as_json:
+                typer.echo(msgspec.json.encode([report.document(one) for one in found]).decode())
+            for one in () if as_json else found:
+                typer.echo(f"{one.entry.id:<24} {report.state_of(one):<24} {report.why_of(one)}")
+            return
+        made = operating.status_of(kept, find(kept, rollout))
+        if as_json:
+            typer.echo(msgspec.json.encode(report.document(made)).decode())
+        else:
+            report.render(console.out(), made)
+
+    @app.command("history", help=HISTORY)
+    def history(
+        rollout: operating.Name = None,
+        store: operating.StoreName = None,
+        form: Annotated[str, typer.Option("--format", metavar="text|md|html", help="How it is written.")] = "text",
+        output: Annotated[
+            Path | None, typer.Option("-o", "--output", metavar="FILE", help="Write it there.", show_default=False)
+        ] = None,
+    ) -> None:
+        from backends.store import find, open_store  # noqa: PLC0415  # heavy imports wait until a command runs
+        from planner.errors import InputError  # noqa: PLC0415
+        from vmss_sim.report import console, history  # noqa: PLC0415
+
+        if form not in history.FORMATS:
+            raise InputError("unknown choice", "--format", repr(form), ", ".join(history.FORMATS))
+        kept = open_store(store)
+        entry = find(kept, rollout)
+        text = history.FORMATS[form](operating.status_of(kept, entry), tuple(kept.journal(entry.id).records()))
+        if output is not None:
+            console.write_file(output, text.encode())
+        else:
+            typer.echo(text, nl=False)
+
+    @app.command("trace", help=TRACE)
+    def trace(
+        rollout: operating.Name = None,
+        store: operating.StoreName = None,
+        output: Annotated[
+            Path | None, typer.Option("-o", "--output", metavar="FILE", help="Write it there.", show_default=False)
+        ] = None,
+    ) -> None:
+        import msgspec  # noqa: PLC0415  # heavy imports wait until a command runs
+
+        from backends.store import find, open_store  # noqa: PLC0415
+        from vmss_sim.report import console  # noqa: PLC0415
+
+        kept = open_store(store)
+        records = kept.journal(find(kept, rollout).id).records()
+        if output is not None:
+            console.write_file(output, b"".join(msgspec.json.encode(one) + b"\n" for one in records))
+            return
+        for one in records:
+            typer.echo(msgspec.json.encode(one).decode())
+
+
+def _register_asking(app: typer.Typer) -> None:
+    """What is asked of the rollout as a whole."""
+
+    def add(name: str, *, drives: bool) -> None:
+        @app.command(name, help=_help(name))
+        @options.spread
+        def asked(
+            rollout: operating.Name = None,
+            store: operating.StoreName = None,
+            reason: operating.Reason = None,
+            yes: operating.Yes = False,
+            max_runtime: operating.MaxRuntime = None,
+            stay: operating.Stay = False,
+            log_format: operating.LogFormat = None,
+            *,
+            reach: options.Azure,
+        ) -> None:
+            from planner.rollout import Asked  # noqa: PLC0415  # heavy imports wait until a command runs
+
+            more = {"log_format": log_format, "max_runtime": max_runtime, "stay": stay}
+            operating.ask(Asked(name), rollout, store, reason or "", yes=yes, drives=drives, reach=reach, more=more)
+
+    for name in ("pause", "resume", "abort", "release"):
+        add(name, drives=name != "pause")
+
+    @app.command("rollback", help=_help("rollback"))
+    @options.spread
+    def rollback(
+        rollout: operating.Name = None,
+        store: operating.StoreName = None,
+        emergency: Annotated[bool, typer.Option("--emergency", help="Down to the emergency floor.")] = False,
+        reason: operating.Reason = None,
+        yes: operating.Yes = False,
+        max_runtime: operating.MaxRuntime = None,
+        stay: operating.Stay = False,
+        log_format: operating.LogFormat = None,
+        *,
+        reach: options.Azure,
+    ) -> None:
+        from planner.rollout import Asked  # noqa: PLC0415  # heavy imports wait until a command runs
+
+        if emergency:
+            _needs_reason(reason, "rollback --emergency")
+        asked = Asked.EMERGENCY if emergency else Asked.ROLLBACK
+        more = {"log_format": log_format, "max_runtime": max_runtime, "stay": stay}
+        operating.ask(asked, rollout, store, reason or "", yes=yes, drives=True, reach=reach, more=more)
+
+
+def _register_naming(app: typer.Typer) -> None:
+    """What is asked about single instances."""
+
+    def add(name: str) -> None:
+        @app.command(name, help=_help(name))
+        def named(
+            rollout: Annotated[str, typer.Argument(metavar="ROLLOUT", help="As for status.")],
+            ids: Annotated[list[str], IDS],
+            store: operating.StoreName = None,
+            reason: operating.Reason = None,
+        ) -> None:
+            from planner.rollout import Asked  # noqa: PLC0415  # heavy imports wait until a command runs
+
+            if name != "retry":
+                _needs_reason(reason, name)
+            operating.ask(Asked(name), rollout, store, reason or "", ids=tuple(ids))
+
+    for name in ("retry", "skip", "replace"):
+        add(name)
+
+
+def _help(name: str) -> str:
+    does, example = ASKING[name]
+    return f"{does}\n\n\b\nExample:\n  {example}\n"
+
+
+def _needs_reason(reason: str | None, name: str) -> None:
+    from planner.errors import InputError  # noqa: PLC0415  # heavy imports wait until a command runs
+
+    if not (reason or "").strip():
+        raise InputError(f"{name} needs a reason", "--reason", "none", "why, in a sentence; it is kept in the journal")

@@ -1,0 +1,100 @@
+"""`vmss-sim diff` and `vmss-sim forecast`: look at plans before they are vetted."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from vmss_sim.cli import options
+
+DIFF = """What differs between two plans, in meaning: what is done, to whom, within which limits.
+
+\b
+Example:
+  vmss-sim diff monday.json tuesday.json
+
+\b
+Exit status: 0 both do the same, 1 they differ, 2 bad input.
+"""
+FORECAST = """Simulate a plan again, and keep the forecast beside it; the plan's bytes, digest and approvals stay.
+
+Simulated is this plan, in the world that a scenario or a snapshot (with options, as for `plan`) describes; it must be of the same set.
+
+\b
+Examples:
+  vmss-sim forecast plan.json mine.toml -n 1000 -o plan.json --force
+  vmss-sim forecast plan.json snapshot.json --target 22.04.202606010 --ready 60s/2m
+"""
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands."""
+    _register_diff(app)
+    _register_forecast(app)
+
+
+def _register_diff(app: typer.Typer) -> None:
+    @app.command("diff", help=DIFF)
+    def diff(
+        before: Annotated[Path, typer.Argument(metavar="A.JSON", help="A plan file.")],
+        after: Annotated[Path, typer.Argument(metavar="B.JSON", help="Another one.")],
+        as_json: options.Json = False,
+    ) -> None:
+        import msgspec  # noqa: PLC0415  # heavy imports wait until a command runs
+
+        from planner.difference import difference  # noqa: PLC0415
+        from planner.planfile import decode  # noqa: PLC0415
+        from scenarios.files import read_bytes  # noqa: PLC0415
+        from vmss_sim.report import console, plans  # noqa: PLC0415
+
+        one, two = (decode(read_bytes(path), str(path)) for path in (before, after))
+        found = difference(one.plan, two.plan)
+        if as_json:
+            rows = [row._asdict() for row in found]
+            whole = {"schema": "vmss-sim/diff/1", "before": one.sha256, "after": two.sha256, "differences": rows}
+            typer.echo(msgspec.json.encode(whole).decode())
+        else:
+            plans.differences(console.out(), found)
+        raise typer.Exit(1 if found else 0)
+
+
+def _register_forecast(app: typer.Typer) -> None:
+    @app.command("forecast", help=FORECAST)
+    @options.spread
+    def forecast(
+        file: Annotated[Path, typer.Argument(metavar="PLAN.JSON", help="A plan file.")],
+        scenario: Annotated[str, typer.Argument(metavar="SCENARIO|SNAPSHOT", help="The world it is simulated in.")],
+        output: Annotated[
+            Path | None,
+            typer.Option(
+                "-o", "--output", metavar="FILE", help="Where the plan file with the forecast goes.", show_default=False
+            ),
+        ] = None,
+        force: options.Force = False,
+        replications: Annotated[int, typer.Option("-n", "--replications", min=1, help="Runs.")] = 100,
+        seed: options.Seed = 1,
+        as_json: options.Json = False,
+        *,
+        beside: options.Beside,
+    ) -> None:
+        import msgspec  # noqa: PLC0415  # heavy imports wait until a command runs
+
+        from planner.planfile import decode, with_forecast  # noqa: PLC0415
+        from scenarios.files import read_bytes  # noqa: PLC0415
+        from vmss_sim.report import console, plans  # noqa: PLC0415
+        from vmss_sim.study.forecast import forecast_plan  # noqa: PLC0415
+
+        options.refuse_existing(output, force=force)
+        data = read_bytes(file)
+        read = decode(data, str(file))
+        setup = options.setup_from(scenario, None, beside)
+        with console.progress("forecast") as progress:
+            told = forecast_plan(setup, read.plan, seed=seed, replications=replications, progress=progress)
+        if output is not None:
+            console.write_file(output, with_forecast(data, told, str(file)))
+        if as_json:
+            typer.echo(msgspec.json.encode(told).decode())
+        else:
+            plans.forecast_table(console.out(), told)

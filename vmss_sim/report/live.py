@@ -1,0 +1,211 @@
+"""A rollout while it runs: a picture on a terminal, a log where there is none, one JSON object a line where asked.
+
+Contract: `show` is called after each turn with what was decided in it, and prints nothing that was printed before.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, Protocol
+
+import msgspec
+from rich.console import Console, Group
+from rich.live import Live
+from rich.text import Text
+
+from backends.executor import Told
+from planner.model import in_service
+from planner.phases import Phase
+from planner.plan import Plan
+from planner.planfile import Forecast
+from planner.standing import floor_now
+from planner.trace import Receipt, Turn
+from vmss_sim.report.colours import LOUD
+from vmss_sim.report.heatmap import STATES, legend_line, rows
+from vmss_sim.report.times import at, clock, stamp
+
+LISTED = 8
+KEPT = 6
+
+
+class View(Protocol):
+    """How a run is shown."""
+
+    def show(self, told: Told) -> None:
+        """One turn."""
+
+    def say(self, text: str) -> None:
+        """Something beside the turns."""
+
+
+class Log:
+    """One line a decision."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+
+    def show(self, told: Told) -> None:
+        """One turn."""
+        for line in note_lines(told):
+            self._console.print(line, soft_wrap=True)
+
+    def say(self, text: str) -> None:
+        """Something beside the turns."""
+        self._console.print(Text(text), soft_wrap=True)
+
+
+class JsonLog:
+    """One JSON object a line: decisions, commands, how operations ended."""
+
+    def show(self, told: Told) -> None:
+        """One turn."""
+        for record in told.records:
+            match record:
+                case Turn():
+                    self._turn(record, told)
+                case Receipt():
+                    self._line(at=stamp(record.now_ms), event="sent", command=record.command)
+                case _:
+                    continue
+
+    def _turn(self, record: Turn, told: Told) -> None:
+        now: dict[str, Any] = {"at": stamp(record.now_ms), "phase": record.state.phase.value}
+        for outcome in record.outcomes:
+            self._line(
+                **now,
+                event="outcome",
+                command=outcome.command,
+                status=outcome.status.value,
+                code=outcome.code,
+                message=outcome.message,
+            )
+        for note in record.notes:
+            serving = in_service(told.scale_set, told.scale_set.model.health_source)
+            self._line(
+                **now,
+                event="decision",
+                rule=note.rule,
+                text=note.text,
+                instances=note.ids,
+                batch=note.batch,
+                in_service=serving,
+            )
+        for command in record.commands:
+            self._line(
+                **now,
+                event="command",
+                command=command.id,
+                kind=command.kind.value,
+                instances=command.ids,
+                batch=command.batch,
+            )
+
+    def say(self, text: str) -> None:
+        """Something beside the turns."""
+        self._line(event="message", text=text)
+
+    def _line(self, **fields: Any) -> None:
+        print(msgspec.json.encode(fields).decode(), flush=True)
+
+
+def note_lines(told: Told) -> Iterator[Text]:
+    """The decisions of a turn, as lines of a log."""
+    for record in told.records:
+        for note in record.notes if isinstance(record, Turn) else ():
+            line = Text(f"{at(told.now_ms):>9}  ")
+            line.append(f"{note.rule:<20}", style=LOUD.get(note.rule, "cyan"))
+            ids = f"  [{', '.join(note.ids[:LISTED])}{', …' if len(note.ids) > LISTED else ''}]" if note.ids else ""
+            line.append(_plain(note.text + ids))
+            yield line
+
+
+def _plain(text: str) -> str:
+    return "".join(one if one.isprintable() else " " for one in text)
+
+
+class Picture:
+    """What a terminal shows: the heatmap by update domain, the batch, what it waits for, elapsed against forecast."""
+
+    def __init__(self, console: Console, plan: Plan, forecast: Forecast | None, title: str) -> None:
+        self._console, self._plan, self._forecast, self._title = console, plan, forecast, title
+        self._told: Told | None = None
+        self._shown_s = time.monotonic()
+        self._lines: list[Text] = []
+        self._live: Live | None = None
+
+    @contextmanager
+    def open(self) -> Iterator[Picture]:
+        """Show it while this lasts."""
+        with Live(
+            console=self._console, get_renderable=self.render, refresh_per_second=2, transient=False
+        ) as self._live:
+            yield self
+
+    def show(self, told: Told) -> None:
+        """One turn."""
+        self._lines = [*self._lines, *note_lines(told)][-KEPT:]
+        self._told, self._shown_s = told, time.monotonic()
+
+    def say(self, text: str) -> None:
+        """Something beside the turns: it stays on the screen."""
+        self._lines = [*self._lines, Text(text, style="bold yellow")][-KEPT:]
+
+    def render(self) -> Group:
+        """The picture now."""
+        told = self._told
+        if told is None:
+            return Group(Text(f"{self._title}: looking at the set", style="bold"))
+        state, plan = told.state, self._plan
+        flying = frozenset(state.ticket.command.ids) if state.ticket is not None else frozenset[str]()
+        serving = in_service(told.scale_set, plan.scale_set.health_source)
+        floor = floor_now(plan, state, told.scale_set)
+        head = Text(self._title, style="bold")
+        head.append(f"  {state.phase.value}", style="bold green" if state.phase is Phase.ROLLING else "bold yellow")
+        head.append(f"  {serving} of {len(told.scale_set.instances)} in service, floor {floor}")
+        if serving < floor:
+            head.append("  BELOW THE FLOOR", style="bold red")
+        sequence = state.sequence if state.sequence is not None else (*plan.batches, *state.extra)
+        where = Text(f"batch {min(state.batch + 1, len(sequence))} of {len(sequence)}")
+        if state.batch < len(sequence):
+            where.append(f" ({sequence[state.batch].why})")
+        where.append(f"  {self._elapsed(told)}")
+        doing = Text(_plain(self._doing(told)))
+        cells = rows(told.scale_set, plan.resolved.target, self._console.width, flying)
+        return Group(head, where, doing, *cells, legend_line(STATES), *self._lines)
+
+    def _elapsed(self, told: Told) -> str:
+        began = told.state.started_ms if told.state.started_ms is not None else told.now_ms
+        since = told.now_ms - began + int((time.monotonic() - self._shown_s) * 1000)
+        duration = self._forecast.metrics.get("duration_s") if self._forecast is not None else None
+        if duration is None or duration.p50 is None or duration.p95 is None:
+            return f"{clock(since)} elapsed"
+        return (
+            f"{clock(since)} elapsed, forecast {clock(int(duration.p50 * 1000))} to {clock(int(duration.p95 * 1000))}"
+        )
+
+    def _doing(self, told: Told) -> str:
+        state = told.state
+        if state.phase in (Phase.PAUSED, Phase.ENDED):
+            return state.reason or state.ending
+        if state.ticket is not None:
+            return f"{state.ticket.command.kind.value} since {at(state.ticket.sent_ms)}: {state.ticket.command.why}"
+        if state.gate_ms is not None:
+            held = "holds" if state.held_ms is not None else "does not hold"
+            since = state.held_ms if state.held_ms is not None else state.gate_ms
+            return f"gate of batch {state.batch + 1} {held} since {at(since)}"
+        return "waits"
+
+
+@contextmanager
+def view(plan: Plan, forecast: Forecast | None, title: str, log_format: str | None, console: Console) -> Iterator[View]:
+    """The view that suits: as asked, else a picture on a terminal and a log elsewhere."""
+    if log_format == "json":
+        yield JsonLog()
+    elif log_format is None and console.is_terminal and sys.stdout.isatty():
+        with Picture(console, plan, forecast, title).open() as picture:
+            yield picture
+    else:
+        yield Log(console)

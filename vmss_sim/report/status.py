@@ -1,0 +1,279 @@
+"""`status`: where a rollout stands, on one 80-column screen and as JSON; and what may be done now, by exact command.
+
+Rules this module decides:
+
+1. What is shown is what was last written down, with its time; whether an executor is alive is what the lease tells.
+2. A choice's forecast is the plan's, by the share of the instances that it moves; without a forecast nothing is said.
+3. Words that stand in a plan or come from Azure are shown with control characters removed.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+from rich.console import Console
+from rich.text import Text
+
+from backends.lease import LASTS_MS, Holder, is_gone
+from backends.store import Entry
+from planner.phases import Phase
+from planner.plan import Plan
+from planner.planfile import Forecast
+from planner.rollout import Asked
+from planner.standing import Option, Standing, Trouble, options
+from vmss_sim.report.times import REAL_MS, coarse, stamp, when
+
+SCHEMA = "vmss-sim/status/1"
+WIDTH = 80
+LISTED = 4
+LONGEST = 132
+"""Of a failed instance's line: the JSON has all of it."""
+COMMANDS = {
+    Asked.EMERGENCY: "rollback --emergency",
+}
+
+
+class Status(msgspec.Struct, frozen=True, kw_only=True):
+    """All that `status` tells of one rollout. now_ms: wall clock."""
+
+    entry: Entry
+    plan: Plan
+    forecast: Forecast | None
+    standing: Standing | None
+    holder: Holder | None
+    now_ms: int
+
+    @property
+    def alive(self) -> bool:
+        """Is an executor at work on it, as far as the lease tells?"""
+        held = self.holder
+        if held is None or held.rollout != self.entry.id or is_gone(held):
+            return False
+        return held.age_ms(self.now_ms) < LASTS_MS
+
+
+def state_of(status: Status) -> str:
+    """The state in one or two words."""
+    now = status.standing
+    if now is None:
+        return "not begun"
+    state = now.state
+    if state.phase is Phase.ENDED:
+        return state.ending
+    if state.phase is Phase.PAUSED:
+        return "asks" if state.question else "paused"
+    return state.phase.value if status.alive else f"{state.phase.value}, nobody at work"
+
+
+def why_of(status: Status) -> str:
+    """Why it is in that state, in a sentence: instance, zone, Azure's error, and when that was seen."""
+    now = status.standing
+    if now is None:
+        return "nothing was looked at or sent yet"
+    text = now.doing.rstrip(".")
+    if now.failed and now.state.ending != "finish":
+        text += "; " + trouble(now.failed[0])
+    return _plain(f"{text} (seen {when(now.at_ms)})")
+
+
+def trouble(one: Trouble) -> str:
+    """`instance 7 (zone 2) did not come to serve in time, CODE: message, time`."""
+    zone = f" (zone {one.zone})" if one.zone else ""
+    why = f" {one.why}" if one.why != one.code else ""
+    error = f"{',' if why else ''} {one.code}" if one.code else ""
+    error += f": {one.message.rstrip('.')}" if one.message else ""
+    return _plain(f"instance {one.id}{zone}{why}{error}, {when(one.at_ms)}")
+
+
+def executor_of(status: Status) -> str:
+    """Is an executor alive, and how old is its lease."""
+    held = status.holder
+    if held is None or held.rollout != status.entry.id:
+        other = f" ({held.executor} works on {held.rollout})" if held is not None else ""
+        return f"none{other}"
+    age = held.age_ms(status.now_ms)
+    heard = f"its lease was renewed {age / 1000:.0f} s ago"
+    if status.alive:
+        return f"{held.executor} is at work, {heard}"
+    return f"{held.executor} is gone, {heard}"
+
+
+def command_of(status: Status, choice: Option) -> str:
+    """The exact command."""
+    word = COMMANDS.get(choice.asked, choice.asked.value)
+    parts = ["vmss-sim", word, status.entry.id, *choice.ids[:20]]
+    if choice.reason_needed:
+        parts.append("--reason '…'")
+    return " ".join(parts)
+
+
+def forecast_of(status: Status, choice: Option) -> str:
+    """Rule 2."""
+    duration = status.forecast.metrics.get("duration_s") if status.forecast is not None else None
+    planned = sum(len(batch.take) for batch in status.plan.batches)
+    if not choice.moves or duration is None or duration.p50 is None or duration.p95 is None or not planned:
+        return ""
+    share = min(1.0, choice.moves / planned)
+    return f"about {coarse(duration.p50 * share)}, 95 % within {coarse(duration.p95 * share)}"
+
+
+def choices_of(status: Status) -> tuple[Option, ...]:
+    """What may be done now."""
+    return () if status.standing is None else options(status.plan, status.standing, alive=status.alive)
+
+
+def document(status: Status) -> dict[str, Any]:
+    """The JSON."""
+    now = status.standing
+    made: dict[str, Any] = {
+        "schema": SCHEMA,
+        "rollout": status.entry.id,
+        "scale_set": status.plan.scale_set.id or status.plan.scale_set.name,
+        "plan_sha256": status.entry.plan_sha256,
+        "opened": stamp(status.entry.opened_ms),
+        "state": state_of(status),
+        "phase": now.state.phase.value if now is not None else "preparing",
+        "ending": now.state.ending if now is not None else "",
+        "why": why_of(status),
+        "executor": {
+            "alive": status.alive,
+            "name": status.holder.executor if status.holder is not None else None,
+            "lease_age_s": status.holder.age_ms(status.now_ms) / 1000 if status.holder is not None else None,
+        },
+        "choices": [
+            {
+                "command": command_of(status, one),
+                "does": one.does,
+                "moves": one.moves,
+                "forecast": forecast_of(status, one) or None,
+            }
+            for one in choices_of(status)
+        ],
+    }
+    if now is None:
+        return made
+    return made | {
+        "evidence_at": stamp(now.at_ms),
+        "elapsed_s": (now.at_ms - now.began_ms) / 1000,
+        "forecast": _forecast(status.forecast),
+        "above_floor": now.in_service >= now.floor,
+        "in_service": now.in_service,
+        "floor": now.floor,
+        "known_healthy": now.known_healthy,
+        "fewest_seen": {"in_service": now.fewest, "at": stamp(now.fewest_ms)},
+        "instances": {
+            "total": now.total,
+            "on_target": now.on_target,
+            "old": now.old,
+            "in_flight": len(now.in_flight),
+            "failed": len(now.failed),
+            "skipped": len(now.skipped),
+        },
+        "in_flight": list(now.in_flight),
+        "skipped": list(now.skipped),
+        "failed": [
+            {
+                "id": one.id,
+                "zone": one.zone,
+                "why": one.why,
+                "code": one.code,
+                "message": one.message,
+                "at": stamp(one.at_ms),
+            }
+            for one in now.failed
+        ],
+        "left_alone": now.left_alone,
+        "batch": {"number": now.batch, "of": now.batches, "why": now.batch_why},
+        "model_gives": now.model_gives,
+        "temporary_changes": list(now.temporary),
+        "unheard_requests": now.unheard,
+        "decisions": [{"rule": one.rule, "text": one.text, "instances": list(one.ids)} for one in now.notes],
+    }
+
+
+def _forecast(forecast: Forecast | None) -> dict[str, float | None] | None:
+    duration = forecast.metrics.get("duration_s") if forecast is not None else None
+    return None if duration is None else {"p50_s": duration.p50, "p95_s": duration.p95}
+
+
+def render(console: Console, status: Status) -> None:
+    """One screen of 80 columns."""
+    now, bad = status.standing, "bold red"
+    done = now is not None and now.state.ending in ("finish", "finish-with-exceptions")
+    head = Text(f"{status.entry.id}  ", style="bold")
+    head.append(state_of(status), style="bold green" if done else "bold yellow")
+    _print(console, head)
+    _row(console, "why", why_of(status))
+    _row(console, "set", f"{status.plan.scale_set.name}, plan sha256 {status.entry.plan_sha256[:12]}")
+    _row(console, "executor", executor_of(status))
+    if now is not None:
+        above = "above the floor" if now.in_service > now.floor else "at the floor"
+        text = f"{now.in_service} of {now.total} in service, {above} ({now.floor})"
+        if now.in_service < now.floor:
+            text = f"{now.in_service} of {now.total} in service, BELOW THE FLOOR ({now.floor})"
+        if not now.known_healthy:
+            text += "; running, not known healthy"
+        _row(console, "service", text, bad if now.in_service < now.floor else "")
+        _row(
+            console,
+            "instances",
+            f"{now.on_target} on target, {now.old} old, {len(now.in_flight)} in flight, {len(now.failed)} failed"
+            + (f", {len(now.skipped)} skipped" if now.skipped else ""),
+        )
+        if now.batches:
+            _row(console, "batch", f"{now.batch} of {now.batches}" + (f" ({now.batch_why})" if now.batch_why else ""))
+        _row(console, "elapsed", _elapsed(status, now))
+        for one in now.failed[1:LISTED]:
+            _row(console, "failed", _short(trouble(one)), bad)
+        if len(now.failed) > LISTED:
+            _row(console, "failed", f"and {len(now.failed) - LISTED} more (--json lists all)")
+        _row(console, "a new one", f"would boot {now.model_gives}")
+        _row(console, "temporary", "; ".join(now.temporary) or "nothing is changed for the time of the rollout")
+        if now.unheard:
+            _row(console, "unheard", f"{now.unheard} request(s) that no executor has heard yet")
+    for number, choice in enumerate(choices_of(status)):
+        if not number:
+            _print(console, Text("what can be done now", style="bold"))
+        told = forecast_of(status, choice)
+        moves = f" ({choice.moves} instances{', ' + told if told else ''})" if choice.moves else ""
+        line = Text(f"  {command_of(status, choice)}", style="cyan")
+        does = Text(f"{choice.does}{moves}", style="dim")
+        if len(line) + len(does) + 4 <= WIDTH:
+            _print(console, line + Text("    ") + does)
+        else:
+            _print(console, line)
+            _print(console, Text("      ") + does)
+
+
+def _elapsed(status: Status, now: Standing) -> str:
+    until = status.now_ms if now.state.phase is not Phase.ENDED and now.at_ms >= REAL_MS else now.at_ms
+    text = coarse((until - now.began_ms) / 1000)
+    duration = status.forecast.metrics.get("duration_s") if status.forecast is not None else None
+    if duration is not None and duration.p50 is not None and duration.p95 is not None:
+        text += f"; forecast {coarse(duration.p50)}, 95 % within {coarse(duration.p95)}"
+    return text
+
+
+def _row(console: Console, name: str, text: str, style: str = "") -> None:
+    line = Text(f"{name:>10}  ", style="dim")
+    line.append(_plain(text), style=style or "none")
+    _print(console, line, 12)
+
+
+def _print(console: Console, line: Text, indent: int = 6) -> None:
+    """A line, folded at the width; what follows is indented."""
+    first, *rest = line.wrap(console, WIDTH)
+    console.print(first, width=WIDTH, soft_wrap=True)
+    if rest:
+        text = " ".join(part.plain.strip() for part in rest)
+        for part in Text(text, style=rest[0].style).wrap(console, WIDTH - indent):
+            console.print(Text(" " * indent) + part, width=WIDTH, soft_wrap=True)
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= LONGEST else text[: LONGEST - 1] + "…"
+
+
+def _plain(text: str) -> str:
+    return "".join(one if one.isprintable() else " " for one in text)
