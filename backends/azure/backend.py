@@ -161,9 +161,8 @@ class AzureBackend:
         sealed = "" if before is None else storage.seal(before)
         flight = _Flight(command, Handle(parts=tuple(parts), ids=ids, storage=sealed), before)
         self._take_off(flight)
-        return (
-            flight.handle.text() if any(part.url or (part.ended and not part.ended.refused) for part in parts) else ""
-        )
+        told = any(part.url or (part.ended is not None and part.ended.status is Status.SUCCEEDED) for part in parts)
+        return flight.handle.text() if told else ""
 
     def _sent(self, command: Command, answer: Answer, vm: str) -> Part:
         """What came of a request: an operation, or its end."""
