@@ -32,7 +32,7 @@ check: $(VENV)/.test
 clients: $(VENV)/.test
 	$(BIN)/python -m tests.clients.install
 	rm -rf .clients/traces
-	VMSS_SIM_CLIENTS=1 $(BIN)/python -m pytest tests/clients/test_sleeps.py tests/clients -n 2 --dist loadgroup --durations 8
+	VMSS_SIM_CLIENTS=1 $(BIN)/python -m pytest tests/clients/test_sleeps.py tests/clients -n 2 --dist loadfile --durations 8
 	$(BIN)/python -m tests.clients.conformance
 
 # Break each of Azure's rules in a copy of the tree; its test must notice (docs/azure-rules.md).

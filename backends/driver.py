@@ -7,6 +7,8 @@ loads the last State, adopts what has a receipt and treats what has none as unkn
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from backends.guard import judge
 from backends.journal import Journal
 from backends.protocol import Backend, Wait
@@ -15,14 +17,21 @@ from planner.errors import InvariantViolated
 from planner.invariants import Sent
 from planner.model import ScaleSet
 from planner.phases import Phase
-from planner.rollout import Observation, Rollout, State, Step, View
+from planner.rollout import Observation, Opening, Rollout, State, Step, View
 from planner.trace import Receipt, Refusal, turn
 
 
 class Driver:
     """Drives one rollout through one world."""
 
-    def __init__(self, rollout: Rollout, backend: Backend, journal: Journal) -> None:
+    def __init__(
+        self,
+        rollout: Rollout,
+        backend: Backend,
+        journal: Journal,
+        window: Callable[[int], Opening] | None = None,
+    ) -> None:
+        self.window = window
         self.rollout = rollout
         self.backend = backend
         self.journal = journal
@@ -48,6 +57,7 @@ class Driver:
             changed=seen.changed if self.view is not None else None,
             outcomes=seen.outcomes,
             requests=requests,
+            window=None if self.window is None else self.window(seen.now_ms),
         )
         for outcome in seen.outcomes:
             if outcome.status is not Status.UNKNOWN or outcome.command in self.in_flight:

@@ -19,6 +19,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from enum import Enum
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -27,6 +28,7 @@ from backends.driver import Driver
 from backends.journal import Journal
 from backends.lease import Lease
 from backends.protocol import Backend, Seen, Wait
+from backends.windows import opening, restricts
 from planner.commands import Command
 from planner.errors import PlannerBug
 from planner.model import ScaleSet
@@ -210,7 +212,8 @@ class Executor:
         self._asked_s, self._told_pause = 0.0, False
         if hasattr(backend, "asked"):  # a backend that can wait for long asks in between
             backend.asked = self._has_asked
-        self.driver = Driver(Rollout(plan), self._backend, self._journal)
+        window = partial(opening, plan) if restricts(plan) else None
+        self.driver = Driver(Rollout(plan), self._backend, self._journal, window)
 
     @property
     def state(self) -> State:

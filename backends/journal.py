@@ -19,7 +19,7 @@ import msgspec
 from backends.lease import LeaseLost
 from planner.errors import InputError
 from planner.rollout import Asked, OperatorRequest, State
-from planner.trace import Receipt, Record, Turn
+from planner.trace import Receipt, Record, Recovered, Turn
 
 _encoder = msgspec.json.Encoder()
 _decoder = msgspec.json.Decoder(Record)
@@ -75,6 +75,8 @@ class MemoryJournal:
         self._records.append(record)
         if isinstance(record, Turn):
             self.turns += 1
+            self._state = record.state
+        elif isinstance(record, Recovered):
             self._state = record.state
         elif isinstance(record, Receipt):
             self._receipts[record.command] = record.handle
@@ -148,9 +150,11 @@ class SqliteJournal:
 
     def last_state(self) -> State | None:
         """The State of the last turn."""
-        row = self._db.execute("SELECT body FROM record WHERE kind = 'Turn' ORDER BY id DESC LIMIT 1").fetchone()
+        row = self._db.execute(
+            "SELECT body FROM record WHERE kind IN ('Turn', 'Recovered') ORDER BY id DESC LIMIT 1"
+        ).fetchone()
         record = _decoder.decode(row[0]) if row else None
-        return record.state if isinstance(record, Turn) else None
+        return record.state if isinstance(record, Turn | Recovered) else None
 
     def receipt(self, command: str) -> str:
         """The handle of a command's last receipt."""

@@ -28,7 +28,7 @@ from planner.plan import Plan
 from planner.planfile import PlanFile, decode
 from planner.rollout import Asked, Rollout, State
 from planner.trace import Executor as Begins
-from planner.trace import Opened
+from planner.trace import Opened, Recovered
 
 Says = Callable[[str], None]
 
@@ -162,9 +162,10 @@ def drive(
     stay: bool = False,
     ask: Asked | None = None,
     reason: str = "",
+    recovered: State | None = None,
 ) -> Ended:
     """Be the executor, until it ends or rests. held: the lease, where it is held already. ask: a request that is made first, once
-    the lease is held.
+    the lease is held. recovered: the State to begin with, where the journal before is lost.
     """
     held = held or take(store, entry, says=says)
     lease = Lease(held)
@@ -172,6 +173,8 @@ def drive(
         journal = store.journal(entry.id, held.fence)
         if journal.turns == 0:
             journal.write(Opened(plan_sha256=entry.plan_sha256, tool=entry.tool, now_ms=entry.opened_ms))
+        if recovered is not None:
+            journal.write(Recovered(state=recovered, wall_ms=now_ms()))
         journal.write(Begins(name=me()[0], fence=held.fence, wall_ms=now_ms()))
         if ask is not None:
             journal.ask(ask, reason=reason)

@@ -14,7 +14,9 @@ Rules this module decides:
 7. Every wait has a deadline. Every decision is a note with the rule's name.
 8. A surge adds before it takes, batch by batch (`machine/surge.py`); what it added and what it took is remembered by id and
    VM, and `surplus` counts it against the snapshot.
-9. A rollout that the platform does by its own policy is watched while its request is open, and cancelled where a gate does
+9. No batch starts, and nothing is prepared or handed over, unless the window is open for as long as that takes (`machine/windows.py`);
+   what has begun goes on, and the way back waits for no window.
+10. A rollout that the platform does by its own policy is watched while its request is open, and cancelled where a gate does
    not hold (`machine/handover.py`): cancel aside, at most one mutating operation is in flight.
 
 `State` is small and savable; `View` is what was derived from it and the last snapshot, and may be dropped at any time:
@@ -126,7 +128,7 @@ class State(_Value, frozen=True, kw_only=True):
     instances not yet in a batch. appended: their vm ids. held_ms: since when the gate holds. owed: instances deleted by
     us and not yet replaced. request: id of the last operator request heard. surge: what was added and taken in exchange.
     handed: of a rollout that the platform does. releasing: temporary changes are being undone while it is paused. released: they
-    were, so the set is prepared again before anything moves.
+    were, so the set is prepared again before anything moves. rested_ms: since when it waits for a window.
     """
 
     phase: Phase = Phase.PREPARING
@@ -165,6 +167,7 @@ class State(_Value, frozen=True, kw_only=True):
     handed: Handed = NOT_HANDED
     releasing: bool = False
     released: bool = False
+    rested_ms: int | None = None
 
 
 class Asked(str, Enum):
@@ -191,14 +194,24 @@ class OperatorRequest(_Value, frozen=True, kw_only=True):
     reason: str = ""
 
 
+class Opening(_Value, frozen=True, kw_only=True):
+    """The plan's windows as they are now: open until, or shut until; None: for ever."""
+
+    open: bool
+    until_ms: int | None = None
+
+
 class Observation(_Value, frozen=True, kw_only=True):
-    """What a step is told. changed: ids that differ from the last observation; None means: look at everything."""
+    """What a step is told. changed: ids that differ from the last observation; None means: look at everything. window: None where
+    nobody keeps the calendar (a simulation): then windows hold nothing back.
+    """
 
     now_ms: int
     scale_set: ScaleSet
     changed: tuple[str, ...] | None = None
     outcomes: tuple[Outcome, ...] = ()
     requests: tuple[OperatorRequest, ...] = ()
+    window: Opening | None = None
 
 
 class Note(_Value, frozen=True, kw_only=True):

@@ -3,8 +3,8 @@
 Rules this module decides:
 
 1. The evidence is the last snapshot that was written down, at its time; nothing is asked of the platform.
-2. Every instance is counted once, in the first of these that fits: in flight, failed (given up, its operation failed, or
-   out of service after it was moved), skipped, on target, old. Instances out of the plan's reach are told by their rule.
+2. Every instance is counted once, in the first of these that fits: in flight, skipped (by an operator), failed (given up, its
+   operation failed, or out of service after it was moved), on target, old. Instances out of the plan's reach are told by their rule.
 3. What may be done next follows from the phase, the question that stands open, and whether an executor is alive; each choice
    says what it moves.
 4. Fewest in service is as seen: between two looks nobody looked.
@@ -196,12 +196,12 @@ def _count(rollout: Rollout, state: State, scale_set: ScaleSet, seen: dict[str, 
         memory, found = state.memory.get(name), seen.get(name)
         if name in flying:
             continue
-        if memory is not None and (memory.quarantined or memory.failed):
+        if memory is not None and memory.skipped:
+            skipped.append(name)
+        elif memory is not None and (memory.quarantined or memory.failed):
             failed.append((name, memory.quarantined or memory.failed))
         elif found is not None and found.rule in ("late-sick", "provisioning-failed"):
             failed.append((name, "out of service again" if found.rule == "late-sick" else "its provisioning failed"))
-        elif memory is not None and memory.skipped:
-            skipped.append(name)
         elif _there(rollout, name, one, back=state.back) or (found is not None and found.bucket is Bucket.CURRENT):
             on_target += 1
         else:

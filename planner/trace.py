@@ -3,7 +3,7 @@
 A rollout is a list of records. `Opened` comes first. A `Turn` is one step of the machine: the observation as a delta
 against the turn before (a key frame holds everything), the notes, the commands (intent: written before they are sent)
 and the resulting State. A `Receipt` says that a command was sent and by which handle it can be asked for. `Refusal` is the
-guard's. `Executor` says who goes on from here.
+guard's. `Executor` says who goes on from here, `Recovered` where from, where an older journal is lost.
 Replaying the turns from the start reproduces every State; that is a test, resume loads the last one.
 """
 
@@ -16,7 +16,7 @@ import msgspec
 from planner.commands import Command, Outcome
 from planner.invariants import Violation
 from planner.model import Instance, Model, RollingUpgrade, ScaleSet
-from planner.rollout import Note, Observation, OperatorRequest, Rollout, State, View
+from planner.rollout import Note, Observation, Opening, OperatorRequest, Rollout, State, View
 
 
 class _Record(
@@ -41,6 +41,13 @@ class Executor(_Record, frozen=True, tag="executor"):
     wall_ms: int
 
 
+class Recovered(_Record, frozen=True, tag="recovered"):
+    """The journal before this one is lost: the State that was rebuilt from the plan and the set. The turns that follow begin there."""
+
+    state: State
+    wall_ms: int
+
+
 class Turn(_Record, frozen=True, tag="turn"):
     """One step. `key`: a key frame, the observation stands here whole and was looked at whole."""
 
@@ -56,6 +63,7 @@ class Turn(_Record, frozen=True, tag="turn"):
     notes: tuple[Note, ...] = ()
     commands: tuple[Command, ...] = ()
     rolling_upgrade: RollingUpgrade | None = None
+    window: Opening | None = None
 
 
 class Receipt(_Record, frozen=True, tag="receipt"):
@@ -73,7 +81,7 @@ class Refusal(_Record, frozen=True, tag="refusal"):
     violations: tuple[Violation, ...]
 
 
-Record = Opened | Executor | Turn | Receipt | Refusal
+Record = Opened | Executor | Recovered | Turn | Receipt | Refusal
 
 
 def turn(
@@ -101,6 +109,7 @@ def turn(
         commands=commands,
         state=state,
         rolling_upgrade=now.rolling_upgrade,
+        window=observation.window,
     )
 
 
@@ -121,18 +130,35 @@ def observations(turns: Iterable[Turn]) -> Iterator[Observation]:
             )
             changed = (*record.instances, *record.gone)
         yield Observation(
-            now_ms=record.now_ms, scale_set=current, changed=changed, outcomes=record.outcomes, requests=record.requests
+            now_ms=record.now_ms,
+            scale_set=current,
+            changed=changed,
+            outcomes=record.outcomes,
+            requests=record.requests,
+            window=record.window,
         )
 
 
-def replay(rollout: Rollout, turns: Iterable[Turn]) -> Iterator[tuple[Turn, State]]:
-    """Each turn with the State that the machine reaches by itself from the start."""
+def replay(rollout: Rollout, turns: Iterable[Turn], start: State | None = None) -> Iterator[tuple[Turn, State]]:
+    """Each turn with the State that the machine reaches by itself from the start (of what was recovered: from there)."""
     records = list(turns)
-    state, view = rollout.start(), None
+    state, view = start if start is not None else rollout.start(), None
     for record, observation in zip(records, observations(records), strict=True):
         step = rollout.step(state, observation, None if record.key else view)
         state, view = step.state, step.view
         yield record, state
 
 
-__all__ = ["Executor", "Opened", "Receipt", "Record", "Refusal", "Turn", "View", "observations", "replay", "turn"]
+__all__ = [
+    "Executor",
+    "Opened",
+    "Receipt",
+    "Record",
+    "Recovered",
+    "Refusal",
+    "Turn",
+    "View",
+    "observations",
+    "replay",
+    "turn",
+]

@@ -86,10 +86,10 @@ _processes.set_forkserver_preload(["tests.loopback_process"])
 class Started:
     """A process, and what it printed."""
 
-    def __init__(self, place: Place, arguments: tuple[str, ...], environment: dict[str, str]) -> None:
+    def __init__(self, address: str, arguments: tuple[str, ...], environment: dict[str, str]) -> None:
         self._folder = Path(tempfile.mkdtemp(prefix="executor-"))
         self._process = _processes.Process(
-            target=run, args=(place.address, arguments, environment, str(self._folder)), daemon=True
+            target=run, args=(address, arguments, environment, str(self._folder)), daemon=True
         )
         self._process.start()
 
@@ -118,6 +118,6 @@ class Started:
         return code, out, err
 
 
-def start(place: Place, *arguments: str, **environment: str) -> Started:
+def start(address: str, *arguments: str, **environment: str) -> Started:
     """`vmss-sim` with these arguments, in a process of its own."""
-    return Started(place, arguments, environment)
+    return Started(address, arguments, environment)

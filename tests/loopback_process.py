@@ -20,10 +20,15 @@ import backends.store.files
 import vmss_sim.report.live
 import vmss_sim.report.plans
 from backends import connect
+from backends.azure.backend import AzureBackend
+from backends.azure.connecting import connect as azure_connect
 from backends.journal import SqliteJournal
 from backends.protocol import Seen, Wait
 from backends.store.blobs import BlobJournal
 from planner.commands import Command
+from planner.plan import Plan
+from vmss_sim.arm.client import Control
+from vmss_sim.checks.emulated import Credential
 from vmss_sim.cli.main import main as front_door
 
 KEY = b"loopback"
@@ -58,6 +63,44 @@ class Remote:
         return self._call("wait", wait)  # type: ignore[no-any-return]
 
 
+class EmulatedSleeper:
+    """Time of an emulator whose clock moves only by being told (`--clock manual`)."""
+
+    def __init__(self, control: Control) -> None:
+        self._control = control
+        self._now_s = control.advance(0)
+
+    def now_ms(self) -> int:
+        """The present."""
+        return round(self._now_s * 1000)
+
+    def sleep_ms(self, span_ms: int) -> None:
+        """Let that much time pass."""
+        self._now_s = self._control.advance(span_ms / 1000)
+
+
+class Unasked:
+    """The same, which cannot be told that an operator asked: virtual time then passes in fewer steps."""
+
+    def __init__(self, backend: AzureBackend) -> None:
+        self.observe, self.submit, self.adopt = backend.observe, backend.submit, backend.adopt
+        self.wait, self.preflight = backend.wait, backend.preflight
+
+
+def over_azure(plan: Plan | None, url: str, environment: dict[str, str]) -> AzureBackend:
+    """The real backend, over an emulator."""
+    control = Control(environment["EMULATOR_CONTROL"], environment["EMULATOR_TOKEN"], environment["EMULATOR_CA"])
+    return azure_connect(
+        environment["EMULATOR_SET"],
+        plan=plan,
+        endpoint=url,
+        ca=environment["EMULATOR_CA"],
+        audience=url,
+        credential=Credential(),
+        sleeper=EmulatedSleeper(control),
+    )
+
+
 def killed_at_write(journal: Any, number: int) -> Callable[..., None]:
     """A journal's `write` that kills the process: odd numbers before the record is kept, even ones after."""
     writes, count = journal.write, 0
@@ -82,7 +125,10 @@ def run(address: str, arguments: tuple[str, ...], environment: dict[str, str], f
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
     sys.stdin, sys.stdout, sys.stderr = open(0), open(1, "w"), open(2, "w")  # noqa: SIM115  # for as long as the process lives
     os.environ.update(environment)
-    connect.open_backend = lambda _plan, _options: Remote(address)
+    if address.startswith("https://"):
+        connect.open_backend = lambda plan, _options: Unasked(over_azure(plan, address, environment))  # type: ignore[assignment]
+    else:
+        connect.open_backend = lambda _plan, _options: Remote(address)
     at_write, after_s = environment.get("KILL_AT_WRITE"), environment.get("KILL_AFTER_S")
     if at_write:
         for journal in (SqliteJournal, BlobJournal):

@@ -230,6 +230,13 @@ def test_a_health_extension_may_come_with_mode_rolling_and_reports_where_the_mod
     assert refused.status == 400
 
 
+def test_settings_may_be_a_text_that_says_them() -> None:
+    client = Client(config(health="none"))
+    extension = {**EXTENSION, "properties": {**EXTENSION["properties"], "settings": '{"intervalInSeconds": 20}'}}
+    client.do("PATCH", "", _profile(extensionProfile={"extensions": [extension]}))
+    assert client.one.world.config.timings.probe_ms == 20_000
+
+
 def test_a_put_in_mode_rolling_ends_with_the_rollout_and_shows_it() -> None:
     client = Client(config(mode="rolling"))
     update = client.ask("PATCH", "", _version("2.0.0"))

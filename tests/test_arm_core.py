@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import re
+from importlib import resources
 
 import pytest
 
+from tests import arm_kinds
 from tests.arm_site import Client
 
 
@@ -70,3 +72,9 @@ def test_errors_are_arms(method: str, path: str, version: str, status: int, code
 def test_paths_compare_without_case() -> None:
     client = Client()
     assert client.ask("GET", client.set.upper() + "/VIRTUALMACHINES/1/INSTANCEVIEW/").status == 200
+
+
+@pytest.mark.skipif(not arm_kinds.SHARED.exists(), reason="the specification is not beside this checkout")
+def test_the_kinds_of_properties_are_those_of_the_specification() -> None:
+    written = resources.files("vmss_sim.arm").joinpath("kinds.json").read_text()
+    assert written == arm_kinds.text(), "python -m tests.arm_kinds > vmss_sim/arm/kinds.json"

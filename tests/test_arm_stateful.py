@@ -67,6 +67,31 @@ BODIES: tuple[Any, ...] = (
     {"commandId": "RunShellScript"},
     {"serviceName": "AutomaticRepairs", "action": "Suspend"},
     {"capacity": 2},
+    {
+        "identity": {"type": "UserAssigned", "userAssignedIdentities": {"/subscriptions/s/x": {}}},
+        "zones": ["1", "2", "3"],
+    },
+    {
+        "plan": {"name": "p"},
+        "properties": {"scaleInPolicy": {"rules": ["OldestVM"]}, "zoneBalance": True, "overprovision": False},
+    },
+    {
+        "properties": {
+            "virtualMachineProfile": {
+                "storageProfile": {
+                    "dataDisks": [{"lun": 0, "createOption": "Empty", "diskSizeGB": 4}],
+                    "osDisk": {"osType": "Linux"},
+                },
+                "networkProfile": {
+                    "healthProbe": {"id": "/p"},
+                    "networkInterfaceConfigurations": [{"name": "n", "properties": {}}],
+                },
+                "diagnosticsProfile": {"bootDiagnostics": {"enabled": True}},
+                "userData": "aGk=",
+            },
+        }
+    },
+    {"properties": {"storageProfile": {"dataDisks": [{"lun": 1, "createOption": "Attach"}]}}},
 )
 JUNK = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(max_size=5),

@@ -48,10 +48,12 @@ class Story:
         self.store: Store = store or FileStore(folder / "store")
 
     def apply(self, *more: str, **environment: str) -> Started:
-        return start(self.place, "apply", str(self.file), "--yes", "--store", self.store.name, *more, **environment)
+        return start(
+            self.place.address, "apply", str(self.file), "--yes", "--store", self.store.name, *more, **environment
+        )
 
     def resume(self, *more: str, **environment: str) -> Started:
-        return start(self.place, "resume", "--yes", "--store", self.store.name, *more, **environment)
+        return start(self.place.address, "resume", "--yes", "--store", self.store.name, *more, **environment)
 
     @property
     def state(self) -> Any:

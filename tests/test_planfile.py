@@ -18,7 +18,7 @@ from planner.change import Action, GuestPatch, ImageChange, PropertyChange, Targ
 from planner.errors import InputError
 from planner.lint import lint_plan
 from planner.model import AutomaticRepairs, ImageReference, UpgradeMode
-from planner.plan import ENDS, Deadlines, MovedBy, Plan, Rung, Window
+from planner.plan import ENDS, Deadlines, Freeze, MovedBy, Plan, Rung, Window
 from planner.planfile import (
     Assumption,
     Forecast,
@@ -412,7 +412,10 @@ CONTRADICTIONS: list[tuple[Callable[[Plan], Plan], str, str, str, str]] = [
     (lambda one: end(one, mode="rolling"), "not one of the choices", "ends.stop.mode", "'rolling'", "restored, as-is"),
     (lambda one: end(one, exit_code=6), "not an exit code", "ends.stop.exit_code", "6", "0 to 5"),
     (lambda one: replace(one, new_instances="apend"), "not one of the choices", "new_instances", "'apend'", "append, leave, stop"),
-    (lambda one: replace(one, on_window_close="ignore"), "not one of the choices", "on_window_close", "'ignore'", "pause"),
+    (lambda one: replace(one, on_window_close="ignore"), "not one of the choices", "on_window_close", "'ignore'", "pause, wait"),
+    (lambda one: replace(one, freezes=(Freeze(start="2026-12-20T00:00", end="2026-12-19T00:00", time_zone="UTC"),)), "a freeze that cannot be read", "freezes[0]", "it ends (2026-12-19T00:00) before it begins (2026-12-20T00:00)", "two times, and a time zone"),
+    (lambda one: replace(one, needs_ms=(1,)), "not a time for every batch", "needs_ms", "1", str(len(plan().batches))),
+    (lambda one: replace(one, needs_ms=(-1,) * len(one.batches)), "it cannot be negative", "needs_ms[0]", "-1", "0 or more"),
     (lambda one: replace(one, work_mode=UpgradeMode.AUTOMATIC), "instances that the planner moves are moved in mode manual", "work_mode", "automatic", "manual"),
     (lambda one: replace(one, moved_by=MovedBy.PLATFORM), "the platform moves nothing in mode manual", "work_mode", "manual", "automatic or rolling"),
     (lambda one: ladder(one, *()), "the ladder ends with quarantine, and nowhere else", "failures.ladder", "nothing", "…, quarantine"),

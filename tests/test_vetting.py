@@ -168,3 +168,34 @@ def test_a_plan_knows_its_author(tmp_path: Path) -> None:
         vmss_sim("plan", "two-vms", "-s", "one-by-one", "--no-forecast", "--author", "ann", "-o", str(file)).status == 0
     )
     assert decode(file.read_bytes(), "").plan.author == "ann"
+
+
+# -- who owns the model, and gates that only write down ----------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("owner", "says"),
+    [
+        ("terraform", 'source_image_reference { version = "22.04.202606010" }'),
+        ("bicep", "imageReference: { version: '22.04.202606010' }"),
+        ("none", ""),
+    ],
+)
+def test_the_line_to_change_where_the_model_is_owned(owner: str, says: str) -> None:
+    ran = vmss_sim("plan", "two-vms", "-s", "one-by-one", "--no-forecast", "--model-owner", owner)
+    assert ran.status == 0
+    assert says in ran.err
+    assert bool(ran.err) is (owner != "none")
+
+
+def test_an_owner_that_nobody_knows_is_one_line() -> None:
+    ran = vmss_sim("plan", "two-vms", "-s", "one-by-one", "--no-forecast", "--model-owner", "pulumi")
+    assert (ran.status, "terraform, bicep, none" in ran.err) == (2, True)
+
+
+def test_gates_in_dry_run_stand_in_the_plan(tmp_path: Path) -> None:
+    file = tmp_path / "plan.json"
+    ran = vmss_sim("plan", "two-vms", "-s", "one-by-one", "--no-forecast", "--gates-dry-run", "-o", str(file))
+    assert ran.status == 0
+    assert decode(file.read_bytes(), "").plan.gates.dry_run
+    assert "dry run: verdicts are written down" in ran.out

@@ -25,7 +25,7 @@ from backends.lease import LASTS_MS, Held, Holder, LeaseLost, is_gone, me
 from backends.store import Approval, Entry, HeldByAnother, now_ms
 from planner.errors import InputError, PlatformError
 from planner.rollout import Asked, OperatorRequest, State
-from planner.trace import Receipt, Record, Turn
+from planner.trace import Receipt, Record, Recovered, Turn
 
 try:
     from azure.core.exceptions import (
@@ -359,6 +359,8 @@ class BlobJournal:
     def _note(self, record: Record) -> None:
         if isinstance(record, Turn):
             self.turns += 1
+            self._state = record.state
+        elif isinstance(record, Recovered):
             self._state = record.state
         elif isinstance(record, Receipt):
             self._receipts[record.command] = record.handle

@@ -11,11 +11,12 @@ from planner.lint.codes import Finding, finding
 from planner.lint.facts import repaired_at_once
 from planner.lint.wording import amount, instances, names, share, span
 from planner.model import HealthSource, ScaleSet, Service, UpgradeMode, service
-from planner.plan import MovedBy, OnFailure, Plan, Rung, Window
+from planner.plan import Freeze, MovedBy, OnFailure, Plan, Rung, Window
 from planner.strategies import STRATEGIES
 
 _DAYS = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")
 _CLOCK = re.compile(r"([01]\d|2[0-3]):([0-5]\d)")
+_MOMENT = re.compile(r"\d{4}-(?:0[1-9]|1[0-2])-(?:0[1-9]|[12]\d|3[01])T(?:[01]\d|2[0-3]):[0-5]\d")
 _ZONE = re.compile(r"[A-Za-z][A-Za-z0-9_+-]*(?:/[A-Za-z0-9_+-]+)*")
 _DOMAINS = (("zone", "per-zone"), ("update_domain", "per-ud"), ("fault_domain", "per-fd"))
 _DAY_MS = 86_400_000
@@ -375,6 +376,18 @@ def window_problem(window: Window) -> str:
         return f"start and end are both {window.start}"
     if not _ZONE.fullmatch(window.time_zone):
         return f"{window.time_zone!r} is no IANA time zone (Europe/Berlin, UTC)"
+    return ""
+
+
+def freeze_problem(freeze: Freeze) -> str:
+    """What is wrong with a freeze, or ''."""
+    for side in (freeze.start, freeze.end):
+        if not _MOMENT.fullmatch(side):
+            return f"{side!r} is no local time (YYYY-MM-DDTHH:MM)"
+    if freeze.start >= freeze.end:
+        return f"it ends ({freeze.end}) before it begins ({freeze.start})"
+    if not _ZONE.fullmatch(freeze.time_zone):
+        return f"{freeze.time_zone!r} is no IANA time zone (Europe/Berlin, UTC)"
     return ""
 
 

@@ -55,6 +55,7 @@ def roll_back(t: Turn, *, whole: bool, why: str) -> None:
         direction_ms=t.now,
         given_up=0,
         releasing=False,
+        rested_ms=None,
         surge=msgspec.structs.replace(t.surge, back_from=0 if whole else t.surge.mark) if t.surge.fresh else t.surge,
     )
     t.memory = {}

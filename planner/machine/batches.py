@@ -9,7 +9,7 @@ import msgspec
 from planner.buckets import UNTOUCHED, Bucket, Memory
 from planner.change import Action, GuestPatch, at_target
 from planner.commands import Kind
-from planner.machine import back, surge
+from planner.machine import back, surge, windows
 from planner.model import Service, placement_key
 from planner.phases import Cause, move
 from planner.plan import OnFailure, Rung
@@ -115,7 +115,18 @@ def advance(t: Turn) -> bool:
     if batch.approve and t.approved < t.batch and not t.back:
         t.pause(f"approval needed for batch {t.batch + 1} ({batch.why})")
         return False
+    if not t.back and not _begun(t, batch) and windows.shut(t):
+        return False
     return t.work(batch)
+
+
+def _begun(t: Turn, batch: Batch) -> bool:
+    """Was something of it taken already, or is nothing of it left to be taken? Then it is carried on, whatever the window says."""
+    return (
+        t.gate_ms is not None
+        or any(t.memory.get(name, UNTOUCHED) is not UNTOUCHED for name in batch.take)
+        or all(t.bucket(name) in DECIDED for name in batch.take)
+    )
 
 
 def _max_failed(t: Turn) -> int:

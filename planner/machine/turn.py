@@ -16,7 +16,7 @@ from planner.change import at_target
 from planner.commands import Command, Kind
 from planner.drift import Absorb, instance_differences, model_differences
 from planner.errors import PlannerBug
-from planner.machine import batches, exchange, handover, outcomes, requests, setlevel, surge
+from planner.machine import batches, exchange, handover, outcomes, requests, setlevel, surge, windows
 from planner.model import Instance, Provisioning, ScaleSet, Service, in_service, service
 from planner.phases import RESUME, Cause, Phase, move
 from planner.plan import Pinned
@@ -69,6 +69,7 @@ class Turn:
     handed: Handed
     releasing: bool
     released: bool
+    rested_ms: int | None
 
     def __init__(self, rollout: Rollout, state: State, observation: Observation, view: View | None) -> None:
         self.rollout = rollout
@@ -416,7 +417,7 @@ class Turn:
             self.wake = max(self.wake, self.now + 1)
             return False
         if phase is Phase.PAUSED and not self.releasing:
-            return False
+            return windows.reopened(self)
         if self.refusals and self.now < self.not_before_ms:
             self.wake = self.not_before_ms
             return False
@@ -426,9 +427,12 @@ class Turn:
             self.pause(self.BY_OPERATOR)
             self.put(pause_wanted=False)
             return False
-        if phase is not Phase.FINISHING and self.now - self.direction_ms >= self.plan.deadlines.rollout_ms:
+        late = self.rested_ms is None and self.now - self.direction_ms >= self.plan.deadlines.rollout_ms
+        if phase is not Phase.FINISHING and late:
             self.end("stop", "the rollout's deadline passed")
             return True
+        if phase is Phase.PREPARING and not self.back and self.state_now().next_id == 1 and windows.shut(self):
+            return False
         if phase in (Phase.PREPARING, Phase.FINISHING):
             return setlevel.advance(self)
         return batches.advance(self)

@@ -21,13 +21,13 @@ from planner.amount import Threshold, amount, at_least, at_most
 from planner.change import resolve
 from planner.drift import DRIFT
 from planner.errors import InputError
-from planner.lint.moves import window_problem
+from planner.lint.moves import freeze_problem, window_problem
 from planner.lint.wording import names
 from planner.model import Instance, Model, ScaleSet, Service, UpgradeMode, scale_set
 from planner.plan import ENDS, EndState, MovedBy, Plan, Rung
 
 NEW_INSTANCES = ("append", "leave", "stop")
-ON_WINDOW_CLOSE = ("pause",)
+ON_WINDOW_CLOSE = ("pause", "wait")
 END_CHOICES = {
     "model": ("target", "pinned", "as-is"),
     "in_flight": ("awaited", "left-running"),
@@ -301,3 +301,12 @@ def _times(plan: Plan) -> Iterator[Problem]:
         problem = window_problem(window)
         if problem:
             yield Problem("a window that never opens", f"windows[{index}]", problem, "days, HH:MM, and a time zone")
+    for index, freeze in enumerate(plan.freezes):
+        problem = freeze_problem(freeze)
+        if problem:
+            yield Problem("a freeze that cannot be read", f"freezes[{index}]", problem, "two times, and a time zone")
+    if plan.needs_ms and len(plan.needs_ms) != len(plan.batches):
+        yield Problem("not a time for every batch", "needs_ms", str(len(plan.needs_ms)), str(len(plan.batches)))
+    for index, needed in enumerate(plan.needs_ms):
+        if needed < 0:
+            yield Problem("it cannot be negative", f"needs_ms[{index}]", str(needed), "0 or more")

@@ -278,8 +278,12 @@ def _drift(plan: Plan) -> Iterator[str]:
 def _windows(plan: Plan) -> Iterator[str]:
     for window in plan.windows:
         yield f"{', '.join(window.days)} {window.start} to {window.end} {window.time_zone}"
-    if plan.windows:
+    for freeze in plan.freezes:
+        yield f"frozen {freeze.start} to {freeze.end} {freeze.time_zone}" + (f": {freeze.why}" if freeze.why else "")
+    if plan.windows or plan.freezes:
         yield f"when a window closes: {plan.on_window_close}"
+    if plan.needs_ms:
+        yield f"a batch starts only where the window is open for as long as it takes (95 of 100 runs): at most {span(max(plan.needs_ms))}"
 
 
 def _findings(plan: Plan) -> Iterator[str]:

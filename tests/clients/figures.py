@@ -14,6 +14,13 @@ from typing import Any
 
 from tests.clients.harness import NEW
 
+OUT_S = 480 + 240 + 30
+"""How long one VM is out of service: its upgrade, until the application serves, until that shows."""
+PER_DOMAIN_S = (5 * OUT_S, 5 * (OUT_S + 60) + 60)
+"""Five domains; each end of an operation, and each recovery, is seen up to 30 s late, and so is the model."""
+PLATFORM_S = (5 * OUT_S, 60 + 5 * (OUT_S + 60 + 60) + 90)
+"""Five batches and a first check, each of which ends with a tick of 60 s."""
+
 Report = dict[str, Any]
 
 

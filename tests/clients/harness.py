@@ -8,11 +8,11 @@ which `conformance.py` holds to Azure's description; only fuzzing leaves its own
 from __future__ import annotations
 
 import os
-import re
 import shlex
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -124,7 +124,9 @@ PROGRAMS: Final = {
 def emulator(scenario: str, home: Path, *options: str, traces: Path = TRACES) -> Iterator[Emulator]:
     """`vmss-sim emulate` of one of the scenarios beside this file, on free ports, until the block ends."""
     traces.mkdir(parents=True, exist_ok=True)
-    trace = traces / f"{re.sub(r'[^a-z0-9]+', '-', home.name.lower()).strip('-')}.jsonl"
+    handle, name = tempfile.mkstemp(".jsonl", f"{home.name.strip('0')}-", traces)
+    os.close(handle)
+    trace = Path(name)
     env, log = home / "env.sh", home / "emulator.log"
     command = [
         sys.executable, "-m", "vmss_sim", "emulate", str(HERE / "scenarios" / f"{scenario}.toml"), "--http", "--force",

@@ -10,20 +10,19 @@ import pytest
 from tests.clients import figures
 from tests.clients.az import Az
 from tests.clients.az_commands import COMMANDS, Command
+from tests.clients.figures import OUT_S, PER_DOMAIN_S, PLATFORM_S
 from tests.clients.harness import NEW, emulator, needs
 
 pytestmark = needs("az")
-on_one_set = pytest.mark.xdist_group("the tour of az")  # one after another, in one process
 
 
 @pytest.fixture(scope="module")
 def tour(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Az]:
-    """One set for all commands, which follow each other."""
+    """One set for all commands, which follow each other: the tests of this file run in one process (`--dist loadfile`)."""
     with emulator("tour", tmp_path_factory.mktemp("az-tour")) as running:
         yield Az(running)
 
 
-@on_one_set
 @pytest.mark.parametrize("command", COMMANDS, ids=lambda command: command.args)
 def test_what_a_command_sends(tour: Az, command: Command) -> None:
     done, sent = tour.asked(command.args)
@@ -31,7 +30,6 @@ def test_what_a_command_sends(tour: Az, command: Command) -> None:
     assert sent == list(command.requests)
 
 
-@on_one_set
 def test_what_the_commands_led_to(tour: Az) -> None:
     model = tour.json("show")
     assert model["tags"] == {"owner": "team"}
@@ -53,11 +51,11 @@ def test_what_the_commands_led_to(tour: Az) -> None:
 def test_per_update_domain_by_a_script(tmp_path: Path) -> None:
     with emulator("per-domain", tmp_path) as running:
         az = Az(running)
-        done = az.script("per_domain.sh", PAUSE="60")
+        done = az.script("per_domain.sh", PAUSE="300")
         assert done.status == 0, done.err
         instances = az.json("list-instances")
     assert [one["storageProfile"]["imageReference"]["exactVersion"] for one in instances] == [NEW] * 10
-    figures.truth(running.final, instances=10, floor=8, lost_s=80, between_s=(5 * 80, 5 * 120 + 60))
+    figures.truth(running.final, instances=10, floor=8, lost_s=OUT_S, between_s=PER_DOMAIN_S)
 
 
 def test_the_platforms_own(tmp_path: Path) -> None:
@@ -72,7 +70,7 @@ def test_the_platforms_own(tmp_path: Path) -> None:
     assert latest["progress"]["successfulInstanceCount"] == 10
     assert [one["properties"]["runningStatus"]["code"] for one in history] == ["Completed"]
     assert [one["storageProfile"]["imageReference"]["exactVersion"] for one in instances] == [NEW] * 10
-    figures.truth(running.final, instances=10, floor=8, lost_s=80, between_s=(5 * 80, 5 * 140 + 90))
+    figures.truth(running.final, instances=10, floor=8, lost_s=OUT_S, between_s=PLATFORM_S)
 
 
 def test_a_rolling_upgrade_is_cancelled(tmp_path: Path) -> None:

@@ -91,10 +91,10 @@ def test_an_undeclared_shape_is_noticed(tmp_path: Path) -> None:
     thread = threading.Thread(target=server.serve_forever)
     thread.start()
     try:
-        only = ["--include-operation-id", "VirtualMachineScaleSets_List"]
+        only = ["--include-operation-id", "VirtualMachineScaleSets_List", "--max-failures", "1"]
         names = {"SUBSCRIPTION": "s", "GROUP": "g", "PATH": "/usr/bin:/bin", "HOME": str(tmp_path)}
         done = subprocess.run(
-            command(described, f"http://127.0.0.1:{server.server_port}", *only, longest_s=5),
+            command(described, f"http://127.0.0.1:{server.server_port}", *only, longest_s=60),
             env={**GUARD, **names},
             cwd=tmp_path,
             capture_output=True,

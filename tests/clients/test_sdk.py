@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.clients import figures
+from tests.clients.figures import OUT_S, PER_DOMAIN_S, PLATFORM_S
 from tests.clients.harness import PROGRAMS, emulator, needs
 
 DRIVERS = [pytest.param(script, marks=needs(client), id=script) for script, (client, _) in PROGRAMS.items()]
@@ -20,8 +21,7 @@ def test_per_update_domain(script: str, tmp_path: Path) -> None:
     figures.carried_out(seen, 10)
     assert seen["domains"] == 5
     assert seen.get("etag_guards", True), "a wrong etag was accepted"
-    # Five domains: 50 s of upgrade and 30 s until it shows that it serves, each looked at up to 30 s late and again 5 s late.
-    figures.truth(running.final, instances=10, floor=8, lost_s=80, between_s=(5 * 80, 5 * 80 + 6 * 65))
+    figures.truth(running.final, instances=10, floor=8, lost_s=OUT_S, between_s=PER_DOMAIN_S)
 
 
 @pytest.mark.parametrize("script", STARTS_ROLLOUTS)
@@ -34,8 +34,7 @@ def test_the_platforms_own(script: str, tmp_path: Path) -> None:
     assert (seen["code"], seen["successful"], seen["failed"], seen["pending"]) == ("Completed", 10, 0, 0)
     assert seen["cancel_refused"] == "OperationNotAllowed"
     assert seen["history"] == ["Completed"]
-    # Five batches, each of 80 s and up to a tick (60 s) after it; its end is seen up to 30 s late.
-    figures.truth(running.final, instances=10, floor=8, lost_s=80, between_s=(5 * 80, 5 * 140 + 90))
+    figures.truth(running.final, instances=10, floor=8, lost_s=OUT_S, between_s=PLATFORM_S)
 
 
 @needs("azurerm")
@@ -45,4 +44,4 @@ def test_the_platforms_own_by_a_model_update(tmp_path: Path) -> None:
         seen = running.driver("seed_article.py", "platform")
     figures.carried_out(seen, 10)
     assert (seen["code"], seen["successful"], seen["failed"], seen["pending"]) == ("Completed", 10, 0, 0)
-    figures.truth(running.final, instances=10, floor=8, lost_s=80, between_s=(5 * 80, 60 + 5 * 140 + 90))
+    figures.truth(running.final, instances=10, floor=8, lost_s=OUT_S, between_s=PLATFORM_S)

@@ -77,7 +77,7 @@ def create(call: Call) -> Accepted:
             "vmScaleSetName",
         )
     said, secrets = changes.written(call.body())
-    document = _filled_in(said)
+    document = _filled_in(changes.merged({}, said, patch=False))
     location = str(document["location"])
     config = _config(site, name, document, secrets)
     number = site.founded + 1
@@ -116,7 +116,7 @@ def _filled_in(said: dict[str, Any]) -> dict[str, Any]:
     """Rule 1. Raises Refused."""
     if not said.get("location"):
         raise Refused(400, "LocationRequired", "The location property is required for this definition.")
-    properties = {key: value for key, value in (said.get("properties") or {}).items() if value is not None}
+    properties = dict(said.get("properties") or {})
     document = {**said, "properties": properties}
     flexible = policies.is_flexible(document)
     sku = {key: value for key, value in (said.get("sku") or {}).items() if value is not None}

@@ -27,7 +27,7 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Response(msgspec.Struct, frozen=True, kw_only=True):
-    """One answer. body: what is encoded as JSON; None for an empty body."""
+    """One answer. status: 0 where nobody answers (the server drops the connection). body: what is encoded as JSON; None: empty."""
 
     status: int
     body: Any = None

@@ -2,11 +2,11 @@
 
 Rules (the types of api-version 2026-04-01, in `kinds.json`; `python -m tests.arm_kinds` writes that):
 
-1. A value of another kind is refused with the member's path, in the words of the service's own reader. Null is no value.
+1. A value of another kind is refused with the member's path, in the words of the service's own reader. Null is no value, but no item of a list either.
 2. What can be read as the kind is: `"3"` for a number, `"true"` for a flag, a number or a flag for a text, as the service's reader does.
 3. Words of a closed vocabulary compare without case and are kept in ARM's; another word is refused.
 4. A property that is in no table is kept as it is: it may be of a version to come. Below what belongs to the user nothing is checked,
-   but tags are texts.
+   but tags are texts, and an identity has an object.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ def typed(value: Any, path: str = "", name: str = "", above: str = "") -> Any:
     key = f"{above}.{name}"
     kind = KINDS.get(key) or KINDS.get(name)
     if name in OF_THE_USER:
-        return tags(value, path) if name == "tags" else value
+        return _of_the_user(value, path, name)
     if kind is None or kind == "any":
         return _inside(value, path, name)
     if isinstance(kind, list):
@@ -51,11 +51,21 @@ def typed(value: Any, path: str = "", name: str = "", above: str = "") -> Any:
     if kind.endswith("[]"):
         if not isinstance(value, list):
             raise wrong_type(path, value, f"System.Collections.Generic.List`1[{NET.get(kind[:-2], 'System.Object')}]")
-        return [
-            None if item is None else _single(item, f"{path}[{number}]", kind[:-2], name)
-            for number, item in enumerate(value)
-        ]
+        return [_single(item, f"{path}[{number}]", kind[:-2], name) for number, item in enumerate(value)]
     return _single(value, path, kind, name)
+
+
+def _of_the_user(value: Any, path: str, name: str) -> Any:
+    """Rule 4; the settings of an extension may be anything (recorded: the text `{}`)."""
+    if name == "tags":
+        return tags(value, path)
+    if name == "userAssignedIdentities":
+        if not isinstance(value, dict):
+            raise wrong_type(path, value, NET["object"])
+        for key, item in value.items():
+            if item is not None and not isinstance(item, dict):
+                raise wrong_type(f"{path}.{key}", item, NET["object"])
+    return value
 
 
 def _inside(value: Any, path: str, name: str) -> Any:
@@ -69,7 +79,7 @@ def _inside(value: Any, path: str, name: str) -> Any:
 def _single(value: Any, path: str, kind: str, name: str) -> Any:
     if kind == "object" and isinstance(value, dict):
         return _inside(value, path, name)
-    if kind == "string" and not isinstance(value, dict | list):
+    if kind == "string" and value is not None and not isinstance(value, dict | list):
         return value if isinstance(value, str) else msgspec.json.encode(value).decode()
     if kind == "boolean" and isinstance(value, bool):
         return value

@@ -14,6 +14,8 @@ from __future__ import annotations
 import re
 from typing import Any
 
+import msgspec
+
 from vmss_sim.arm.call import refused, wrong_type
 from vmss_sim.world import errors
 from vmss_sim.world.config import AutoOs, Health, Machine, Repairs, RollingPolicy
@@ -162,7 +164,7 @@ def health(document: Document) -> Health:
         if not extension.text("type").lower().startswith("applicationhealth"):
             continue
         rich = extension.text("typeHandlerVersion").startswith("2")
-        settings = extension["settings"]
+        settings = At(_settings(extension.value.get("settings")), f"{extension.path}.settings")
         protocol = settings.word("protocol", ("http", "https", "tcp"), "http")
         seconds = settings.number("intervalInSeconds", 5) * settings.number("numberOfProbes", 1)
         grace = settings.number("gracePeriod", -1) if rich else -1
@@ -175,6 +177,16 @@ def health(document: Document) -> Health:
     if profile["networkProfile"]["healthProbe"].text("id"):
         return Health(source="probe", probe_ms=PROBE_MS)
     return Health()
+
+
+def _settings(value: Any) -> Document:
+    """The settings of an extension: an object, or a text that says one (recorded); anything else says nothing."""
+    if isinstance(value, str):
+        try:
+            value = msgspec.json.decode(value)
+        except msgspec.DecodeError:
+            return {}
+    return value if isinstance(value, dict) else {}
 
 
 def zones(document: Document) -> tuple[str, ...]:

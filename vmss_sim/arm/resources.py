@@ -39,6 +39,9 @@ class Where(msgspec.Struct, frozen=True, kw_only=True):
         return f"{self.kind}/{self.rest}" if self.rest else self.kind
 
 
+PERMISSIONS = "microsoft.authorization/permissions"
+
+
 def answer(request: Request, site: Site) -> Response | None:
     """The answer; None where the path means nothing here. Raises Refused."""
     path = request.path.rstrip("/")
@@ -264,6 +267,8 @@ def _cut(path: str) -> tuple[str, bool, str]:
 
 def _collection(_request: Request, site: Site, where: Where) -> Response:
     kind, prefix = where.full_kind.lower(), f"{where.scope}/".lower()
+    if kind == PERMISSIONS:  # whoever has a token may do everything here
+        return _list([{"actions": ["*"], "notActions": [], "dataActions": [], "notDataActions": []}])
     above = f"/{where.name}/".lower() if where.name else "/"
     return _list(
         one.body()

@@ -53,23 +53,21 @@ def register(app: typer.Typer) -> None:
             bool,
             typer.Option("--accept-no-health", help="Go by running alone; the plan must have been made with it too."),
         ] = False,
-        max_runtime: operating.MaxRuntime = None,
         again: Annotated[
             bool, typer.Option("--again", help="Begin a plan anew that was carried out, or given up, before.")
         ] = False,
-        stay: operating.Stay = False,
-        log_format: operating.LogFormat = None,
         *,
+        running: operating.Running,
         reach: options.Azure,
     ) -> None:
         from backends import operate  # noqa: PLC0415  # heavy imports wait until a command runs
         from backends.executor import rests  # noqa: PLC0415
         from backends.store import open_store  # noqa: PLC0415
+        from planner.machine import windows  # noqa: PLC0415
         from planner.planfile import decode  # noqa: PLC0415
         from scenarios.files import read_bytes  # noqa: PLC0415
 
-        operating.check_format(log_format)
-        operating.seconds(max_runtime)
+        running.check()
         data = read_bytes(file)
         read = decode(data, str(file))
         _expected(read, expect)
@@ -80,14 +78,14 @@ def register(app: typer.Typer) -> None:
             _healthy(read, accepted=accept_no_health)
         backend = operating.open_world(read, reach)
         if entry is not None:
-            if state is not None and rests(state) and not stay:
+            if state is not None and rests(state) and not state.reason.startswith(windows.REASON) and not running.stay:
                 operating.say(f"{entry.id} was begun with this plan and rests: {state.reason}")
                 operating.say(f"`vmss-sim status {entry.id}` tells what can be done")
                 raise typer.Exit(3)
             operating.say(f"{entry.id} was begun with this plan and has not ended: going on with it")
             operating.confirm("Go on?", yes=yes)
         else:
-            _look(read, backend, log_format)
+            _look(read, backend, running.log_format)
             operating.confirm(f"Apply this plan to {read.plan.scale_set.id or read.plan.scale_set.name}?", yes=yes)
             entry, held = operate.begin(kept, read, data, read.plan.tool, says=operating.say)
             operating.say(f"rollout {entry.id} in {kept.name}")
@@ -97,9 +95,7 @@ def register(app: typer.Typer) -> None:
                 entry,
                 read,
                 reach,
-                log_format=log_format,
-                max_runtime=max_runtime,
-                stay=stay,
+                running,
                 backend=backend,
                 held=held,
             )
@@ -157,6 +153,24 @@ def _healthy(read: PlanFile, *, accepted: bool) -> None:
     )
 
 
+def _fits(read: PlanFile) -> None:
+    """No window is long enough for a batch: it would never end. Raises InputError."""
+    from backends.store import now_ms  # noqa: PLC0415  # heavy imports wait until a command runs
+    from backends.windows import longest_ms  # noqa: PLC0415
+    from planner.errors import InputError  # noqa: PLC0415
+    from planner.lint.wording import span  # noqa: PLC0415
+
+    longest, needed = longest_ms(read.plan, now_ms()), max(read.plan.needs_ms, default=0)
+    if longest is not None and needed > longest:
+        raise InputError(
+            "no window is long enough for a batch",
+            "plan.windows",
+            f"at most {span(longest // 1000 * 1000)}",
+            f"{span(needed)}, what a batch takes in 95 of 100 runs",
+            "make the window longer, or the batches smaller; nothing was sent",
+        )
+
+
 def _look(read: PlanFile, backend: Any, log_format: str | None) -> None:
     """What moved, what the preflight finds, and the plan itself. Raises InputError for what refuses it."""
     from backends.executor import preflight  # noqa: PLC0415  # heavy imports wait until a command runs
@@ -168,6 +182,7 @@ def _look(read: PlanFile, backend: Any, log_format: str | None) -> None:
     found = differences(read.plan, backend.observe().scale_set)
     plans.moved(out, found)
     refuse_drift(found)
+    _fits(read)
     findings = preflight(backend, read.plan)
     if findings:
         plans.findings(out, [("plan", one) for one in findings])

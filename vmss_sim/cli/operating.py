@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -11,10 +11,11 @@ import typer
 from vmss_sim.cli import options
 
 if TYPE_CHECKING:
+    from backends.executor import Told
     from backends.lease import Held
     from backends.store import Entry, Store
     from planner.planfile import PlanFile
-    from planner.rollout import Asked
+    from planner.rollout import Asked, State
     from vmss_sim.report.status import Status
 
 StoreName = Annotated[
@@ -38,25 +39,56 @@ Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
 Reason = Annotated[
     str | None, typer.Option("--reason", metavar="TEXT", help="Why; kept in the journal.", show_default=False)
 ]
-LogFormat = Annotated[
-    str | None,
-    typer.Option(
-        "--log-format",
-        metavar="text|json",
-        help="A log instead of the live view; json: one object a line.",
-        show_default=False,
-    ),
-]
-MaxRuntime = Annotated[
-    str | None,
-    typer.Option(
-        "--max-runtime",
-        metavar="TIME",
-        help="Detach after so long (5h): what was sent goes on, and is adopted when somebody resumes.",
-        show_default=False,
-    ),
-]
-Stay = Annotated[bool, typer.Option("--stay", help="Stay while the rollout is paused, until somebody lets it go on.")]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Running:
+    """How an executor works, and whom it tells; a field is an option (`options.spread`)."""
+
+    max_runtime: Annotated[
+        str | None,
+        typer.Option(
+            "--max-runtime",
+            metavar="TIME",
+            help="Detach after so long (5h): what was sent goes on, and is adopted when somebody resumes.",
+            show_default=False,
+        ),
+    ] = None
+    stay: Annotated[
+        bool, typer.Option("--stay", help="Stay while the rollout is paused, until somebody lets it go on.")
+    ] = False
+    log_format: Annotated[
+        str | None,
+        typer.Option(
+            "--log-format",
+            metavar="text|json",
+            help="A log instead of the live view; json: one object a line.",
+            show_default=False,
+        ),
+    ] = None
+    hook: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--hook",
+            metavar="COMMAND",
+            help="Run at each event of rollout, batch and gate, with JSON on its standard input.",
+            show_default=False,
+        ),
+    ] = None
+    webhook: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--webhook", metavar="URL", help="Or POST it there.", envvar="VMSS_SIM_WEBHOOK", show_default=False
+        ),
+    ] = None
+
+    def check(self) -> None:
+        """Raises InputError for what it cannot do, before anything is opened."""
+        from backends.hooks import check  # noqa: PLC0415  # heavy imports wait until a command runs
+
+        check_format(self.log_format)
+        seconds(self.max_runtime)
+        check(self.hook or (), self.webhook or ())
 
 
 def status_of(store: Store, entry: Entry) -> Status:
@@ -113,41 +145,55 @@ def carry_on(
     entry: Entry,
     read: PlanFile,
     reach: options.Azure,
+    running: Running,
     *,
-    log_format: str | None = None,
-    max_runtime: str | None = None,
-    stay: bool = False,
     ask: Asked | None = None,
     reason: str = "",
     backend: Any = None,
     held: Held | None = None,
+    recovered: State | None = None,
 ) -> int:
     """Be the executor until the rollout ends or rests; print how that came. Returns the exit status."""
     from backends.executor import Signals, Why  # noqa: PLC0415  # heavy imports wait until a command runs
+    from backends.hooks import Hooks  # noqa: PLC0415
     from backends.operate import drive  # noqa: PLC0415
     from vmss_sim.report import console, live  # noqa: PLC0415
+    from vmss_sim.report import status as report  # noqa: PLC0415
 
-    runtime = seconds(max_runtime)
-    check_format(log_format)
+    running.check()
     if backend is None:
         backend = open_world(read, reach)
     signals = Signals(terminal=sys.stdout.isatty() and sys.stdin.isatty())
-    with live.view(read.plan, read.forecast, entry.id, log_format, console.out()) as view:
-        signals.says = view.say
+    hooks = Hooks(
+        running.hook or (),
+        running.webhook or (),
+        rollout=entry.id,
+        status=lambda: report.document(status_of(store, entry)),
+        says=say,
+    )
+    with live.view(read.plan, read.forecast, entry.id, running.log_format, console.out()) as view:
+        signals.says = hooks.says = view.say
+
+        def listen(told: Told) -> None:
+            view.show(told)
+            hooks.listen(told)
+
         ended = drive(
             store,
             entry,
             read.plan,
             backend,
             signals,
-            listen=view.show,
+            listen=listen,
             says=view.say,
             held=held,
-            max_runtime_s=runtime,
-            stay=stay,
+            recovered=recovered,
+            max_runtime_s=seconds(running.max_runtime),
+            stay=running.stay,
             ask=ask,
             reason=reason,
         )
+        hooks.close(1.0 if ended.why is Why.DETACHED else 15.0)
     state = ended.state
     if ended.error:
         say(f"{entry.id}: {ended.error}")
@@ -196,7 +242,7 @@ def ask(
     yes: bool = True,
     drives: bool = False,
     reach: options.Azure | None = None,
-    more: dict[str, Any] | None = None,
+    running: Running | None = None,
 ) -> None:
     """Append the request; where it has to be carried out and no executor is alive, be it."""
     from backends.operate import is_alive, plan_of  # noqa: PLC0415  # heavy imports wait until a command runs
@@ -228,4 +274,6 @@ def ask(
         say(f"{entry.id}: {asked.value} is asked for; {told}")
         return
     confirm(f"{asked.value} {entry.id} ({read.plan.scale_set.id or read.plan.scale_set.name})?", yes=yes)
-    raise typer.Exit(carry_on(kept, entry, read, reach or options.Azure(), ask=asked, reason=reason, **(more or {})))
+    raise typer.Exit(
+        carry_on(kept, entry, read, reach or options.Azure(), running or Running(), ask=asked, reason=reason)
+    )

@@ -73,6 +73,43 @@ def register(app: typer.Typer) -> None:
         accept_no_health: Annotated[
             bool, typer.Option("--accept-no-health", help="Go by running alone, where the set has no health source.")
         ] = False,
+        gates_dry_run: Annotated[
+            bool,
+            typer.Option("--gates-dry-run", help="Gates only write down their verdict: nothing waits or stops for it."),
+        ] = False,
+        model_owner: Annotated[
+            str | None,
+            typer.Option(
+                "--model-owner",
+                metavar="terraform|bicep|none",
+                help="What owns the model: prints the line to change there.",
+                show_default=False,
+            ),
+        ] = None,
+        window: Annotated[
+            list[str] | None,
+            typer.Option(
+                "--window",
+                metavar="TEXT",
+                help="Batches start only then: 'Mon-Fri 22:00-04:00 Europe/Berlin'; several are joined.",
+                show_default=False,
+            ),
+        ] = None,
+        freeze: Annotated[
+            list[str] | None,
+            typer.Option(
+                "--freeze",
+                metavar="TEXT",
+                help="And never then: '2026-12-20T00:00/2027-01-06T00:00 Europe/Berlin why'.",
+                show_default=False,
+            ),
+        ] = None,
+        on_window_close: Annotated[
+            str,
+            typer.Option(
+                "--on-window-close", metavar="pause|wait", help="What happens when the next batch does not fit."
+            ),
+        ] = "pause",
         detailed_exitcode: Annotated[
             bool, typer.Option("--detailed-exitcode", help="Exit 4 when the plan changes something.")
         ] = False,
@@ -80,11 +117,14 @@ def register(app: typer.Typer) -> None:
         beside: options.Beside,
     ) -> None:
         from planner.planfile import encode  # noqa: PLC0415  # heavy imports wait until a command runs
+        from planner.planfile.checks import check  # noqa: PLC0415
         from scenarios.choose import choose, known_strategies  # noqa: PLC0415
-        from vmss_sim.report import console, plans  # noqa: PLC0415
-        from vmss_sim.study.forecast import findings_of, forecast_of, plan_to_apply  # noqa: PLC0415
+        from scenarios.windows import freeze_of, window_of  # noqa: PLC0415
+        from vmss_sim.report import console, owner, plans  # noqa: PLC0415
+        from vmss_sim.study.forecast import findings_of, forecast_of, plan_to_apply, with_needs  # noqa: PLC0415
 
         options.refuse_existing(output, force=force)
+        owner.check(model_owner)
         known = known_strategies()
         setup = choose(options.setup_from(scenario, None, beside), [strategy], params or (), known)
         made = plan_to_apply(
@@ -93,7 +133,14 @@ def register(app: typer.Typer) -> None:
             known,
             author=operating.user() if author is None else author,
             accept_no_health=accept_no_health,
+            gates_dry_run=gates_dry_run,
+            windows=tuple(window_of(one) for one in window or ()),
+            freezes=tuple(freeze_of(one) for one in freeze or ()),
+            on_window_close=on_window_close,
         )
+        if (window or freeze) and forecast:
+            made = with_needs(setup, made, seed=seed, replications=replications)
+        check(made, "the plan")
         findings = findings_of(setup, setup.choices[0], made, known)
         errors = [one for one in findings if one.grade == "error"]
         told = None
@@ -116,6 +163,8 @@ def register(app: typer.Typer) -> None:
             typer.echo(data.decode(), nl=False)
         elif not as_json:
             plans.render(console.out(), made, told, findings)
+        for line in owner.lines(made, model_owner or "none"):
+            typer.echo(line, err=True)
         _end(errors, made, output, detailed_exitcode=detailed_exitcode)
 
     @app.command("show", help=SHOW)

@@ -159,16 +159,15 @@ def _register_asking(app: typer.Typer) -> None:
             store: operating.StoreName = None,
             reason: operating.Reason = None,
             yes: operating.Yes = False,
-            max_runtime: operating.MaxRuntime = None,
-            stay: operating.Stay = False,
-            log_format: operating.LogFormat = None,
             *,
+            running: operating.Running,
             reach: options.Azure,
         ) -> None:
             from planner.rollout import Asked  # noqa: PLC0415  # heavy imports wait until a command runs
 
-            more = {"log_format": log_format, "max_runtime": max_runtime, "stay": stay}
-            operating.ask(Asked(name), rollout, store, reason or "", yes=yes, drives=drives, reach=reach, more=more)
+            operating.ask(
+                Asked(name), rollout, store, reason or "", yes=yes, drives=drives, reach=reach, running=running
+            )
 
     for name in ("pause", "resume", "abort", "release"):
         add(name, drives=name != "pause")
@@ -181,10 +180,8 @@ def _register_asking(app: typer.Typer) -> None:
         emergency: Annotated[bool, typer.Option("--emergency", help="Down to the emergency floor.")] = False,
         reason: operating.Reason = None,
         yes: operating.Yes = False,
-        max_runtime: operating.MaxRuntime = None,
-        stay: operating.Stay = False,
-        log_format: operating.LogFormat = None,
         *,
+        running: operating.Running,
         reach: options.Azure,
     ) -> None:
         from planner.rollout import Asked  # noqa: PLC0415  # heavy imports wait until a command runs
@@ -192,8 +189,7 @@ def _register_asking(app: typer.Typer) -> None:
         if emergency:
             _needs_reason(reason, "rollback --emergency")
         asked = Asked.EMERGENCY if emergency else Asked.ROLLBACK
-        more = {"log_format": log_format, "max_runtime": max_runtime, "stay": stay}
-        operating.ask(asked, rollout, store, reason or "", yes=yes, drives=True, reach=reach, more=more)
+        operating.ask(asked, rollout, store, reason or "", yes=yes, drives=True, reach=reach, running=running)
 
 
 def _register_naming(app: typer.Typer) -> None:

@@ -13,7 +13,7 @@ from azure.mgmt.compute.aio import ComputeManagementClient
 
 ENDPOINT, SUBSCRIPTION = os.environ["ENDPOINT"], os.environ["SUBSCRIPTION"]
 GROUP, NAME, TARGET = os.environ["GROUP"], os.environ["NAME"], os.environ["TARGET"]
-SETTLED = 60
+SETTLED, STEP_S = 60, 30
 
 
 class Credential:
@@ -89,7 +89,7 @@ async def per_domain(client):
             )
             if all(healthy(view) for view in views):
                 break
-            await sleep(5)
+            await sleep(STEP_S)
         else:
             sys.exit(f"not healthy: {ids}")
     return {"domains": len(domains), "etag_guards": refused}

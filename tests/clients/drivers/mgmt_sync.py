@@ -17,7 +17,7 @@ from azure.mgmt.compute import ComputeManagementClient
 
 ENDPOINT, SUBSCRIPTION = os.environ["ENDPOINT"], os.environ["SUBSCRIPTION"]
 GROUP, NAME, TARGET = os.environ["GROUP"], os.environ["NAME"], os.environ["TARGET"]
-SETTLED = 60  # how often health is asked for before a domain counts as sick
+SETTLED, STEP_S = 60, 30  # how often health is asked for before a domain counts as sick; and the time between
 
 
 class Credential:
@@ -81,7 +81,7 @@ def per_domain(client):
             views = [client.virtual_machine_scale_set_vms.get_instance_view(GROUP, NAME, one) for one in ids]
             if all(healthy(view) for view in views):
                 break
-            sleep(5)
+            sleep(STEP_S)
         else:
             sys.exit(f"not healthy: {ids}")
     return {"domains": len(domains), "etag_guards": refused}

@@ -9,6 +9,7 @@ const require = createRequire(process.cwd() + "/");
 const { ComputeManagementClient } = await import(pathToFileURL(require.resolve("@azure/arm-compute")));
 
 const SETTLED = 60;
+const STEP_S = 30;
 const credential = { getToken: async () => ({ token: "token", expiresOnTimestamp: Date.now() + 3600e3 }) };
 const client = new ComputeManagementClient(credential, SUBSCRIPTION, { endpoint: ENDPOINT });
 const sets = client.virtualMachineScaleSets;
@@ -63,7 +64,7 @@ async function perDomain() {
     for (let i = 0; i < SETTLED && !settled; i++) {
       const views = await Promise.all(ids.map((one) => vms.getInstanceView(GROUP, NAME, one)));
       settled = views.every(healthy);
-      if (!settled) sleep(5);
+      if (!settled) sleep(STEP_S);
     }
     if (!settled) throw new Error(`not healthy: ${ids}`);
   }

@@ -14,7 +14,7 @@ import azurerm
 TOKEN, SUBSCRIPTION = "token", os.environ["SUBSCRIPTION"]
 GROUP, NAME, TARGET = os.environ["GROUP"], os.environ["NAME"], os.environ["TARGET"]
 HERE = (TOKEN, SUBSCRIPTION, GROUP, NAME)
-PATIENCE = 200
+PATIENCE, STEP_S = 200, 30
 
 
 def sleep(seconds):
@@ -35,7 +35,7 @@ def wait(condition, what):
     for _ in range(PATIENCE):
         if condition():
             return
-        sleep(5)
+        sleep(STEP_S)
     sys.exit(f"never: {what}")
 
 

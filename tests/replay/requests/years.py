@@ -82,7 +82,7 @@ YEARS: tuple[Year, ...] = (
     Year(r"properties\.upgradePolicy\.automaticOSUpgrade:boolean", "2017-10-01", "2018-10-01", count=244),
     Year(r"properties\.virtualMachineProfile\.billingProfile.*", "2019-10-01", count=20),
     Year(r"properties\.virtualMachineProfile\.timeCreated:string", "2023-12-20", count=19),
-    Year(r"etag(:string)?", "2024-07-20", count=161),
+    Year(r"etag(:string)?", "2024-07-20", count=131),
     Year(r"(name|operationId):string", "2016-06-01", "2016-06-01", count=356),
 )
 """What the service shows, and since when."""

@@ -1,0 +1,118 @@
+"""When batches may start: a plan's windows and freezes on a real calendar.
+
+Rules this module decides:
+
+1. Without windows it is always open; with windows, within any of them. A window whose end is before its start ends on the next day.
+2. A freeze closes, whatever the windows say.
+3. Times are local to the IANA zone named. A time that a change of clocks skips is taken as if it had not been skipped, one that comes
+   twice is the first; so a window is as long as it is on that day.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import UTC, date, datetime, time, timedelta
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+from planner.errors import InputError
+from planner.plan import Freeze, Plan, Window
+from planner.rollout import Opening
+
+AHEAD = 370
+"""Days that are looked ahead: a freeze longer than a year is no freeze."""
+_DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
+
+
+def restricts(plan: Plan) -> bool:
+    """Is there a time at which this plan may not start a batch?"""
+    return bool(plan.windows or plan.freezes)
+
+
+def opening(plan: Plan, now_ms: int) -> Opening:
+    """Is it open now, until when, or when next? Raises InputError for a time zone that this machine does not know."""
+    now = datetime.fromtimestamp(now_ms / 1000, tz=UTC)
+    spans = _joined(_open_spans(plan, now))
+    for start, end in spans:
+        if start <= now < end:
+            forever = not plan.windows and end - now > timedelta(days=AHEAD - 2)
+            return Opening(open=True, until_ms=None if forever else _ms(end))
+        if start > now:
+            return Opening(open=False, until_ms=_ms(start))
+    return Opening(open=False, until_ms=None)
+
+
+def longest_ms(plan: Plan, now_ms: int) -> int | None:
+    """The longest time for which it is open at a stretch, in the coming weeks; None: for ever."""
+    now = datetime.fromtimestamp(now_ms / 1000, tz=UTC)
+    if not restricts(plan):
+        return None
+    return max(
+        (round((end - start).total_seconds() * 1000) for start, end in _joined(_open_spans(plan, now))), default=0
+    )
+
+
+def _ms(when: datetime) -> int:
+    return round(when.timestamp() * 1000)
+
+
+def _open_spans(plan: Plan, now: datetime) -> Iterator[tuple[datetime, datetime]]:
+    """Rules 1 and 2: open times, each without the freezes in it."""
+    days = AHEAD if plan.freezes else 15
+    whole = [(now - timedelta(days=1), now + timedelta(days=AHEAD))]
+    spans = sorted(_windows(plan.windows, now, days)) if plan.windows else whole
+    closed = sorted(_frozen(one) for one in plan.freezes)
+    for start, end in spans:
+        at = start
+        for shut, opens in closed:
+            if shut >= end or opens <= at:
+                continue
+            if shut > at:
+                yield at, shut
+            at = max(at, opens)
+        if at < end:
+            yield at, end
+
+
+def _windows(windows: tuple[Window, ...], now: datetime, days: int) -> Iterator[tuple[datetime, datetime]]:
+    for window in windows:
+        zone = _zone(window.time_zone)
+        today = now.astimezone(zone).date()
+        named = {_DAYS.index(day.lower()[:3]) for day in window.days}
+        for offset in range(-1, days):
+            day = today + timedelta(days=offset)
+            if day.weekday() in named:
+                start, end = _at(day, window.start, zone), _at(day, window.end, zone)
+                yield (start, end) if end > start else (start, _at(day + timedelta(days=1), window.end, zone))
+
+
+def _frozen(freeze: Freeze) -> tuple[datetime, datetime]:
+    zone = _zone(freeze.time_zone)
+    try:
+        start, end = (datetime.fromisoformat(text).replace(tzinfo=zone) for text in (freeze.start, freeze.end))
+    except ValueError as error:
+        raise InputError("no such day", "plan.freezes", f"{freeze.start} to {freeze.end}", str(error)) from error
+    return start.astimezone(UTC), end.astimezone(UTC)
+
+
+def _at(day: date, clock: str, zone: ZoneInfo) -> datetime:
+    return datetime.combine(day, time(int(clock[:2]), int(clock[3:])), tzinfo=zone).astimezone(UTC)
+
+
+def _zone(name: str) -> ZoneInfo:
+    try:
+        return ZoneInfo(name)
+    except (ZoneInfoNotFoundError, ValueError, OSError) as error:
+        raise InputError(
+            "no such time zone", "plan.windows", repr(name), "an IANA name, such as Europe/Berlin"
+        ) from error
+
+
+def _joined(spans: Iterator[tuple[datetime, datetime]]) -> list[tuple[datetime, datetime]]:
+    """Windows that touch or overlap are one."""
+    made: list[tuple[datetime, datetime]] = []
+    for start, end in sorted(spans):
+        if made and start <= made[-1][1]:
+            made[-1] = (made[-1][0], max(made[-1][1], end))
+        else:
+            made.append((start, end))
+    return made

@@ -1,0 +1,79 @@
+"""Windows: no batch starts unless it ends, in 95 of 100 simulated runs, before the window does.
+
+1. Judged before the set is touched at all, and before each batch; what has begun is carried on, and the way back waits for nothing.
+2. A batch that was not forecast (appended since) is taken to need as long as the longest that was.
+3. The time for which it is shut does not count for the rollout's deadline. Shut: the rollout pauses, and goes on by itself as soon as somebody executes it while the window is open; or it waits, as the plan says.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from planner.lint.wording import span
+from planner.phases import Phase
+
+if TYPE_CHECKING:
+    from planner.machine.turn import Turn
+
+REASON = "window: "
+"""How the reason of a pause begins that a window ends."""
+
+
+def needs_ms(t: Turn) -> int:
+    """How long the next batch takes; before the first one, that one (rule 2)."""
+    known = t.plan.needs_ms
+    return known[t.batch] if t.batch < len(known) else max(known, default=0)
+
+
+def why_shut(t: Turn) -> str:
+    """Why the next batch may not start now, or ''."""
+    window = t.observation.window
+    if window is None:
+        return ""
+    if not window.open:
+        when = (
+            "and does not open again" if window.until_ms is None else f"and opens in {span(_left(t, window.until_ms))}"
+        )
+        return f"{REASON}it is shut {when}"
+    needed = needs_ms(t)
+    if window.until_ms is not None and t.now + needed > window.until_ms:
+        return f"{REASON}batch {t.batch + 1} takes {span(needed)} (95 of 100), and it shuts in {span(_left(t, window.until_ms))}"
+    return ""
+
+
+def _left(t: Turn, until_ms: int) -> int:
+    return max(0, until_ms - t.now) // 1000 * 1000
+
+
+def shut(t: Turn) -> bool:
+    """May the next batch not start now? Then the rollout pauses, or waits (rule 3)."""
+    why = why_shut(t)
+    if not why:
+        if t.rested_ms is not None:  # the time for which it was shut is not the rollout's
+            t.put(direction_ms=t.direction_ms + t.now - t.rested_ms, rested_ms=None, progress_ms=t.now)
+        return False
+    window = t.observation.window
+    if t.rested_ms is None:
+        t.put(rested_ms=t.now)
+        t.note("window-shut", why)
+    if t.plan.on_window_close == "pause":
+        t.pause(why)
+        return True
+    t.wake = None if window is None else window.until_ms
+    if t.wake is not None and t.wake <= t.now:
+        t.wake = t.now + 1000
+    return True
+
+
+def reopened(t: Turn) -> bool:
+    """Paused for a window that is open again: the rollout goes on by itself."""
+    if (
+        t.phase is not Phase.PAUSED
+        or t.question
+        or not t.reason.startswith(REASON)
+        or t.observation.window is None
+        or why_shut(t)
+    ):
+        return False
+    t.resume()
+    return True

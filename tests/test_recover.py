@@ -1,0 +1,111 @@
+"""A rollout whose journal is lost: what the set tells, what nobody can know, and the same end."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+
+import pytest
+
+from planner.model import UpgradeMode
+from planner.recovery import recover
+from planner.rollout import Rollout
+from planner.trace import Recovered, Turn, replay
+from tests.fleet import NEW, Act, Case, Fleet, act
+from tests.test_apply import Desk, desk
+from tests.test_executor_process import HELD
+
+__all__ = ["desk"]
+CASE = Case(fleet=Fleet(size=4, mode=UpgradeMode.ROLLING, repairs=True), parameters={"approve": True})
+
+
+def lost(desk: Callable[[Case], Desk], case: Case = CASE) -> Desk:
+    """One batch is done, the next waits for its approval, and the store is gone."""
+    here = desk(case)
+    assert here.run("apply").status == 3
+    shutil.rmtree(here.folder)
+    return here
+
+
+def test_it_goes_on_and_ends_as_it_would_have(desk: Callable[[Case], Desk]) -> None:
+    here = lost(desk)
+    ran = here.run("recover", str(here.file), "--yes")
+    assert ran.status == 3, ran
+    for says in ("1 instance of the plan: moved: 0", "3 instances of the plan: old: 3, 1, 2", "the model says the target",
+                 "mode manual (before the rollout rolling)", "automatic repairs are suspended", "which batches were approved"):  # fmt: skip
+        assert says in ran.out, says
+    while (status := here.run("approve", here.rollout).status or here.run("resume", "--yes").status) == 3:
+        pass
+    assert status == 0
+    assert [ids for kind, ids in here.sent() if kind == "upgrade"] == [("0",), ("3",), ("1",), ("2",)], "none twice"
+    assert (here.world.mode, here.world.repairs_suspended) == ("rolling", False)
+    records = list(here.store.journal(here.rollout).records())
+    (start,) = [one.state for one in records if isinstance(one, Recovered)]
+    turns = [one for one in records if isinstance(one, Turn)]
+    assert all(record.state == state for record, state in replay(Rollout(here.plan), turns, start))
+
+
+def test_what_was_moved_before_goes_back_too(desk: Callable[[Case], Desk]) -> None:
+    here = lost(desk)
+    assert here.run("recover", str(here.file), "--yes").status == 3
+    assert here.run("rollback", "--yes").status == 1
+    assert here.state.ending == "rollback", here.state.reason
+    assert not [vm.id for vm in here.world.vms.values() if vm.image is not None and vm.image.exact == NEW]
+
+
+def test_what_is_in_motion_is_waited_for_and_not_touched_again(desk: Callable[[Case], Desk]) -> None:
+    here = desk(HELD.but(fails={}))
+    assert here.run("apply", "--max-runtime", "0s").status == 3
+    here.world.run(10_000, stop_on_wake=False)
+    here.run("resume", "--yes", "--max-runtime", "0s")
+    shutil.rmtree(here.folder)
+    while not here.world.started("0"):
+        assert here.run("recover", str(here.file), "--yes", "--max-runtime", "0s").status == 3
+        here.world.run(here.world.now + 3_000, stop_on_wake=False)
+        shutil.rmtree(here.folder)
+    assert here.run("recover", str(here.file), "--yes").status == 0
+    assert [here.world.started(name) for name in ("0", "1", "2")] == [1, 1, 1]
+    assert (here.world.mode, here.world.repairs_suspended) == ("rolling", False)
+
+
+def test_where_the_journal_is_there_it_is_gone_on_with(desk: Callable[[Case], Desk]) -> None:
+    here = desk(CASE)
+    assert here.run("apply").status == 3
+    ran = here.run("recover", str(here.file), "--yes")
+    assert (ran.status, f"`vmss-sim resume {here.rollout}` goes on with it" in ran.err) == (2, True)
+
+
+def test_what_cannot_be_told_is_refused(desk: Callable[[Case], Desk]) -> None:
+    surge = Case(fleet=Fleet(size=2), strategy="surge", parameters={"size": 1})
+    here = desk(surge)
+    act(here.world, Act(0, "set-capacity", args={"capacity": 3}))
+    here.world.run(100_000, stop_on_wake=False)
+    ran = here.run("recover", str(here.file), "--yes")
+    assert (ran.status, "1 instance more than the plan saw" in ran.err) == (2, True), ran
+    assert here.sent() == []
+
+
+def test_a_model_that_says_something_else_is_refused(desk: Callable[[Case], Desk]) -> None:
+    here = lost(desk)
+    wrong = dict.fromkeys(here.plan.resolved.patch, "9.9.9")
+    act(here.world, Act(0, "update-model", args={"patch": wrong}))
+    here.world.run(here.world.now + 10_000, stop_on_wake=False)
+    ran = here.run("recover", str(here.file), "--yes")
+    assert (ran.status, "imageReference: found" in ran.err) == (2, True), ran
+
+
+@pytest.mark.parametrize("failed", [True, False])
+def test_a_failed_instance_has_its_ladder_again(failed: bool) -> None:
+    case = Case(fleet=Fleet(size=2), fails={0: (1,)} if failed else {})
+    made, plan = case.world(), case.plan()
+    act(made, Act(0, "update-model", args={"patch": plan.resolved.patch}))
+    made.run(2_000, stop_on_wake=False)
+    act(made, Act(0, "upgrade", ("0",)))
+    made.run(100_000, stop_on_wake=False)
+    from backends.simulated import SimulatedBackend
+
+    found = recover(plan, SimulatedBackend(made, case.fleet.scale_set()).observe().scale_set, 100_000)
+    assert not found.refused
+    memory = found.state.memory["0"]
+    assert (memory.done, memory.ended_ms) == ((False, 100_000) if failed else (True, None))
+    assert "1" not in found.state.memory

@@ -1,0 +1,83 @@
+"""`vmss-sim recover`: go on with a rollout whose journal is lost."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from vmss_sim.cli import operating, options
+
+if TYPE_CHECKING:
+    from planner.planfile import PlanFile
+    from planner.recovery import Recovery
+
+HELP = """Rebuild where a rollout stands from its plan and the set, when its journal is lost; print what nobody can know any more; ask; go on.
+
+Where the journal is there, `resume` goes on with it, and this refuses.
+
+\b
+Example:
+  vmss-sim recover plan.json
+"""
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+
+    @app.command("recover", help=HELP)
+    @options.spread
+    def recover(
+        file: Annotated[Path, typer.Argument(metavar="PLAN.JSON", help="The plan that was applied.")],
+        store: operating.StoreName = None,
+        yes: operating.Yes = False,
+        *,
+        running: operating.Running,
+        reach: options.Azure,
+    ) -> None:
+        from backends import operate  # noqa: PLC0415  # heavy imports wait until a command runs
+        from backends.store import open_store  # noqa: PLC0415
+        from planner.errors import InputError  # noqa: PLC0415
+        from planner.planfile import decode  # noqa: PLC0415
+        from scenarios.files import read_bytes  # noqa: PLC0415
+
+        running.check()
+        data = read_bytes(file)
+        read = decode(data, str(file))
+        kept = open_store(store)
+        known = operate.latest(kept, read)
+        if known is not None and not operate.has_ended(known[1]):
+            raise InputError(
+                "its journal is there", kept.name, known[0].id, "", f"`vmss-sim resume {known[0].id}` goes on with it"
+            )
+        backend = operating.open_world(read, reach)
+        found = _look(read, backend)
+        if found.refused:
+            raise InputError(
+                "this rollout cannot be recovered", read.plan.scale_set.name, found.refused, "", "nothing was sent"
+            )
+        operating.confirm(
+            f"Go on with {read.plan.scale_set.id or read.plan.scale_set.name} from what it shows?", yes=yes
+        )
+        entry, held = operate.begin(kept, read, data, f"{read.plan.tool}, recovered", says=operating.say)
+        operating.say(f"rollout {entry.id} in {kept.name}")
+        status = operating.carry_on(
+            kept, entry, read, reach, running, backend=backend, held=held, recovered=found.state
+        )
+        raise typer.Exit(status)
+
+
+def _look(read: PlanFile, backend: Any) -> Recovery:
+    """What the set shows, printed, and what cannot be known."""
+    from planner.recovery import recover  # noqa: PLC0415  # heavy imports wait until a command runs
+
+    seen = backend.observe()
+    found = recover(read.plan, seen.scale_set, seen.now_ms)
+    typer.echo("What the set shows")
+    for line in found.shows:
+        typer.echo(f"  {line}")
+    typer.echo("What nobody can know any more")
+    for line in found.unknown:
+        typer.echo(f"  {line}")
+    return found
