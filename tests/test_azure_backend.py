@@ -14,9 +14,10 @@ from urllib3.exceptions import ProtocolError
 
 from backends.azure.backend import concerns
 from backends.azure.client import Answer
-from backends.azure.polling import ADAPTIVE, Budget, Handle, Part, Schedule, read_handle, remaining
+from backends.azure.polling import Budget, Handle, Part, read_handle, remaining
 from backends.azure.storage import difference, leaves, seal
 from backends.protocol import Wait
+from backends.schedule import ADAPTIVE, Schedule
 from planner.change import ImageChange
 from planner.commands import Kind, Outcome, Status
 from planner.errors import InputError, PlatformError

@@ -22,10 +22,11 @@ from backends.azure.client import Answer, Client
 from backends.azure.clock import Sleeper
 from backends.azure.clouds import Scope
 from backends.azure.outcomes import joined, outcome_of
-from backends.azure.polling import ADAPTIVE, Budget, Handle, Part, Schedule, done_at_once, ids_of, part_of, read_handle
+from backends.azure.polling import Budget, Handle, Part, done_at_once, ids_of, part_of, read_handle
 from backends.azure.reading import Documents, Look, Reader
 from backends.azure.requests import arguments, write_of
 from backends.protocol import Seen, Wait
+from backends.schedule import ADAPTIVE, Schedule
 from planner.arm_json import Reading
 from planner.change import GuestPatch
 from planner.commands import Command, Kind, Outcome, Status
