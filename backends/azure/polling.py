@@ -107,6 +107,11 @@ class Budget:
         if left:
             self._left[kind], self._cost[kind], self._told_ms[kind] = left, cost, now_ms
 
+    def forget(self, kind: str) -> None:
+        """It is not looked at any more."""
+        for kept in (self._left, self._cost, self._told_ms):
+            kept.pop(kind, None)
+
     def ready_ms(self, kind: str, now_ms: int) -> int:
         """When the next look of that kind may be."""
         spans = [0]
