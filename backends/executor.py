@@ -209,6 +209,8 @@ class Executor:
         self._signals, self._lease, self._listen = signals, lease, listen
         self._look_ms, self._stay, self._clock = look_ms, stay, clock
         self._until = None if max_runtime_s is None else clock() + max_runtime_s
+        if hasattr(backend, "still"):  # it may take long between being told to send and sending
+            backend.still = lease.check
         self._asked_s, self._told_pause = 0.0, False
         if hasattr(backend, "asked"):  # a backend that can wait for long asks in between
             backend.asked = self._has_asked

@@ -59,6 +59,7 @@ class HealthSource(str, Enum):
 
     EXTENSION = "extension"
     PROBE = "probe"
+    HOOK = "hook"  # a command that the plan names, not the platform
     NONE = "none"
 
 

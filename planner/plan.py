@@ -234,6 +234,25 @@ class Freeze(_Value, frozen=True, kw_only=True):
     why: str = ""
 
 
+class InstanceHook(_Value, frozen=True, kw_only=True):
+    """A program that is asked about, or run for, one instance: exit status 0 is yes. deadline_ms: no answer by then is no."""
+
+    command: tuple[str, ...]
+    deadline_ms: int = 10_000
+
+
+class InstanceHooks(_Value, frozen=True, kw_only=True):
+    """What is asked about instances (`backends/probes.py`). health: does it serve? replaces: instead of what the platform says, else
+    both have to say so. drain: before it is taken. verify: after it came back. every_ms: how often at most.
+    """
+
+    health: InstanceHook | None = None
+    replaces: bool = False
+    drain: InstanceHook | None = None
+    verify: InstanceHook | None = None
+    every_ms: int = 15_000
+
+
 class Plan(_Value, frozen=True, kw_only=True):
     """A vetted rollout. See the module's rules; `format` names the schema's version.
 
@@ -275,6 +294,7 @@ class Plan(_Value, frozen=True, kw_only=True):
     surge: Surging | None = None
     handed: HandOver | None = None
     author: str = ""
+    hooks: InstanceHooks | None = None
 
 
 class Request(msgspec.Struct, frozen=True, kw_only=True):
@@ -301,6 +321,7 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
     windows: tuple[Window, ...] = ()
     freezes: tuple[Freeze, ...] = ()
     on_window_close: str = "pause"
+    hooks: InstanceHooks | None = None
     quota: Quota = UNKNOWN
     title: str = ""
     tool: str = "vmss-sim"
@@ -370,7 +391,8 @@ def build(request: Request) -> Plan:
             "use a strategy that keeps the instances, such as batch",
         )
     total = len(scale_set.instances)
-    services = {name: service(one, model.health_source) for name, one in scale_set.instances.items()}
+    source = _source(model, request.hooks)
+    services = {name: service(one, source) for name, one in scale_set.instances.items()}
     skipped = {name: rule for name in scale_set.instances if (rule := _skip_rule(scale_set, name, resolved))}
     batches = _batches(strategy, parameters, scale_set, skipped)
     if parameters.unhealthy_first and not strategy.platform:
@@ -403,7 +425,7 @@ def build(request: Request) -> Plan:
         format=FORMAT,
         tool=request.tool,
         title=request.title,
-        scale_set=project(scale_set, services),
+        scale_set=project(scale_set, services, source),
         resolved=resolved,
         strategy=strategy.name,
         strategy_version=strategy.version,
@@ -449,6 +471,7 @@ def build(request: Request) -> Plan:
         on_window_close=request.on_window_close,
         accept_no_health=request.accept_no_health,
         author=request.author,
+        hooks=request.hooks,
     )
 
 
@@ -645,7 +668,12 @@ def _split(one: Batch, services: Mapping[str, Service], budget: int) -> list[Bat
     ]
 
 
-def project(scale_set: ScaleSet, services: Mapping[str, Service]) -> Projection:
+def _source(model: Model, hooks: InstanceHooks | None) -> HealthSource:
+    """Who says whether an instance serves."""
+    return HealthSource.HOOK if hooks is not None and (hooks.health or hooks.verify) else model.health_source
+
+
+def project(scale_set: ScaleSet, services: Mapping[str, Service], source: HealthSource) -> Projection:
     """Rule 7: what the plan keeps of the set."""
     model = scale_set.model
     return Projection(
@@ -658,7 +686,7 @@ def project(scale_set: ScaleSet, services: Mapping[str, Service]) -> Projection:
         sku=model.sku,
         os=model.os,
         capacity=len(scale_set.instances),
-        health_source=model.health_source,
+        health_source=source,
         repairs=model.repairs,
         settings=dict(sorted(model.settings.items())),
         instances={

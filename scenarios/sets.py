@@ -105,7 +105,7 @@ def _completed(fleet: ScaleSet, table: ScaleSetTable, where: str, assumed: list[
         os = OperatingSystem.LINUX
         tell(assumed, "operating system", "linux", "guessed", "scale_set.os")
     mode = enum_of(UpgradeMode, table.upgrade_mode, model.mode, f"{at}.upgrade_mode")
-    source = enum_of(HealthSource, table.health, model.health_source, f"{at}.health")
+    source = _health(table.health, model.health_source, f"{at}.health")
     rolling = model.rolling if table.rolling is None else _policy(table.rolling, f"{at}.rolling")
     for name, asked, said in (("upgrade_mode", mode, model.mode), ("health", source, model.health_source)):
         if asked is not said:
@@ -194,7 +194,7 @@ def _invented(table: ScaleSetTable, where: str, watch: Sequence[str], assumed: l
             f"scale_set.{name.replace(' ', '_')}",
         )
     image = _image_reference(table.image or DEFAULT_IMAGE, f"{at}.image")
-    health = enum_of(HealthSource, table.health, HealthSource.EXTENSION, f"{at}.health")
+    health = _health(table.health, HealthSource.EXTENSION, f"{at}.health")
     os = enum_of(OperatingSystem, table.os, OperatingSystem.LINUX, f"{at}.os")
     policy = None if table.rolling is None else _policy(table.rolling, f"{at}.rolling")
     ids = [str(index) for index in range(total)]
@@ -300,3 +300,11 @@ def assume_serving(fleet: ScaleSet, assumed: list[Assumption]) -> ScaleSet:
         "scale_set.from",
     )
     return ScaleSet(model=fleet.model, instances=made)
+
+
+def _health(given: str | None, default: HealthSource, where: str) -> HealthSource:
+    """A health source of the platform's: a world runs no commands."""
+    made: HealthSource = enum_of(HealthSource, given, default, where)
+    if made is HealthSource.HOOK:
+        raise InputError("unknown choice", where, repr(given), "extension, probe, none")
+    return made

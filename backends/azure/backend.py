@@ -17,14 +17,14 @@ from typing import Any
 
 import msgspec
 
-from backends.azure import storage
+from backends.azure import facts, storage
 from backends.azure.client import Answer, Client
 from backends.azure.clock import Sleeper
 from backends.azure.clouds import Scope
 from backends.azure.outcomes import joined, outcome_of
 from backends.azure.polling import Budget, Handle, Part, done_at_once, ids_of, part_of, read_handle
 from backends.azure.reading import Documents, Look, Reader
-from backends.azure.requests import arguments, write_of
+from backends.azure.requests import arguments, url_of, write_of
 from backends.protocol import Seen, Wait
 from backends.schedule import ADAPTIVE, Schedule
 from planner.arm_json import Reading
@@ -115,6 +115,16 @@ class AzureBackend:
         """The set as it is, and what Azure did not say of it."""
         look = self._look()
         return Reading(scale_set=look.scale_set, gaps=look.gaps)
+
+    def facts(self) -> dict[str, dict[str, str]]:
+        """What hooks are told of instances beside their ids, as far as it is known (`facts.py`)."""
+        found = facts.of_instances(self.documents().pages)
+        answers = self.client.pages(url_of("interfaces", self.scope))
+        pages = [answer.body for answer in answers if answer.ok and isinstance(answer.body, dict)]
+        for name, address in facts.of_interfaces(pages).items():
+            if name in found:
+                found[name][facts.ADDRESS] = address
+        return found
 
     def documents(self) -> Documents:
         """The set's documents as Azure gives them, with everything a snapshot is to hold."""

@@ -183,6 +183,13 @@ READS: dict[str, Read] = {
         f"{COMPUTE}/virtualMachines/runCommands/read",
         query="$expand=instanceView",
     ),
+    # For hooks of single instances (facts.py).
+    "interfaces": Read(
+        "{set}/networkInterfaces",
+        "",
+        "Microsoft.Compute/virtualMachineScaleSets/networkInterfaces/read",
+        version="2018-10-01",
+    ),
     # Before anything is sent (preflight.py).
     "permissions": Read("{set}/providers/Microsoft.Authorization/permissions", "", "", version="2022-04-01"),
     "locks": Read(

@@ -23,7 +23,7 @@ from planner.drift import DRIFT
 from planner.errors import InputError
 from planner.lint.moves import freeze_problem, window_problem
 from planner.lint.wording import names
-from planner.model import Instance, Model, ScaleSet, Service, UpgradeMode, scale_set
+from planner.model import HealthSource, Instance, Model, ScaleSet, Service, UpgradeMode, scale_set
 from planner.plan import ENDS, EndState, MovedBy, Plan, Rung
 
 NEW_INSTANCES = ("append", "leave", "stop")
@@ -310,3 +310,21 @@ def _times(plan: Plan) -> Iterator[Problem]:
     for index, needed in enumerate(plan.needs_ms):
         if needed < 0:
             yield Problem("it cannot be negative", f"needs_ms[{index}]", str(needed), "0 or more")
+    hooks = plan.hooks
+    for name in ("health", "drain", "verify"):
+        hook = getattr(hooks, name) if hooks is not None else None
+        if hook is not None and not (hook.command and hook.command[0].strip()):
+            yield Problem("not a program", f"hooks.{name}.command", "nothing", "a program and its arguments")
+        if hook is not None and hook.deadline_ms <= 0:
+            yield Problem(
+                "it would never be waited for", f"hooks.{name}.deadline_ms", str(hook.deadline_ms), "1 or more"
+            )
+    judged = hooks is not None and (hooks.health is not None or hooks.verify is not None)
+    if judged is not (plan.scale_set.health_source is HealthSource.HOOK):
+        found = plan.scale_set.health_source.value
+        yield Problem(
+            "who says what serves does not follow from the hooks",
+            "scale_set.health_source",
+            found,
+            "hook" if judged else "the platform's",
+        )

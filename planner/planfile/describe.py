@@ -63,6 +63,7 @@ def describe(plan: Plan) -> tuple[Section, ...]:
         ("What is left behind", _ends(plan)),
         ("If the set differs when it is applied", _drift(plan)),
         ("Windows", _windows(plan)),
+        ("Asked about instances", _hooks(plan)),
         ("Findings", _findings(plan)),
     )
     made = ((title, tuple(_plain(line) for line in lines)) for title, lines in parts)
@@ -284,6 +285,20 @@ def _windows(plan: Plan) -> Iterator[str]:
         yield f"when a window closes: {plan.on_window_close}"
     if plan.needs_ms:
         yield f"a batch starts only where the window is open for as long as it takes (95 of 100 runs): at most {span(max(plan.needs_ms))}"
+
+
+def _hooks(plan: Plan) -> Iterator[str]:
+    hooks = plan.hooks
+    if hooks is None:
+        return
+    joined = "instead of what the platform says" if hooks.replaces else "beside what the platform says"
+    for hook, words in (
+        (hooks.health, f"does it serve, {joined}, at most every {span(hooks.every_ms)}"),
+        (hooks.drain, "before it is taken"),
+        (hooks.verify, "after it came back, until it passes"),
+    ):
+        if hook is not None:
+            yield f"{words}: {' '.join(hook.command)} (within {span(hook.deadline_ms)})"
 
 
 def _findings(plan: Plan) -> Iterator[str]:

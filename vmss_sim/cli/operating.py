@@ -211,8 +211,10 @@ def carry_on(
 def open_world(read: PlanFile, reach: options.Azure) -> Any:
     """The backend; through the module, so that there is one place to choose it."""
     from backends import connect  # noqa: PLC0415  # heavy imports wait until a command runs
+    from backends.probes import Probed  # noqa: PLC0415
 
-    return connect.open_backend(read.plan, asdict(reach))
+    made = connect.open_backend(read.plan, asdict(reach))
+    return made if read.plan.hooks is None else Probed(made, read.plan, read.plan.hooks)
 
 
 def seconds(given: str | None) -> float | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -86,6 +86,36 @@ def register(app: typer.Typer) -> None:
                 show_default=False,
             ),
         ] = None,
+        health_hook: Annotated[
+            str | None,
+            typer.Option(
+                "--health-hook",
+                metavar="COMMAND",
+                help="Does an instance serve? Asked beside what the platform says; stands in the plan.",
+                show_default=False,
+            ),
+        ] = None,
+        health_hook_replaces: Annotated[
+            bool, typer.Option("--health-hook-replaces", help="Asked instead of what the platform says.")
+        ] = False,
+        drain_hook: Annotated[
+            str | None,
+            typer.Option(
+                "--drain-hook", metavar="COMMAND", help="Run for an instance before it is taken.", show_default=False
+            ),
+        ] = None,
+        verify_hook: Annotated[
+            str | None,
+            typer.Option(
+                "--verify-hook",
+                metavar="COMMAND",
+                help="Asked after an instance came back, until it passes.",
+                show_default=False,
+            ),
+        ] = None,
+        hook_deadline: Annotated[
+            str, typer.Option("--hook-deadline", metavar="TIME", help="No answer of a hook by then is a no.")
+        ] = "10s",
         window: Annotated[
             list[str] | None,
             typer.Option(
@@ -116,21 +146,22 @@ def register(app: typer.Typer) -> None:
         *,
         beside: options.Beside,
     ) -> None:
-        from planner.planfile import encode  # noqa: PLC0415  # heavy imports wait until a command runs
+        import msgspec  # noqa: PLC0415  # heavy imports wait until a command runs
+
+        from planner.planfile import encode  # noqa: PLC0415
         from planner.planfile.checks import check  # noqa: PLC0415
         from scenarios.choose import choose, known_strategies  # noqa: PLC0415
+        from scenarios.probes import instance_hooks  # noqa: PLC0415
         from scenarios.windows import freeze_of, window_of  # noqa: PLC0415
         from vmss_sim.report import console, owner, plans  # noqa: PLC0415
-        from vmss_sim.study.forecast import findings_of, forecast_of, plan_to_apply, with_needs  # noqa: PLC0415
+        from vmss_sim.study.forecast import batches_p95_ms, findings_of, forecast_of, plan_to_apply  # noqa: PLC0415
 
         options.refuse_existing(output, force=force)
         owner.check(model_owner)
         known = known_strategies()
         setup = choose(options.setup_from(scenario, None, beside), [strategy], params or (), known)
-        made = plan_to_apply(
-            setup,
-            setup.choices[0],
-            known,
+        hooks = instance_hooks(health_hook, drain_hook, verify_hook, hook_deadline, replaces=health_hook_replaces)
+        more = dict[str, Any](
             author=operating.user() if author is None else author,
             accept_no_health=accept_no_health,
             gates_dry_run=gates_dry_run,
@@ -138,8 +169,14 @@ def register(app: typer.Typer) -> None:
             freezes=tuple(freeze_of(one) for one in freeze or ()),
             on_window_close=on_window_close,
         )
-        if (window or freeze) and forecast:
-            made = with_needs(setup, made, seed=seed, replications=replications)
+        made = plan_to_apply(setup, setup.choices[0], known, **more)
+        if (window or freeze) and forecast:  # simulated without the hooks: a world runs no commands
+            more["needs_ms"] = batches_p95_ms(setup, made, seed=seed, replications=replications)
+        if hooks is not None or "needs_ms" in more:
+            needs = more.pop("needs_ms", ())
+            made = msgspec.structs.replace(
+                plan_to_apply(setup, setup.choices[0], known, hooks=hooks, **more), needs_ms=needs
+            )
         check(made, "the plan")
         findings = findings_of(setup, setup.choices[0], made, known)
         errors = [one for one in findings if one.grade == "error"]

@@ -86,12 +86,6 @@ def forecast_plan(
     return _told(setup, plan, Result(choice=choice, plan=plan, rows=tuple(rows)), seed, replications)
 
 
-def with_needs(setup: Setup, plan: Plan, *, seed: int, replications: int) -> Plan:
-    """The plan with how long each batch takes, so that none starts that a window would cut off."""
-    needs = batches_p95_ms(setup, plan, seed=seed, replications=replications)
-    return msgspec.structs.replace(plan, needs_ms=needs)
-
-
 def batches_p95_ms(setup: Setup, plan: Plan, *, seed: int, replications: int) -> tuple[int, ...]:
     """How long each batch takes, from its first command until its gates hold: in 95 of 100 runs no longer."""
     spans: list[list[int]] = [[] for _ in plan.batches]

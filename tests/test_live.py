@@ -1,0 +1,125 @@
+"""What is seen while a rollout runs: the picture of a terminal, the log, and a process that stays while it is paused."""
+
+from __future__ import annotations
+
+import io
+import time
+from pathlib import Path
+
+import msgspec
+import pytest
+from rich.console import Console
+
+from backends.executor import Executor, Signals, Told, Why
+from backends.lease import Lease
+from backends.simulated import SimulatedBackend
+from backends.store.files import FileStore
+from planner.phases import Phase
+from planner.planfile import Forecast, Proportion, Summary
+from planner.rollout import Asked
+from tests.fleet import Case, Fleet
+from tests.loopback import served
+from tests.test_executor_process import Story
+from tests.test_store import Scripted, begun
+from vmss_sim.report import live, times
+
+CASE = Case(fleet=Fleet(size=6, zones=2), strategy="batch", parameters={"size": 2}, more={"floor": 4})
+FORECAST = Forecast(
+    tool="t", seed=1, replications=1, poll_ms=0, scenario="s", completed=Proportion(estimate=1, ci95=None, n=1),
+    breached=Proportion(estimate=0, ci95=None, n=1), assumptions=(),
+    metrics={"duration_s": Summary(mean=600, p05=500, p50=600, p95=5400, p99=None, ci95=None, n=1)},
+)  # fmt: skip
+
+
+def turns(tmp_path: Path, case: Case = CASE) -> list[Told]:
+    told: list[Told] = []
+    store = FileStore(tmp_path)
+    made, place = begun(store, case), case.world()
+    place.plan = case.plan()
+    backend = SimulatedBackend(place, case.fleet.scale_set())
+    executor = Executor(
+        case.plan(), backend, store.journal(made.id, 1), Lease(Scripted()), Signals(terminal=False), listen=told.append
+    )
+    assert executor.run() is not Why.DETACHED
+    return told
+
+
+def drawn(picture: live.Picture) -> str:
+    console = Console(width=100, file=io.StringIO(), force_terminal=False)
+    console.print(picture.render())
+    return console.file.getvalue()  # type: ignore[attr-defined]
+
+
+def test_the_picture_shows_heatmap_batch_gate_and_time(tmp_path: Path) -> None:
+    picture = live.Picture(Console(width=100, file=io.StringIO()), CASE.plan(), FORECAST, "web-1")
+    assert "looking at the set" in drawn(picture)
+    seen = []
+    for told in turns(tmp_path):
+        picture.show(told)
+        seen.append(drawn(picture))
+    flying = next(one for one in seen if "▲" in one)
+    for word in ("web-1  rolling", "6 of 6 in service, floor 4", "batch 1 of 3", "elapsed, forecast 0:10:00 to 1:30:00",
+                 "zone 1 UD 0", "upgrade since 0:00:01", "■ new, serving"):  # fmt: skip
+        assert word in "".join(seen), word
+    assert "4 of 6 in service" in flying or "6 of 6" in flying
+    assert "ended" in seen[-1]
+    assert max(len(line) for one in seen for line in one.splitlines()) <= 100
+
+
+def test_below_the_floor_is_said_loudly(tmp_path: Path) -> None:
+    told = turns(tmp_path)[1]
+    plan = CASE.plan()
+    high = msgspec.structs.replace(
+        plan, floor=msgspec.structs.replace(plan.floor, given="n-0", absolute=6), floor_min=7
+    )
+    picture = live.Picture(Console(width=100, file=io.StringIO()), high, None, "web-1")
+    picture.show(told)
+    assert "BELOW THE FLOOR" in drawn(picture)
+    picture.say("pausing after the current operation")
+    assert "pausing after" in drawn(picture)
+
+
+def test_a_terminal_gets_the_picture_and_a_pipe_the_log(monkeypatch: pytest.MonkeyPatch) -> None:
+    terminal = Console(width=80, file=io.StringIO(), force_terminal=True)
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True, raising=False)
+    with live.view(CASE.plan(), None, "web-1", None, terminal) as shown:
+        assert isinstance(shown, live.Picture)
+    with live.view(CASE.plan(), None, "web-1", "text", terminal) as shown:
+        assert isinstance(shown, live.Log)
+    with live.view(CASE.plan(), None, "web-1", None, Console(file=io.StringIO())) as shown:
+        assert isinstance(shown, live.Log)
+
+
+def test_control_characters_reach_no_terminal(tmp_path: Path) -> None:
+    told = turns(tmp_path)[0]
+    (record,) = [one for one in told.records if hasattr(one, "notes")]
+    note = msgspec.structs.replace(record.notes[0], text="red \x1b[31m and bell \x07")
+    evil = msgspec.structs.replace(told, records=(msgspec.structs.replace(record, notes=(note,)),))
+    (line,) = live.note_lines(evil)
+    assert "\x1b" not in line.plain
+    assert "\x07" not in line.plain
+
+
+def test_times_for_people_and_for_machines() -> None:
+    assert times.when(5_025_000) == "1:23:45"
+    assert times.when(1_764_115_200_123) == "2025-11-26 00:00:00Z"
+    assert times.at(1_764_115_200_123) == "00:00:00Z"
+    assert times.stamp(1_764_115_200_123) == "2025-11-26T00:00:00.123Z"
+    assert times.stamp(1_500) == 1.5
+    assert [times.coarse(one) for one in (40, 720, 12_600)] == ["40 s", "12 min", "3.5 h"]
+
+
+def test_stay_waits_for_somebody_who_lets_it_go_on(tmp_path: Path) -> None:
+    case = Case(fleet=Fleet(size=2), parameters={"approve": True})
+    with served(case.world(), case.fleet.scale_set()) as place:
+        story = Story(tmp_path, place, case)
+        process = story.apply("--stay")
+        deadline = time.monotonic() + 60
+        while time.monotonic() < deadline and not (
+            story.store.rollouts() and story.state and story.state.phase is Phase.PAUSED
+        ):
+            time.sleep(0.1)
+        assert process.running
+        story.store.journal(story.store.rollouts()[-1].id).ask(Asked.APPROVE)
+        code, _, err = process.ended()
+        assert code == 0, err
