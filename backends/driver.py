@@ -85,11 +85,12 @@ class Driver:
     def _idle(self, observation: Observation, step: Step) -> bool:
         """Would the turn's record say nothing?"""
         before, now = self.before, observation.scale_set
+        if observation.outcomes or observation.requests or step.notes or step.commands:
+            return False
         return (
             before is not None
             and observation.changed is not None
             and all(now.instances.get(name) == before.instances.get(name) for name in observation.changed)
-            and not (observation.outcomes or observation.requests or step.notes or step.commands)
             and step.state == self.state
             and now.model == before.model
             and now.rolling_upgrade == before.rolling_upgrade

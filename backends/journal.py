@@ -136,6 +136,12 @@ class SqliteJournal:
         """Close the file."""
         self._db.close()
 
+    def __del__(self) -> None:
+        """One that was only read is closed with its last reader; 3.13 warns of a connection that nobody closed."""
+        db = getattr(self, "_db", None)
+        if db is not None:
+            db.close()
+
     def write(self, record: Record) -> None:
         """Keep a record: it is on disk when this returns. Raises LeaseLost under an older fence."""
         command = record.command if isinstance(record, Receipt) else None
