@@ -26,5 +26,8 @@ def open_backend(plan: Plan, options: Mapping[str, Any]) -> Backend:
             "make the plan from a set as Azure returns it",
         )
     from backends.azure import connect  # noqa: PLC0415  # only where Azure is spoken to
+    from backends.emulator_clock import sleeper_for  # noqa: PLC0415
 
+    if "sleeper" not in options:
+        options = {**options, "sleeper": sleeper_for(options.get("endpoint"))}
     return connect(plan.scale_set.id, plan=plan, **options)

@@ -1,7 +1,8 @@
 """The simulated backend: the driver's view of a `World`.
 
 Contract: translates the world's VMs into planner instances and nothing else; unchanged instances are the same objects.
-`poll_ms`: 0 tells at once; otherwise what happened is told at the next poll, as a client that polls would learn it.
+`poll_ms`: 0 tells at once; otherwise what happened is told at the next poll, as a client that polls would learn it. `schedule`: the same
+for one that does not poll evenly, as the Azure backend does.
 Several backends may be made over one world, one after another (an executor that was killed, and its successor).
 """
 
@@ -10,6 +11,7 @@ from __future__ import annotations
 import msgspec
 
 from backends.protocol import Seen, Wait
+from backends.schedule import Schedule
 from planner.commands import Command, Kind, Outcome, Status
 from planner.model import Health, ImageReference, Instance, Power, Provisioning, RollingUpgrade, ScaleSet, UpgradeMode
 from vmss_sim.world.config import Image, Machine, WorldConfig
@@ -26,14 +28,16 @@ _replace = msgspec.structs.replace
 class SimulatedBackend:
     """A world as the driver sees it. `scale_set`: the snapshot the world was made from."""
 
-    def __init__(self, world: World, scale_set: ScaleSet, *, poll_ms: int = 0) -> None:
+    def __init__(
+        self, world: World, scale_set: ScaleSet, *, poll_ms: int = 0, schedule: Schedule | None = None
+    ) -> None:
         self.world = world
         self.model = scale_set.model
         self.settings = {
             path: None if path in world.config.model else value for path, value in scale_set.model.settings.items()
         }
         self.instances = dict(scale_set.instances)
-        self.poll_ms = poll_ms
+        self.schedule = schedule or (Schedule.every(poll_ms) if poll_ms else None)
         self._images: dict[int, tuple[Image | None, ImageReference | None]] = {}
         self._content = -1
         self._outcomes: list[Outcome] = []
@@ -214,9 +218,9 @@ class SimulatedBackend:
             if not world.woken or self._concerns(wait):
                 break
             world.disturbed = {}
-        if self.poll_ms:
+        if self.schedule is not None:
             elapsed = world.now - start
-            tick = min(until, start + -(-max(elapsed, 1) // self.poll_ms) * self.poll_ms)
+            tick = min(until, start + self.schedule.after(max(elapsed, 1) - 1))
             while world.now < tick:
                 world.run(tick, stop_on_wake=False)
         return True

@@ -50,7 +50,7 @@ def stage(
     faults: tuple[Fault, ...] | None = None,
 ) -> Stage:
     """The stage of a scenario. faults: instead of its own; breaches: what a study counts as such. Raises InputError."""
-    setup = _versioned(build.setup(scenario, folder, where))
+    setup = versioned(build.setup(scenario, folder, where))
     if faults is not None:
         setup = msgspec.structs.replace(setup, faults=faults)
     given = _given(scenario, folder)
@@ -110,7 +110,7 @@ def _given(scenario: Scenario, folder: Path) -> dict[str, Any] | None:
     return None
 
 
-def _versioned(setup: Setup) -> Setup:
+def versioned(setup: Setup) -> Setup:
     """Rule 5."""
     replace = msgspec.structs.replace
     machines = tuple(

@@ -22,8 +22,8 @@ from urllib3.exceptions import NewConnectionError, ProtocolError
 from backends.azure import connect
 from backends.azure.backend import AzureBackend
 from backends.azure.client import Transport
-from backends.azure.polling import Schedule
 from backends.azure.requests import FLEXIBLE_RUN_COMMAND, READS, WRITES
+from backends.schedule import Schedule
 from planner.model import ScaleSet
 from planner.plan import Plan
 from scenarios import build, to_arm
@@ -148,7 +148,13 @@ class Emulated:
             assert listed(asked), f"{asked.method} {asked.path} is in no table"
 
     def backend(
-        self, plan: Plan | None = None, *, poll_ms: int = 10_000, watch: tuple[str, ...] = (), **more: Any
+        self,
+        plan: Plan | None = None,
+        *,
+        poll_ms: int = 10_000,
+        schedule: Schedule | None = None,
+        watch: tuple[str, ...] = (),
+        **more: Any,
     ) -> AzureBackend:
         session = requests.Session()
         session.mount("https://", self.wire)
@@ -161,7 +167,7 @@ class Emulated:
             audience=BASE,
             credential=Token(),
             sleeper=self.sleeper,
-            schedule=Schedule.every(poll_ms),
+            schedule=schedule or Schedule.every(poll_ms),
             transport=Transport(self.sleeper, session=session, session_owner=False),
             **more,
         )

@@ -14,9 +14,10 @@ from urllib3.exceptions import ProtocolError
 
 from backends.azure.backend import concerns
 from backends.azure.client import Answer
-from backends.azure.polling import ADAPTIVE, Budget, Handle, Part, Schedule, read_handle, remaining
+from backends.azure.polling import Budget, Handle, Part, read_handle, remaining
 from backends.azure.storage import difference, leaves, seal
 from backends.protocol import Wait
+from backends.schedule import ADAPTIVE, Schedule
 from planner.change import ImageChange
 from planner.commands import Kind, Outcome, Status
 from planner.errors import InputError, PlatformError
@@ -165,6 +166,22 @@ def test_what_an_operator_can_put_right_is_said_in_one_line(told: Told, words: s
         with pytest.raises(InputError, match=words) as caught:
             backend().observe()
         assert "\n" not in str(caught.value)
+
+
+def test_what_could_be_read_and_cannot_any_more_is_no_input() -> None:
+    """In the middle of a rollout `nothing was sent` would be a lie."""
+    with listening(Arm()) as arm:
+        place = backend()
+        place.observe()
+        for told in (
+            error(401, "X"),
+            error(403, "X"),
+            error(404, "X"),
+            Told(body={"properties": {"upgradePolicy": {"mode": "New"}}}),
+        ):
+            arm.tell("GET", "", told)
+            with pytest.raises(PlatformError):
+                place.observe()
 
 
 def test_no_token_is_said_in_one_line() -> None:
@@ -479,7 +496,7 @@ def test_no_secret_is_seen_anywhere(caplog: pytest.LogCaptureFixture, capsys: py
         place.submit(COMMANDS[Kind.RESTART])
         texts.append(repr(place.observe().outcomes))
         arm.tell("GET", "", error(403, "AuthorizationFailed"))
-        with pytest.raises(InputError) as caught:
+        with pytest.raises(PlatformError, match="may not be read") as caught:
             place.observe()
         texts.append(str(caught.value))
     out, err = capsys.readouterr()

@@ -14,6 +14,7 @@ from hypothesis import HealthCheck, given, note, settings
 from backends.driver import Driver
 from backends.journal import MemoryJournal
 from backends.protocol import Backend, Wait
+from backends.schedule import ADAPTIVE, Schedule
 from backends.simulated import SimulatedBackend
 from planner.change import Action, GuestPatch, PropertyChange
 from planner.commands import Command
@@ -128,8 +129,9 @@ def test_a_bundled_scenario_is_decided_alike(name: str) -> None:
     assert decided
 
 
-def both(case: Case, poll_ms: int) -> tuple[Told, Told] | None:
+def both(case: Case, poll: int | Schedule) -> tuple[Told, Told] | None:
     """The case through both backends; None where it cannot be planned."""
+    schedule = poll if isinstance(poll, Schedule) else Schedule.every(poll)
     place, other = case.world(), case.world()
     emulated = of_world(place, case.fleet.scale_set())
     watch = (case.change.path,) if isinstance(case.change, PropertyChange) else ()
@@ -138,9 +140,9 @@ def both(case: Case, poll_ms: int) -> tuple[Told, Told] | None:
     if plan is None:
         return None
     place.plan = other.plan = plan
-    azure = drive(plan, place, emulated.backend(plan, poll_ms=poll_ms), asks=case.asks, acts=case.acts)
+    azure = drive(plan, place, emulated.backend(plan, schedule=schedule), asks=case.asks, acts=case.acts)
     emulated.only_what_is_listed()
-    simulated = drive(plan, other, SimulatedBackend(other, snapshot, poll_ms=poll_ms), asks=case.asks, acts=case.acts)
+    simulated = drive(plan, other, SimulatedBackend(other, snapshot, schedule=schedule), asks=case.asks, acts=case.acts)
     return simulated, azure
 
 
@@ -205,6 +207,13 @@ CASES: dict[str, Case] = {
 def test_a_case_is_decided_alike(name: str, poll_ms: int) -> None:
     found = both(CASES[name], poll_ms)
     assert found is not None and found[0].commands
+    same(*found)
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_a_case_is_decided_alike_on_the_schedule_that_azure_is_polled_by(name: str) -> None:
+    found = both(CASES[name], ADAPTIVE)
+    assert found is not None
     same(*found)
 
 

@@ -91,6 +91,7 @@ TROUBLES: tuple[tuple[str, str, Callable[[Arm], None]], ...] = (
     ("VS502", "one-by-one", _told(PERMISSIONS, permissions("*", not_actions=("microsoft.compute/virtualmachinescalesets/MANUALUPGRADE/action",)))),
     ("VS503", "one-by-one", _told(PERMISSIONS, error(403, "AuthorizationFailed"))),
     ("VS503", "one-by-one", _told(PERMISSIONS, Told(body=[1]))),
+    ("VS503", "one-by-one", _told(PERMISSIONS, Told(body={"value": []}))),
     ("VS504", "one-by-one", _lock("ReadOnly")),
     ("VS504", "surge", _lock("CanNotDelete")),
     ("VS505", "one-by-one", _told(LOCKS, Told(404))),

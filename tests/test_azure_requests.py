@@ -84,6 +84,17 @@ def test_every_kind_of_command_has_a_row() -> None:
     assert set(WRITES) == set(Kind) == set(EXPECTED) == set(COMMANDS)
 
 
+def test_an_ephemeral_disk_is_told_to_change() -> None:
+    with listening(Arm()) as arm:
+        disk = arm.set["properties"]["virtualMachineProfile"]["storageProfile"]["osDisk"]
+        disk["diffDiskSettings"] = {"option": "Local"}
+        place = backend()
+        place.observe()
+        arm.accept("reimage", DONE)
+        place.submit(COMMANDS[Kind.REIMAGE])
+        assert arm.sent[0].body["forceUpdateOSDiskForEphemeral"] is True
+
+
 def test_what_names_no_instances_is_not_sent() -> None:
     """To Azure no ids, and `*`, mean all of them."""
     with listening(Arm()) as arm:

@@ -16,8 +16,8 @@ from typing import Any, NamedTuple
 import pytest
 
 from backends.azure import connect
-from backends.azure.polling import Schedule
 from backends.protocol import Backend, Wait
+from backends.schedule import Schedule
 from backends.simulated import SimulatedBackend
 from planner.commands import Command, Kind, Outcome, Status
 from planner.model import ScaleSet, Service, UpgradeMode, service

@@ -3,8 +3,8 @@
 Contract: that of `backends/protocol.py`. `submit` sends once, and whatever comes of it is an outcome of a later observation. What was
 seen when an operation had ended was looked at after its end. Beyond the protocol:
 
-1. `observe` and `wait` raise `PlatformError` where Azure cannot be read for about ten minutes, and `InputError` where it will not be (no token,
-   not allowed, no such set): nothing is decided on an old snapshot. The journal is complete then, and another executor can go on.
+1. `observe` and `wait` raise `PlatformError` where Azure cannot be read for about ten minutes, or will not be (no token, not allowed, no
+   such set; before the first look that succeeds an `InputError`, since then it can be put right): nothing is decided on an old snapshot. The journal is complete then, and another executor can go on.
 2. An update of the model counts as succeeded when the storage profile differs in nothing else (`storage.py`).
 3. `wait` looks at the moments of its `Schedule`, later where Retry-After or the token buckets say so, and returns when an operation ended, all that is
    awaited serves, what is awaited got worse, with `watch` when anything began or ceased to serve, or when `asked` says that an operator asked.
@@ -22,10 +22,11 @@ from backends.azure.client import Answer, Client
 from backends.azure.clock import Sleeper
 from backends.azure.clouds import Scope
 from backends.azure.outcomes import joined, outcome_of
-from backends.azure.polling import ADAPTIVE, Budget, Handle, Part, Schedule, done_at_once, ids_of, part_of, read_handle
+from backends.azure.polling import Budget, Handle, Part, done_at_once, ids_of, part_of, read_handle
 from backends.azure.reading import Documents, Look, Reader
 from backends.azure.requests import arguments, url_of, write_of
 from backends.protocol import Seen, Wait
+from backends.schedule import ADAPTIVE, Schedule
 from planner.arm_json import Reading
 from planner.change import GuestPatch
 from planner.commands import Command, Kind, Outcome, Status
@@ -252,6 +253,7 @@ class AzureBackend:
                 outcome = outcome_of(flight.command.id, part.style, answer)
                 if outcome is not None:
                     flight.parts[index] = msgspec.structs.replace(part, ended=outcome)
+                    self._budget.forget(part.url)
                 elif answer.retry_after_ms:
                     flight.later[index] = now + answer.retry_after_ms
             ended |= flight.over

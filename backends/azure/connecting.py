@@ -20,7 +20,7 @@ from backends.azure.backend import AzureBackend
 from backends.azure.client import Client, Transport
 from backends.azure.clock import Sleeper, WallSleeper
 from backends.azure.clouds import Place, place, scope_of
-from backends.azure.polling import Schedule
+from backends.schedule import Schedule
 from planner.errors import InputError
 from planner.plan import Plan
 

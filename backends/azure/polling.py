@@ -4,8 +4,7 @@ Rules this module decides:
 
 1. An operation's address is opaque: kept and asked as Azure gave it, 5 kB or not. `Azure-AsyncOperation` where there is one, else `Location`.
 2. A handle is JSON: addresses, and Azure's request and correlation ids for a support request. Nothing else of the answer is kept.
-3. *When to ask* (`Schedule`): short operations often, long ones seldom; counted from when the waiting began, so that a simulation with the
-   same schedule looks at the same moments. Retry-After only makes it later.
+3. When to ask is the `Schedule`'s matter (`backends/schedule.py`). Retry-After only makes it later.
 4. *Token buckets* (`Budget`): what the last answers said remains (`x-ms-ratelimit-remaining-resource`). A look may cost what the last
    one of its kind cost, and leaves `RESERVE` tokens for others. What is missing is waited for at the refill documented per minute (a third of the
    bucket's size; azure-vmss.md 6.2).
@@ -32,39 +31,6 @@ _REFILL = {
 """Tokens a minute of the buckets that a resource has of its own. Those of the subscription are hundreds of times larger."""
 _SCARCE = 8
 """Below this any other bucket is treated as one that fills by a single token a minute."""
-
-
-class Schedule(msgspec.Struct, frozen=True, kw_only=True):
-    """When to look, counted from the start of a wait. steps: (until, every), in order: every so many ms until then; the last one stays."""
-
-    steps: tuple[tuple[int, int], ...]
-
-    @classmethod
-    def every(cls, span_ms: int) -> Schedule:
-        """The same span all the time."""
-        return cls(steps=((span_ms, span_ms),))
-
-    def after(self, elapsed_ms: int) -> int:
-        """The first moment to look after `elapsed_ms`."""
-        begin = 0
-        for until, every in self.steps:
-            if elapsed_ms < until:
-                return min(until, begin + ((elapsed_ms - begin) // every + 1) * every)
-            begin = until
-        every = self.steps[-1][1]
-        return begin + ((elapsed_ms - begin) // every + 1) * every
-
-
-ADAPTIVE = Schedule(
-    steps=(
-        (6_000, 2_000),
-        (MINUTE_MS, 6_000),
-        (10 * MINUTE_MS, 12_000),
-        (60 * MINUTE_MS, 30_000),
-        (120 * MINUTE_MS, 60_000),
-    )
-)
-"""What is used against Azure: from 2 s to a minute. A recorded upgrade takes 20 to 120 s, a platform's rollout hours."""
 
 
 class Part(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):
@@ -140,6 +106,11 @@ class Budget:
                 cost[policy] = cost.get(policy, 0) + 1
         if left:
             self._left[kind], self._cost[kind], self._told_ms[kind] = left, cost, now_ms
+
+    def forget(self, kind: str) -> None:
+        """It is not looked at any more."""
+        for kept in (self._left, self._cost, self._told_ms):
+            kept.pop(kind, None)
 
     def ready_ms(self, kind: str, now_ms: int) -> int:
         """When the next look of that kind may be."""

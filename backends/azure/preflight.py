@@ -188,11 +188,12 @@ class _Check:
 
     def _permissions(self, found: ScaleSet) -> Iterator[Finding]:
         answer = self._ask("permissions")
-        if not answer.ok or not isinstance(answer.body, dict) or not isinstance(answer.body.get("value"), list):
+        entries = _values(answer)
+        if not entries:  # who may read the set has an entry at least: none says that they are not told
             yield _finding("VS503", f"permissions cannot be read: {_said(answer)}", self.scope.id, "")
             return
         for need in permission_needs(self.kinds, found.model):
-            if not may(answer.body["value"], need):
+            if not may(entries, need):
                 yield _finding(
                     "VS502",
                     f"the caller lacks {need}",

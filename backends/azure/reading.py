@@ -82,7 +82,17 @@ class Reader:
         self._ran: dict[str, tuple[str, str | None, tuple[str, ...]]] = {}
 
     def look(self, now_ms: int) -> Look:
-        """Look. Raises PlatformError where Azure cannot be read, InputError where what it says cannot be understood."""
+        """Look. Raises PlatformError where Azure cannot be read. Once it could be, that it is not any more is nobody's input; before,
+        InputError says what the operator can put right.
+        """
+        try:
+            return self._look(now_ms)
+        except InputError as error:
+            if self.last is None:
+                raise
+            raise PlatformError("Unreadable", str(error)) from error
+
+    def _look(self, now_ms: int) -> Look:
         error: InputError | None = None
         for _ in range(_AGAIN):
             documents = self.documents(now_ms)

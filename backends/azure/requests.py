@@ -60,8 +60,12 @@ def _named(command: Command, _: Model) -> dict[str, Any]:
 
 
 def _reimage(command: Command, model: Model) -> dict[str, Any]:
-    exact = {"exactVersion": command.exact_version} if command.exact_version else {}
-    return {**_named(command, model), **exact}
+    body = _named(command, model)
+    if command.exact_version:
+        body["exactVersion"] = command.exact_version
+    if model.ephemeral_os_disk:
+        body["forceUpdateOSDiskForEphemeral"] = True  # else an ephemeral disk stays at the image it was made from (API)
+    return body
 
 
 def _mode(command: Command, _: Model) -> dict[str, Any]:

@@ -137,10 +137,11 @@ def went_wrong(client: Client, output: str, reachable: Callable[[], bool]) -> Re
 
 
 def reachable(client: Client, where: Path, env: Mapping[str, str] | None) -> bool:
-    """Can the registry be asked for something small?"""
+    """Can the registry be asked for the client itself? (Something smaller might lie on this machine already.)"""
     ask = ["npm", "view", "tslib", "version", "--prefer-online"]
     if not client.npm:
-        ask = [str(where / "bin" / "python"), "-m", "pip", "download", "--quiet", "--no-deps", "--no-cache-dir", "six"]
+        pip = [str(where / "bin" / "python"), "-m", "pip", "download", "--quiet", "--disable-pip-version-check"]
+        ask = [*pip, "--no-deps", "--no-cache-dir", client.asks[0]]
     with tempfile.TemporaryDirectory() as elsewhere:
         return subprocess.run(ask, cwd=elsewhere, env=env, capture_output=True, check=False).returncode == 0
 

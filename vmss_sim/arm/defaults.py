@@ -164,7 +164,8 @@ def fill(new: Document, old: Document) -> Document:
     for path, given in FILLED:
         for item, before in _objects(new, old, path.split(".")):
             defaults = given(item, new) if callable(given) else given
-            if before is not None and item and not (path == "properties" and not old):
+            cleared = not item and bool(before)
+            if before is not None and not cleared and not (path == "properties" and not old):
                 defaults = {name: before[name] for name in defaults if name in before}
             for name, value in defaults.items():
                 if name not in item:

@@ -1,0 +1,62 @@
+"""The emulator's clock, slept on: a rollout against `vmss-sim emulate` takes as long as it takes there, and seconds here.
+
+Contract: each sleep is told to the emulator, which says how much of it really has to pass (none by the clocks `jump` and `manual`).
+Time counts from the fixed date at which an emulated world begins, so that it reads like any backend's. Nothing of this is used unless
+the environment that the emulator prints is there (`VMSS_SIM_URL`, `VMSS_SIM_TOKEN_FILE`) and names the endpoint that is spoken to.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Mapping
+from pathlib import Path
+
+from planner.errors import PlatformError
+from vmss_sim.arm.client import Control, ControlError
+
+BEGINS_MS = 1_767_225_600_000
+"""2026-01-01, where emulated worlds begin."""
+_FRESH_S = 0.1
+"""For so long of the wall's time an answer stands: each question is a connection."""
+
+
+class EmulatorSleeper:
+    """See the module's contract. Raises PlatformError where the emulator does not answer any more."""
+
+    def __init__(self, control: Control) -> None:
+        self._control = control
+        self._now_ms, self._at = 0, float("-inf")
+        self.now_ms()
+
+    def now_ms(self) -> int:
+        """The present there."""
+        if time.monotonic() - self._at >= _FRESH_S:
+            try:
+                told = self._control.advance(0)
+            except (OSError, ControlError) as error:
+                raise PlatformError("EmulatorGone", f"the emulator's clock does not answer: {error}") from error
+            self._now_ms, self._at = max(self._now_ms, BEGINS_MS + round(told * 1000)), time.monotonic()
+        return self._now_ms
+
+    def sleep_ms(self, span_ms: int) -> None:
+        """Tell it, and sleep what is left to be slept."""
+        try:
+            left = self._control.sleep(span_ms / 1000)
+        except (OSError, ControlError) as error:
+            raise PlatformError("EmulatorGone", f"the emulator's clock does not answer: {error}") from error
+        if left > 0:
+            time.sleep(left)
+        self._at = float("-inf")
+
+
+def sleeper_for(endpoint: str | None, environment: Mapping[str, str] = os.environ) -> EmulatorSleeper | None:
+    """The clock of the emulator at this endpoint; None where it is none, or not the one that the environment names."""
+    url, token_file = environment.get("VMSS_SIM_URL"), environment.get("VMSS_SIM_TOKEN_FILE")
+    if not endpoint or not url or not token_file or url.rstrip("/").lower() != endpoint.rstrip("/").lower():
+        return None
+    try:
+        token = Path(token_file).read_text(encoding="utf-8").strip()
+    except OSError:
+        return None  # it has ended; whoever speaks to it will say so
+    return EmulatorSleeper(Control(url, token, environment.get("VMSS_SIM_CA")))

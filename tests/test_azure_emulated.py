@@ -1,0 +1,74 @@
+"""A whole rollout by the product's own parts over the real server: SDK, HTTPS, an own CA, opaque addresses, the emulator's clock."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+
+from backends.azure import connect
+from backends.connect import open_backend
+from backends.driver import Driver
+from backends.emulator_clock import BEGINS_MS, EmulatorSleeper, sleeper_for
+from backends.journal import MemoryJournal
+from planner.errors import PlatformError
+from planner.phases import Phase
+from planner.plan import Request, build
+from planner.rollout import Rollout
+from scenarios import build as scenario_build
+from scenarios import to_arm
+from scenarios.files import find_scenario
+from vmss_sim.checks.emulated import Emulated, emulated
+
+
+@pytest.mark.parametrize("clock", ["jump", "manual"])
+def test_a_rollout_over_the_server_takes_seconds(clock: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    setup = scenario_build.read(find_scenario("two-vms"))
+    with emulated("two-vms", clock=clock, opaque_urls=True, throttle=True) as azure:
+        for name, value in azure.environment.items():
+            monkeypatch.setenv(name, value)
+        options = {"endpoint": azure.url, "audience": azure.url, "ca": azure.ca, "credential": azure.credential()}
+        snapshot = connect(azure.id, **options).snapshot().scale_set
+        plan = build(Request(scale_set=snapshot, change=setup.change, strategy="one-by-one"))
+        backend = open_backend(plan, options)
+        began = time.monotonic()
+        driver = Driver(Rollout(plan), backend, MemoryJournal())
+        state = driver.run()
+        assert (state.phase, state.ending) == (Phase.ENDED, "finish"), state.reason
+        assert time.monotonic() - began < 30
+        seen = backend.observe()
+        assert seen.now_ms - BEGINS_MS > 120_000, "minutes there"
+        assert seen.scale_set.model.mode is snapshot.model.mode
+        assert all(one.latest_model for one in seen.scale_set.instances.values())
+        measured = azure.report()["metrics"]
+        assert measured["min_healthy"] == 1
+        preflight = backend.preflight(plan)  # type: ignore[attr-defined]
+        assert [one.code for one in preflight if one.grade.value == "error"] == []
+
+
+def _environment(azure: Emulated, **changes: str) -> dict[str, str]:
+    return {**azure.environment, **changes}
+
+
+def test_the_clock_is_the_emulator_s_that_is_spoken_to() -> None:
+    with emulated("two-vms", clock="manual") as azure:
+        found = sleeper_for(azure.url, azure.environment)
+        assert isinstance(found, EmulatorSleeper)
+        before = found.now_ms()
+        assert before >= BEGINS_MS
+        found.sleep_ms(90_000)
+        assert found.now_ms() == before + 90_000
+        assert azure.emulator.clock.now_ms() == before + 90_000 - BEGINS_MS
+        assert sleeper_for("https://management.azure.com", azure.environment) is None
+        assert sleeper_for(None, azure.environment) is None
+        assert sleeper_for(azure.url, {}) is None
+        assert sleeper_for(azure.url, _environment(azure, VMSS_SIM_TOKEN_FILE="/nowhere")) is None
+    with pytest.raises(PlatformError, match="does not answer"):
+        found.sleep_ms(1_000)
+    time.sleep(0.2)
+    with pytest.raises(PlatformError, match="does not answer"):
+        found.now_ms()
+
+
+def test_emulated_worlds_begin_when_the_clock_says() -> None:
+    assert to_arm.EPOCH.timestamp() * 1000 == BEGINS_MS
