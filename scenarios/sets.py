@@ -304,7 +304,8 @@ def assume_serving(fleet: ScaleSet, assumed: list[Assumption]) -> ScaleSet:
 
 def _health(given: str | None, default: HealthSource, where: str) -> HealthSource:
     """A health source of the platform's: a world runs no commands."""
+    choices = [one.value for one in HealthSource if one is not HealthSource.HOOK]
+    if given is not None and given.lower() not in choices:
+        raise InputError("unknown choice", where, repr(given), ", ".join(choices))
     made: HealthSource = enum_of(HealthSource, given, default, where)
-    if made is HealthSource.HOOK:
-        raise InputError("unknown choice", where, repr(given), "extension, probe, none")
     return made

@@ -162,3 +162,10 @@ def test_hooks_stand_in_the_plan_and_are_shown(tmp_path: Path) -> None:
 def test_what_is_no_hook_is_one_line(given: tuple[str, ...], says: str) -> None:
     ran = vmss_sim("plan", "two-vms", "-s", "one-by-one", "--no-forecast", *given)
     assert (ran.status, says in ran.err) == (2, True), ran
+
+
+def test_a_scenario_has_no_hooks(tmp_path: Path) -> None:
+    file = tmp_path / "s.toml"
+    file.write_text('title = "t"\n[scale_set]\ninstances = 2\nhealth = "hook"\n[change]\nversion = "2.0"\n')
+    ran = vmss_sim("compare", str(file), "-n", "1")
+    assert (ran.status, "found 'hook'; expected extension, probe, none" in ran.err) == (2, True), ran
