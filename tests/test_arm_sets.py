@@ -65,6 +65,16 @@ def test_a_set_is_created_with_its_vms_and_deleted_with_them() -> None:
     assert client.ask("PUT", path, _body()).status == 201
 
 
+def test_who_waits_for_an_operation_of_a_set_that_is_deleted_is_told() -> None:
+    client = Client(throttle=False)
+    path = f"{client.group}{SETS}/new"
+    made = client.ask("PUT", path, _body())
+    went = client.ask("DELETE", path)
+    assert client.wait(made)["error"]["code"] == "OperationPreempted"
+    assert client.wait(went)["status"] == "Succeeded"
+    assert not client.site.running
+
+
 def test_a_zonal_set_stands_in_its_zones_and_a_rolling_one_may_begin_so() -> None:
     client = Client()
     body = _body(4, upgradePolicy={"mode": "Rolling"})
