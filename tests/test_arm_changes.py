@@ -102,6 +102,35 @@ def test_null_takes_away_in_a_patch_and_says_nothing_in_a_put() -> None:
     assert _flags(client) == [True] * 4
 
 
+@pytest.mark.parametrize(
+    ("body", "what"),
+    [
+        ({"sku": None}, "sku"),
+        ({"sku": {"name": None}}, "sku.name"),
+        ({"sku": {"capacity": None}}, "sku.capacity"),
+        ({"properties": {"upgradePolicy": None}}, "upgradePolicy"),
+        ({"properties": {"upgradePolicy": {"mode": None}}}, "upgradePolicy.mode"),
+        ({"properties": {"virtualMachineProfile": None}}, "virtualMachineProfile"),
+        (_profile(storageProfile=None), "virtualMachineProfile.storageProfile"),
+        (_profile(storageProfile={"imageReference": None}), "virtualMachineProfile.storageProfile.imageReference"),
+    ],
+)
+def test_what_a_set_cannot_be_without_is_not_taken_away(body: dict[str, Any], what: str) -> None:
+    client = Client()
+    before = client.ask("GET").body
+    response = client.ask("PATCH", "", body)
+    assert (response.status, response.body["error"]["code"]) == (400, "InvalidParameter")
+    assert response.body["error"]["message"] == f"Required parameter '{what}' is missing (null)."
+    assert client.ask("GET").body == before
+    assert len(client.ask("GET", "/virtualMachines").body["value"]) == 4, "no capacity is not capacity 0"
+
+
+def test_an_image_gives_way_to_a_disk_of_ones_own() -> None:
+    client = Client()
+    disk = {"osDisk": {"image": {"uri": "https://a.blob.core.windows.net/b/c.vhd"}}, "imageReference": None}
+    assert client.ask("PATCH", "", _profile(storageProfile=disk)).status == 200
+
+
 def test_an_image_by_id_takes_the_place_of_one_by_publisher_and_back() -> None:
     client = Client()
     image = "/subscriptions/s/resourceGroups/g/providers/Microsoft.Compute/galleries/G/images/I/versions/1.0.0"

@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from vmss_sim.arm.call import Accepted, Call, instance_ids, member, refused
-from vmss_sim.arm.http import Refused, Response
+from vmss_sim.arm.call import Accepted, Call, instance_ids, member, missing, refused
+from vmss_sim.arm.http import Response
 from vmss_sim.world import admission, errors
 
 Handler = Callable[[Call], Accepted | Response]
@@ -82,11 +82,6 @@ def _count(call: Call, name: str) -> int:
     if said is None:
         raise missing(name)
     return int(said)
-
-
-def missing(name: str) -> Refused:
-    """A required parameter is not there."""
-    return Refused(400, "InvalidParameter", f"Required parameter '{name}' is missing (null).", name)
 
 
 def set_orchestration_service_state(call: Call) -> Accepted:

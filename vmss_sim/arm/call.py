@@ -36,6 +36,11 @@ def refused(row: AzureError, target: str | None = None, **fields: object) -> Ref
     return Refused(row.http_status, row.code, row.sentence(**fields), row.target or target)
 
 
+def missing(name: str) -> Refused:
+    """A required parameter is not there."""
+    return Refused(400, "InvalidParameter", f"Required parameter '{name}' is missing (null).", name)
+
+
 class Call:
     """A request that was routed. names: the variables of the path, as they were written."""
 
