@@ -228,6 +228,15 @@ def test_what_is_wrong_is_refused_with_the_member(
     assert client.ask("GET").body == before
 
 
+@pytest.mark.parametrize(
+    "name", ["maxBatchInstancePercent", "maxUnhealthyInstancePercent", "maxUnhealthyUpgradedInstancePercent"]
+)
+def test_a_percentage_out_of_range_is_called_as_the_client_calls_it(name: str) -> None:
+    body = {"properties": {"upgradePolicy": {"rollingUpgradePolicy": {name: 101}}}}
+    error = Client().ask("PATCH", "", body).body["error"]
+    assert error["message"] == f"The value of parameter upgradePolicy.rollingUpgradePolicy.{name} is invalid."
+
+
 @pytest.mark.parametrize("raw", [b"{", b"[1]", b'"x"', b"\xff\xfe", b"{'a': 1}", b'{"a": NaN}', b"[" * 100_000])
 def test_what_is_no_json_object_is_refused(raw: bytes) -> None:
     response = Client().ask("PUT", "", raw=raw)
@@ -346,6 +355,16 @@ def test_if_none_match_keeps_what_is_there() -> None:
     assert client.ask("PUT", "", {"location": "westeurope"}, _if_none_match='"1"').status == 400
     absent = client.group + "/providers/Microsoft.Compute/virtualMachineScaleSets/none"
     assert client.ask("PUT", absent, {"location": "westeurope"}, _if_match='"1"').status == 412
+
+
+@pytest.mark.parametrize(("method", "path"), [("PATCH", ""), ("PUT", "/virtualMachines/0")])
+def test_if_none_match_keeps_what_is_there_from_every_request_that_takes_it(method: str, path: str) -> None:
+    client = Client()
+    before = client.ask("GET", path).body
+    assert client.ask(method, path, {"tags": {"a": "b"}}, _if_none_match="*").status == 412
+    assert client.ask(method, path, {"tags": {"a": "b"}}, _if_none_match='"1"').status == 400
+    assert client.ask("GET", path).body == before
+    assert client.ask(method, path, {}, _if_none_match="*", version="2022-11-01").status == 200, "it knows no etags"
 
 
 def test_an_instance_has_an_etag_of_its_own() -> None:

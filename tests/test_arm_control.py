@@ -201,6 +201,14 @@ def test_secrets_are_nowhere(vmss_emulator: Make, tmp_path: Path) -> None:
     extensions = profile.setdefault("extensionProfile", {}).setdefault("extensions", [])
     extensions.append({"name": "mine", "properties": health})
     assert az.ask("PUT", body=model).status_code == 200
+    azure.control.run_until_idle()
+    script = {
+        "source": {"script": "ls"},
+        "protectedParameters": [{"name": "a", "value": secret}],
+        "runAsPassword": secret,
+    }
+    answer = az.ask("PUT", "virtualMachines/0/runCommands/mine", {"location": "westeurope", "properties": script})
+    assert answer.status_code == 201, answer.text
     vault = f"/subscriptions/{azure.subscription}/resourceGroups/{azure.group}/providers/Microsoft.Sql/servers/x"
     made = az.ask(
         "PUT", vault, {"location": "westeurope", "properties": {"administratorLoginPassword": "p", "password": secret}}

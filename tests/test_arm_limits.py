@@ -276,6 +276,7 @@ def test_actions_ask_for_their_kind_and_are_accepted_with_both_urls(path: str, b
         ("/scale", {"capacity": "x"}, 400, "BadRequest"),
         ("/scale", {}, 400, "InvalidParameter"),
         ("/scaleOut", {"capacity": 5000}, 400, "InvalidParameter"),
+        ("/scaleOut", {"capacity": -1}, 400, "InvalidParameter"),
         ("/setOrchestrationServiceState", {"serviceName": "X", "action": "Resume"}, 400, "InvalidParameter"),
         ("/setOrchestrationServiceState", {"serviceName": "AutomaticRepairs"}, 400, "InvalidParameter"),
         ("/osRollingUpgrade", None, 409, "OperationNotAllowed"),

@@ -218,7 +218,22 @@ def test_what_stands_for_a_secret_is_of_its_kind_and_tells_others_apart() -> Non
     assert one != two
     assert isinstance(redaction.clean({"protectedSettings": {"x": "y"}})["protectedSettings"], dict)
     assert redaction.clean({"password": ["x"]})["password"] != ["x"]
+    pairs = [{"name": "a", "value": "hunter2"}, {"name": "b", "value": "hunter2"}]
+    assert [type(one) for one in redaction.clean({"protectedParameters": pairs})["protectedParameters"]] == [dict, dict]
     assert redaction.clean({"password": None, "adminPassword": ""}) == {"password": None, "adminPassword": ""}
+
+
+def test_any_password_is_a_secret_whatever_it_is_the_password_of() -> None:
+    assert "hunter2" not in str(redaction.clean({"administratorLoginPassword": "hunter2"}))
+    assert redaction.clean({"disablePasswordAuthentication": True}) == {"disablePasswordAuthentication": True}
+
+
+def test_what_azure_shows_again_is_kept_as_it_is() -> None:
+    told = {
+        "userData": "aGVsbG8=",
+        "protectedSettingsFromKeyVault": {"secretUrl": "https://v.invalid/s", "sourceVault": {"id": "/v"}},
+    }
+    assert redaction.clean(told) == told
 
 
 def test_texts_that_name_a_secret_and_are_no_json() -> None:

@@ -70,6 +70,8 @@ def scale(call: Call) -> Accepted:
 def scale_out(call: Call) -> Accepted:
     """POST /scaleOut since 2025-04-01: so many more."""
     more = _count(call, "capacity")
+    if more < 0:  # it would be a scale-in, of instances that the platform chooses
+        raise refused(errors.VALUE_OUT_OF_RANGE, parameter="capacity")
     return call.accept(call.submit("set-capacity", capacity=len(call.one.world.counted()) + more), 202)
 
 
