@@ -62,7 +62,7 @@ def _about(request: Request) -> str:
     words = words.replace("Microsoft.Compute/virtualMachineScaleSets/", "")
     try:
         said = msgspec.json.decode(request.body) if request.body else {}
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         said = {}
     ids = said.get("instanceIds") if isinstance(said, dict) else None
     if not isinstance(ids, list):
