@@ -69,7 +69,7 @@ class Call:
                     for one in self.site.sets
                     if one.world.config.flexible
                     and (one.subscription.lower(), one.group.lower()) == here
-                    and self.vm_id in one.world.vms
+                    and self._id_in(one) in one.world.vms
                 ),
                 None,
             )
@@ -86,8 +86,15 @@ class Call:
 
     @property
     def vm_id(self) -> str:
-        """The instance that the path names, as the world writes it."""
-        return self.names["vm"]
+        """The instance that the path names, as the world writes it: names compare without case."""
+        found = self.found
+        return self.names["vm"] if found is None else self._id_in(found)
+
+    def _id_in(self, one: ArmSet) -> str:
+        said = self.names["vm"]
+        if said in one.world.vms or not one.world.config.flexible:
+            return said
+        return next((name for name in one.world.vms if name.lower() == said.lower()), said)
 
     @property
     def one(self) -> ArmSet:

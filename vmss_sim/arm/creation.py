@@ -104,7 +104,7 @@ def create(call: Call) -> Accepted:
         capacity=len(config.machines),
     )
     site.founded = number
-    site.add(call.one)
+    site.add(call.one).last_update = work
     return call.accept(work, 201, documents.scale_set(call.one, call.version))
 
 

@@ -282,6 +282,10 @@ class World:
                 operation.code = verdict.code or "OSProvisioningTimedOut"
                 wait = verdict.delay_ms or TIMED_OUT_MS
             self.finish_at(operation, self.now + wait)
+            if kind == "create-set":  # its VMs never come to be
+                for vm in list(self.vms.values()):
+                    lifecycle.down(vm, self.now)
+                    self.remove_at(vm, operation.ends_at)
         else:
             self._begin(operation, admitted.busy)
         status = admission.accepted_status(kind)
