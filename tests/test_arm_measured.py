@@ -125,6 +125,7 @@ def test_so_far_and_in_the_end(vmss_emulator: Make) -> None:
     [
         ([("POST", "deallocate", None)], ["left-broken"]),
         ([("DELETE", "", None)], ["left-broken"]),
+        ([("DELETE", "group", None)], ["left-broken"]),
         ([("POST", "deallocate", None), ("POST", "start", None)], []),
     ],
 )
@@ -135,8 +136,13 @@ def test_what_is_left_out_of_service_is_a_breach(
     azure = vmss_emulator("two-vms")
     az = Az(azure)
     for method, path, body in requests:
-        az.do(method, path, body)
+        if path == "group":
+            assert az.ask(method, azure.id.partition("/providers")[0]).status_code == 200
+        else:
+            az.do(method, path, body)
     found = azure.report()
+    assert found["complete"]
+    assert found["metrics"]["min_healthy"] == 0
     assert [one for one in found["breaches"] if one == "left-broken"] == left
     assert azure.report()["breaches"] == found["breaches"], "asked again it says the same"
 

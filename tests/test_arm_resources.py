@@ -83,8 +83,12 @@ def test_groups_come_and_go_and_take_what_is_in_them(site: Site) -> None:
     assert _code(site, "GET", group) == (404, "ResourceGroupNotFound")
     assert not site.others
     assert _code(site, "PUT", disk, {}) == (404, "ResourceGroupNotFound")
+    (one,) = site.sets
     _ask(site, "DELETE", f"{SUB}/resourceGroups/VMSS-SIM")
+    assert one.provisioning == "Deleting", "a set goes as if it had been deleted alone"
+    site.advance(600_000)
     assert site.sets == ()
+    assert not one.world.vms
 
 
 def test_resources_are_listed_and_filtered(site: Site) -> None:
