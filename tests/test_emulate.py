@@ -340,3 +340,15 @@ def test_a_line_is_told_of_any_body(body: bytes) -> None:
     request = Request(method="POST", path="/subscriptions/s/providers/Microsoft.Compute/x", body=body)
     emulation.line(Console(file=text, width=200), request, Response(status=400), 0)
     assert "POST Microsoft.Compute/x" in text.getvalue()
+
+
+def test_a_line_holds_nothing_that_a_terminal_would_obey() -> None:
+    text = io.StringIO()
+    path = "/subscriptions/s/providers/Microsoft.Compute/x\x1b[2J\x9b31m\r\n"
+    error = {"error": {"code": "NotFound", "message": f"no {path}"}}
+    emulation.line(
+        Console(file=text, width=200), Request(method="POST", path=path), Response(status=404, body=error), 0
+    )
+    told = text.getvalue().removesuffix("\n")
+    assert told.isprintable()
+    assert told.startswith(" 0:00:00  404  POST Microsoft.Compute/x")
