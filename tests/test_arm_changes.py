@@ -275,6 +275,17 @@ def test_settings_may_be_a_text_that_says_them() -> None:
     assert client.one.world.config.timings.probe_ms == 20_000
 
 
+def test_settings_that_nest_too_deeply_say_nothing() -> None:
+    health = {
+        "publisher": "P",
+        "type": "ApplicationHealthLinux",
+        "typeHandlerVersion": "1.0",
+        "settings": "[" * 100_000,
+    }
+    body = _profile(extensionProfile={"extensions": [{"name": "health", "properties": health}]})
+    assert Client().ask("PATCH", "", body).status == 200
+
+
 def test_a_put_in_mode_rolling_ends_with_the_rollout_and_shows_it() -> None:
     client = Client(config(mode="rolling"))
     update = client.ask("PATCH", "", _version("2.0.0"))
