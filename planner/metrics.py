@@ -164,6 +164,11 @@ def measure(
     )
 
 
+def left_broken(healthy: StepFunction, required: StepFunction, ended_ms: int, last_ms: int) -> tuple[str, ...]:
+    """The measures end with the rollout; what it leaves behind does not. Fewer than required at the horizon (`last_ms`) is a breach."""
+    return ("left-broken",) if ended_ms < last_ms and healthy.at(last_ms) < required.at(last_ms) else ()
+
+
 def integral(function: StepFunction, start_ms: int, end_ms: int) -> int:
     """Integral over [start, end), in units of the value times milliseconds. InputError before the function's start."""
     times = [start_ms, *_changes(function, start_ms, end_ms)]

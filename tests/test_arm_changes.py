@@ -102,6 +102,35 @@ def test_null_takes_away_in_a_patch_and_says_nothing_in_a_put() -> None:
     assert _flags(client) == [True] * 4
 
 
+@pytest.mark.parametrize(
+    ("body", "what"),
+    [
+        ({"sku": None}, "sku"),
+        ({"sku": {"name": None}}, "sku.name"),
+        ({"sku": {"capacity": None}}, "sku.capacity"),
+        ({"properties": {"upgradePolicy": None}}, "upgradePolicy"),
+        ({"properties": {"upgradePolicy": {"mode": None}}}, "upgradePolicy.mode"),
+        ({"properties": {"virtualMachineProfile": None}}, "virtualMachineProfile"),
+        (_profile(storageProfile=None), "virtualMachineProfile.storageProfile"),
+        (_profile(storageProfile={"imageReference": None}), "virtualMachineProfile.storageProfile.imageReference"),
+    ],
+)
+def test_what_a_set_cannot_be_without_is_not_taken_away(body: dict[str, Any], what: str) -> None:
+    client = Client()
+    before = client.ask("GET").body
+    response = client.ask("PATCH", "", body)
+    assert (response.status, response.body["error"]["code"]) == (400, "InvalidParameter")
+    assert response.body["error"]["message"] == f"Required parameter '{what}' is missing (null)."
+    assert client.ask("GET").body == before
+    assert len(client.ask("GET", "/virtualMachines").body["value"]) == 4, "no capacity is not capacity 0"
+
+
+def test_an_image_gives_way_to_a_disk_of_ones_own() -> None:
+    client = Client()
+    disk = {"osDisk": {"image": {"uri": "https://a.blob.core.windows.net/b/c.vhd"}}, "imageReference": None}
+    assert client.ask("PATCH", "", _profile(storageProfile=disk)).status == 200
+
+
 def test_an_image_by_id_takes_the_place_of_one_by_publisher_and_back() -> None:
     client = Client()
     image = "/subscriptions/s/resourceGroups/g/providers/Microsoft.Compute/galleries/G/images/I/versions/1.0.0"
@@ -199,6 +228,15 @@ def test_what_is_wrong_is_refused_with_the_member(
     assert client.ask("GET").body == before
 
 
+@pytest.mark.parametrize(
+    "name", ["maxBatchInstancePercent", "maxUnhealthyInstancePercent", "maxUnhealthyUpgradedInstancePercent"]
+)
+def test_a_percentage_out_of_range_is_called_as_the_client_calls_it(name: str) -> None:
+    body = {"properties": {"upgradePolicy": {"rollingUpgradePolicy": {name: 101}}}}
+    error = Client().ask("PATCH", "", body).body["error"]
+    assert error["message"] == f"The value of parameter upgradePolicy.rollingUpgradePolicy.{name} is invalid."
+
+
 @pytest.mark.parametrize("raw", [b"{", b"[1]", b'"x"', b"\xff\xfe", b"{'a': 1}", b'{"a": NaN}', b"[" * 100_000])
 def test_what_is_no_json_object_is_refused(raw: bytes) -> None:
     response = Client().ask("PUT", "", raw=raw)
@@ -235,6 +273,17 @@ def test_settings_may_be_a_text_that_says_them() -> None:
     extension = {**EXTENSION, "properties": {**EXTENSION["properties"], "settings": '{"intervalInSeconds": 20}'}}
     client.do("PATCH", "", _profile(extensionProfile={"extensions": [extension]}))
     assert client.one.world.config.timings.probe_ms == 20_000
+
+
+def test_settings_that_nest_too_deeply_say_nothing() -> None:
+    health = {
+        "publisher": "P",
+        "type": "ApplicationHealthLinux",
+        "typeHandlerVersion": "1.0",
+        "settings": "[" * 100_000,
+    }
+    body = _profile(extensionProfile={"extensions": [{"name": "health", "properties": health}]})
+    assert Client().ask("PATCH", "", body).status == 200
 
 
 def test_a_put_in_mode_rolling_ends_with_the_rollout_and_shows_it() -> None:
@@ -317,6 +366,16 @@ def test_if_none_match_keeps_what_is_there() -> None:
     assert client.ask("PUT", "", {"location": "westeurope"}, _if_none_match='"1"').status == 400
     absent = client.group + "/providers/Microsoft.Compute/virtualMachineScaleSets/none"
     assert client.ask("PUT", absent, {"location": "westeurope"}, _if_match='"1"').status == 412
+
+
+@pytest.mark.parametrize(("method", "path"), [("PATCH", ""), ("PUT", "/virtualMachines/0")])
+def test_if_none_match_keeps_what_is_there_from_every_request_that_takes_it(method: str, path: str) -> None:
+    client = Client()
+    before = client.ask("GET", path).body
+    assert client.ask(method, path, {"tags": {"a": "b"}}, _if_none_match="*").status == 412
+    assert client.ask(method, path, {"tags": {"a": "b"}}, _if_none_match='"1"').status == 400
+    assert client.ask("GET", path).body == before
+    assert client.ask(method, path, {}, _if_none_match="*", version="2022-11-01").status == 200, "it knows no etags"
 
 
 def test_an_instance_has_an_etag_of_its_own() -> None:

@@ -174,6 +174,21 @@ def test_a_snapshot_of_something_else_is_refused_and_nothing_changes(vmss_emulat
     assert digest(azure.emulator.site) == before
 
 
+@pytest.mark.parametrize("where", [0, 1])
+def test_a_snapshot_that_nests_too_deeply_is_none(vmss_emulator: Make, where: int) -> None:
+    azure = vmss_emulator("two-vms")
+    lines = [azure.control.snapshot().splitlines()[0]]
+    lines.insert(where, b"[" * 100_000)
+    answer = requests.post(
+        f"{azure.url}/_vmss-sim/restore",
+        data=b"\n".join(lines),
+        headers={"X-Vmss-Sim-Token": azure.token},
+        verify=azure.ca,
+        timeout=30,
+    )
+    assert (answer.status_code, answer.json()["error"]["code"]) == (400, "NoSnapshot")
+
+
 def test_the_trace_tells_every_exchange(vmss_emulator: Make, tmp_path: Path) -> None:
     azure = vmss_emulator("two-vms", trace=tmp_path / "trace.jsonl")
     az = Az(azure)
@@ -201,6 +216,14 @@ def test_secrets_are_nowhere(vmss_emulator: Make, tmp_path: Path) -> None:
     extensions = profile.setdefault("extensionProfile", {}).setdefault("extensions", [])
     extensions.append({"name": "mine", "properties": health})
     assert az.ask("PUT", body=model).status_code == 200
+    azure.control.run_until_idle()
+    script = {
+        "source": {"script": "ls"},
+        "protectedParameters": [{"name": "a", "value": secret}],
+        "runAsPassword": secret,
+    }
+    answer = az.ask("PUT", "virtualMachines/0/runCommands/mine", {"location": "westeurope", "properties": script})
+    assert answer.status_code == 201, answer.text
     vault = f"/subscriptions/{azure.subscription}/resourceGroups/{azure.group}/providers/Microsoft.Sql/servers/x"
     made = az.ask(
         "PUT", vault, {"location": "westeurope", "properties": {"administratorLoginPassword": "p", "password": secret}}

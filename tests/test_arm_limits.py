@@ -276,6 +276,7 @@ def test_actions_ask_for_their_kind_and_are_accepted_with_both_urls(path: str, b
         ("/scale", {"capacity": "x"}, 400, "BadRequest"),
         ("/scale", {}, 400, "InvalidParameter"),
         ("/scaleOut", {"capacity": 5000}, 400, "InvalidParameter"),
+        ("/scaleOut", {"capacity": -1}, 400, "InvalidParameter"),
         ("/setOrchestrationServiceState", {"serviceName": "X", "action": "Resume"}, 400, "InvalidParameter"),
         ("/setOrchestrationServiceState", {"serviceName": "AutomaticRepairs"}, 400, "InvalidParameter"),
         ("/osRollingUpgrade", None, 409, "OperationNotAllowed"),
@@ -285,6 +286,24 @@ def test_actions_that_say_something_wrong(path: str, body: object, status: int, 
     client = Client()
     response = client.ask("POST", path, body)
     assert (response.status, response.body["error"]["code"]) == (status, code)
+    assert not client.one.world.running
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        ("DELETE", ""),
+        ("POST", "/restart"),
+        ("POST", "/reimage"),
+        ("POST", "/deallocate"),
+        ("POST", "/approveRollingUpgrade"),
+    ],
+)
+def test_a_star_in_a_path_is_nobody(method: str, path: str) -> None:
+    """In a body it is all of them; in a path it names one, and nobody is called so."""
+    client = Client()
+    response = client.ask(method, f"/virtualMachines/*{path}")
+    assert (response.status, response.body["error"]["code"]) == (400, "InvalidParameter")
     assert not client.one.world.running
 
 

@@ -83,8 +83,12 @@ def test_groups_come_and_go_and_take_what_is_in_them(site: Site) -> None:
     assert _code(site, "GET", group) == (404, "ResourceGroupNotFound")
     assert not site.others
     assert _code(site, "PUT", disk, {}) == (404, "ResourceGroupNotFound")
+    (one,) = site.sets
     _ask(site, "DELETE", f"{SUB}/resourceGroups/VMSS-SIM")
+    assert one.provisioning == "Deleting", "a set goes as if it had been deleted alone"
+    site.advance(600_000)
     assert site.sets == ()
+    assert not one.world.vms
 
 
 def test_resources_are_listed_and_filtered(site: Site) -> None:
@@ -218,7 +222,22 @@ def test_what_stands_for_a_secret_is_of_its_kind_and_tells_others_apart() -> Non
     assert one != two
     assert isinstance(redaction.clean({"protectedSettings": {"x": "y"}})["protectedSettings"], dict)
     assert redaction.clean({"password": ["x"]})["password"] != ["x"]
+    pairs = [{"name": "a", "value": "hunter2"}, {"name": "b", "value": "hunter2"}]
+    assert [type(one) for one in redaction.clean({"protectedParameters": pairs})["protectedParameters"]] == [dict, dict]
     assert redaction.clean({"password": None, "adminPassword": ""}) == {"password": None, "adminPassword": ""}
+
+
+def test_any_password_is_a_secret_whatever_it_is_the_password_of() -> None:
+    assert "hunter2" not in str(redaction.clean({"administratorLoginPassword": "hunter2"}))
+    assert redaction.clean({"disablePasswordAuthentication": True}) == {"disablePasswordAuthentication": True}
+
+
+def test_what_azure_shows_again_is_kept_as_it_is() -> None:
+    told = {
+        "userData": "aGVsbG8=",
+        "protectedSettingsFromKeyVault": {"secretUrl": "https://v.invalid/s", "sourceVault": {"id": "/v"}},
+    }
+    assert redaction.clean(told) == told
 
 
 def test_texts_that_name_a_secret_and_are_no_json() -> None:

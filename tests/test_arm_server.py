@@ -17,6 +17,7 @@ import requests
 from planner.errors import InputError
 from tests.arm_http import Az, code_of, raw
 from vmss_sim.arm import certificates
+from vmss_sim.arm.control import File
 from vmss_sim.arm.http import Request, Response
 from vmss_sim.arm.server import Limits, Server
 from vmss_sim.checks.emulated import Emulated, emulated
@@ -308,3 +309,19 @@ def test_nothing_weaker_than_tls_1_2(azure: Emulated) -> None:
     assert (
         certificates.context(certificates.authority(Path(azure.ca).parent).ca).minimum_version == ssl.TLSVersion.TLSv1_2
     )
+
+
+def test_a_file_that_others_write_to_is_sent_as_far_as_it_went(tmp_path: Path) -> None:
+    path = tmp_path / "trace.jsonl"
+    path.write_bytes(b"x" * 200_000)
+
+    def answer(_request: Request) -> Response:
+        size = path.stat().st_size
+        with path.open("ab") as stream:
+            stream.write(b"y" * 50_000)
+        return Response(status=200, body=File(path=path, size=size))
+
+    with Server(answer, tls=None) as server:
+        for size in (200_000, 250_000):
+            found = requests.get(server.url, timeout=10, proxies={"http": ""})
+            assert len(found.content) == int(found.headers["content-length"]) == size

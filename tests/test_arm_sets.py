@@ -9,6 +9,7 @@ import pytest
 from tests.arm_site import Client, config
 from tests.test_arm_changes import EXTENSION
 from vmss_sim.world.config import Machine
+from vmss_sim.world.faults import Fault
 
 SETS = "/providers/Microsoft.Compute/virtualMachineScaleSets"
 IMAGE = {"publisher": "Canonical", "offer": "ubuntu", "sku": "22_04-lts", "version": "latest"}
@@ -63,6 +64,30 @@ def test_a_set_is_created_with_its_vms_and_deleted_with_them() -> None:
     assert client.follow(gone.headers["location"]).status == 200
     assert client.ask("DELETE", path).status == 204
     assert client.ask("PUT", path, _body()).status == 201
+
+
+def test_who_waits_for_an_operation_of_a_set_that_is_deleted_is_told() -> None:
+    client = Client(throttle=False)
+    path = f"{client.group}{SETS}/new"
+    made = client.ask("PUT", path, _body())
+    went = client.ask("DELETE", path)
+    assert client.wait(made)["error"]["code"] == "OperationPreempted"
+    assert client.wait(went)["status"] == "Succeeded"
+    assert not client.site.running
+
+
+def test_a_creation_that_failed_is_shown_and_may_be_tried_again() -> None:
+    client = Client(throttle=False)
+    client.site.faults = (Fault(verdict="fail", code="VMScaleSetAllocationError"),)
+    path = f"{client.group}{SETS}/new"
+    assert client.wait(client.ask("PUT", path, _body()))["error"]["code"] == "VMScaleSetAllocationError"
+    failed = client.ask("GET", path).body
+    assert failed["properties"]["provisioningState"] == "Failed"
+    assert client.ask("GET", f"{path}/virtualMachines").body["value"] == [], "nobody is being created any more"
+    assert client.wait(client.ask("PUT", path, _body()))["status"] == "Succeeded"
+    there = client.ask("GET", f"{path}/virtualMachines").body["value"]
+    assert [one["properties"]["provisioningState"] for one in there] == ["Succeeded"] * 3
+    assert client.ask("GET", path).body["properties"]["provisioningState"] == "Succeeded"
 
 
 def test_a_zonal_set_stands_in_its_zones_and_a_rolling_one_may_begin_so() -> None:
@@ -255,7 +280,8 @@ def test_instances_of_a_flexible_set_are_vms_of_their_group() -> None:
     assert len(listed) == 4
     path = f"{vms}/{listed[1]['name']}"
     assert client.ask("GET", path).body["properties"]["virtualMachineScaleSet"]["id"] == client.set
-    restarted = client.ask("POST", path + "/restart")
+    assert client.ask("GET", path.upper().replace("/SUBSCRIPTIONS", "/subscriptions")).body["name"] == listed[1]["name"]
+    restarted = client.ask("POST", path.upper().replace("/SUBSCRIPTIONS", "/subscriptions") + "/restart")
     assert restarted.status == 202
     assert client.wait(restarted)["status"] == "Succeeded"
     client.do("PATCH", path, {"tags": {"a": "b"}})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import re
@@ -17,11 +18,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from rich.console import Console
 
 from tests.arm_http import VERSION
 from tests.commands import vmss_sim
 from vmss_sim.arm.client import Control
+from vmss_sim.arm.http import Request, Response
 from vmss_sim.checks.emulated import Emulated
+from vmss_sim.report import emulation
 
 ROOT = Path(__file__).parent.parent
 Make = Callable[..., Emulated]
@@ -327,3 +331,24 @@ def test_azure_identity_logs_in_offline(vmss_emulator: Make, monkeypatch: pytest
             ) as client,
         ):
             assert [one.name for one in client.virtual_machine_scale_sets.list_all()] == [azure.name]
+
+
+@pytest.mark.parametrize("body", [b"[" * 100_000, b"{", b"\xff", b"[1]", b'{"instanceIds": 3}'])
+def test_a_line_is_told_of_any_body(body: bytes) -> None:
+    """What a client sends has been answered already: telling of it may not fail."""
+    text = io.StringIO()
+    request = Request(method="POST", path="/subscriptions/s/providers/Microsoft.Compute/x", body=body)
+    emulation.line(Console(file=text, width=200), request, Response(status=400), 0)
+    assert "POST Microsoft.Compute/x" in text.getvalue()
+
+
+def test_a_line_holds_nothing_that_a_terminal_would_obey() -> None:
+    text = io.StringIO()
+    path = "/subscriptions/s/providers/Microsoft.Compute/x\x1b[2J\x9b31m\r\n"
+    error = {"error": {"code": "NotFound", "message": f"no {path}"}}
+    emulation.line(
+        Console(file=text, width=200), Request(method="POST", path=path), Response(status=404, body=error), 0
+    )
+    told = text.getvalue().removesuffix("\n")
+    assert told.isprintable()
+    assert told.startswith(" 0:00:00  404  POST Microsoft.Compute/x")

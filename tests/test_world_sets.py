@@ -9,6 +9,7 @@ import pytest
 from tests.small_worlds import OLD, PROBE, READY, SECOND, SETTING, TOOK, small
 from vmss_sim.world import contents
 from vmss_sim.world.config import AutoOs, Health, Machine, Repairs, RollingPolicy
+from vmss_sim.world.faults import Fault
 from vmss_sim.world.scale_set import World
 
 EXTENSION = Health(source="extension", probe_ms=PROBE * SECOND)
@@ -58,6 +59,30 @@ def test_a_set_goes_with_its_vms_and_accepts_nothing_meanwhile() -> None:
     world.run(round(TOOK["delete"] * SECOND), stop_on_wake=False)
     assert not world.vms
     assert [one.status for one in world.ended] == ["succeeded"]
+
+
+@pytest.mark.parametrize("kind", ["reimage", "redeploy", "set-capacity"])
+@pytest.mark.parametrize("hangs", [False, True])
+def test_what_runs_on_a_set_that_is_deleted_ends_with_it(kind: str, hangs: bool) -> None:
+    world = small(3, faults=(Fault(verdict="hang"),) if hangs else ())
+    args: dict[str, Any] = {"capacity": 9} if kind == "set-capacity" else {}
+    world.submit("a", kind, () if args else ("0",), **args)
+    world.submit("d", "delete-set")
+    world.run(round(TOOK["delete"] * SECOND), stop_on_wake=False)
+    assert {one.name: (one.status, one.code) for one in world.ended} == {
+        "a": ("failed", "OperationPreempted"),
+        "d": ("succeeded", ""),
+    }
+    assert not world.running
+    assert [one.ends_at for one in world.ended] == [world.now, world.now]
+
+
+def test_the_creation_of_a_set_that_is_deleted_ends_with_it() -> None:
+    world = _new()
+    world.submit("c", "create-set")
+    world.submit("d", "delete-set")
+    world.run(round(TOOK["delete"] * SECOND), stop_on_wake=False)
+    assert {one.name: one.status for one in world.ended} == {"c": "failed", "d": "succeeded"}
 
 
 def test_what_is_taken_out_of_the_model_is_gone() -> None:

@@ -203,7 +203,7 @@ RULES: Final[tuple[Rule, ...]] = (
         source="API, SDK34",
         where="vmss_sim/world/admission.py:RANGES",
         test="tests/test_world_model.py::test_percentages_have_ranges",
-        mutant=Mutant('("max_batch_percent", 5)', '("max_batch_percent", 0)'),
+        mutant=Mutant('("max_batch_percent", 5,', '("max_batch_percent", 0,'),
     ),
     Rule(
         id="policy-range-top",

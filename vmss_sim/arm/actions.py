@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from vmss_sim.arm.call import Accepted, Call, instance_ids, member, refused
-from vmss_sim.arm.http import Refused, Response
+from vmss_sim.arm.call import Accepted, Call, instance_ids, member, missing, refused
+from vmss_sim.arm.http import Response
 from vmss_sim.world import admission, errors
 
 Handler = Callable[[Call], Accepted | Response]
@@ -70,6 +70,8 @@ def scale(call: Call) -> Accepted:
 def scale_out(call: Call) -> Accepted:
     """POST /scaleOut since 2025-04-01: so many more."""
     more = _count(call, "capacity")
+    if more < 0:  # it would be a scale-in, of instances that the platform chooses
+        raise refused(errors.VALUE_OUT_OF_RANGE, parameter="capacity")
     return call.accept(call.submit("set-capacity", capacity=len(call.one.world.counted()) + more), 202)
 
 
@@ -82,11 +84,6 @@ def _count(call: Call, name: str) -> int:
     if said is None:
         raise missing(name)
     return int(said)
-
-
-def missing(name: str) -> Refused:
-    """A required parameter is not there."""
-    return Refused(400, "InvalidParameter", f"Required parameter '{name}' is missing (null).", name)
 
 
 def set_orchestration_service_state(call: Call) -> Accepted:

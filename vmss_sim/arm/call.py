@@ -36,6 +36,11 @@ def refused(row: AzureError, target: str | None = None, **fields: object) -> Ref
     return Refused(row.http_status, row.code, row.sentence(**fields), row.target or target)
 
 
+def missing(name: str) -> Refused:
+    """A required parameter is not there."""
+    return Refused(400, "InvalidParameter", f"Required parameter '{name}' is missing (null).", name)
+
+
 class Call:
     """A request that was routed. names: the variables of the path, as they were written."""
 
@@ -64,7 +69,7 @@ class Call:
                     for one in self.site.sets
                     if one.world.config.flexible
                     and (one.subscription.lower(), one.group.lower()) == here
-                    and self.vm_id in one.world.vms
+                    and self._id_in(one) in one.world.vms
                 ),
                 None,
             )
@@ -81,8 +86,17 @@ class Call:
 
     @property
     def vm_id(self) -> str:
-        """The instance that the path names, as the world writes it."""
-        return self.names["vm"]
+        """The instance that the path names, as the world writes it: names compare without case. Raises Refused for `*`, which is nobody."""
+        if self.names["vm"] == "*":
+            raise refused(errors.INSTANCE_UNKNOWN, id="*")
+        found = self.found
+        return self.names["vm"] if found is None else self._id_in(found)
+
+    def _id_in(self, one: ArmSet) -> str:
+        said = self.names["vm"]
+        if said in one.world.vms or not one.world.config.flexible:
+            return said
+        return next((name for name in one.world.vms if name.lower() == said.lower()), said)
 
     @property
     def one(self) -> ArmSet:

@@ -10,7 +10,8 @@ Rules (recordings C1; API; JSON merge patch, RFC 7396; azure-vmss.md 1.2, 2, 3.1
    `userData` is no secret: it is shown to who asks for it (`$expand=userData`, REC).
 4. The world is asked for the difference only, so a resource that is put as it was read changes nothing (but it is an update:
    in mode Rolling that starts a rollout). Content of the model: the VM profile and the size.
-5. An update of the mode alone is `set-mode`, one of the capacity alone `set-capacity`, else `update-model`.
+5. What a set cannot be without (`NEEDED`) cannot be taken away: no capacity would be capacity 0, and every instance gone.
+6. An update of the mode alone is `set-mode`, one of the capacity alone `set-capacity`, else `update-model`.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from typing import Any
 import msgspec
 
 from vmss_sim.arm import defaults, documents, policies, versions
+from vmss_sim.arm.call import missing
 from vmss_sim.arm.kinds import typed
 from vmss_sim.arm.names import canonical
 from vmss_sim.arm.sets import ArmSet
@@ -56,6 +58,18 @@ FIXED_OR_GROUP = (
     "properties.orchestrationMode",
 )
 """Not content, but the world judges whether they may change."""
+
+NEEDED = (
+    "sku",
+    "sku.name",
+    "sku.capacity",
+    "properties.upgradePolicy",
+    "properties.upgradePolicy.mode",
+    "properties.virtualMachineProfile",
+    "properties.virtualMachineProfile.storageProfile",
+    "properties.virtualMachineProfile.storageProfile.imageReference",
+)
+"""Rule 5; of an image only where no disk of the client's own takes its place."""
 
 Document = dict[str, Any]
 
@@ -195,6 +209,7 @@ def change(old: Document, body: Document, known: dict[str, Any], *, patch: bool)
     """What a PUT or PATCH asks for. old: the resource as it stands, whole; known: the world's model. Raises Refused."""
     said, secrets = written(body)
     new = merged(old, said, patch=patch)
+    _keeps_needed(old, new)
     rest = new != old and _without_parts(new) != _without_parts(old)
     defaults.fill(new, old)
     defaults.settle(new, said)
@@ -214,6 +229,21 @@ def change(old: Document, body: Document, known: dict[str, Any], *, patch: bool)
     if not rest and len(args) == 1 and next(iter(args)) in _ALONE:
         kind = _ALONE[next(iter(args))]
     return Change(kind=kind, args=args, document=new)
+
+
+def _keeps_needed(old: Document, new: Document) -> None:
+    """Rule 5. Raises Refused."""
+    for path in NEEDED:
+        own_disk = path.endswith(".imageReference") and _at(new, f"{path.rpartition('.')[0]}.osDisk.image")
+        if not own_disk and _at(new, path) is None and _at(old, path) is not None:
+            raise missing(path.removeprefix("properties."))
+
+
+def _at(document: Document, path: str) -> Any:
+    value: Any = document
+    for step in path.split("."):
+        value = value.get(step) if isinstance(value, dict) else None
+    return value
 
 
 _ALONE = {"mode": "set-mode", "capacity": "set-capacity"}

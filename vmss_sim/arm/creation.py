@@ -18,8 +18,7 @@ import simpy
 from msgspec import structs
 
 from vmss_sim.arm import changes, defaults, documents, model_document, policies, shapes
-from vmss_sim.arm.actions import missing
-from vmss_sim.arm.call import Accepted, Call, refused
+from vmss_sim.arm.call import Accepted, Call, missing, refused
 from vmss_sim.arm.http import Refused
 from vmss_sim.arm.sets import ArmSet
 from vmss_sim.arm.site import Site
@@ -105,7 +104,7 @@ def create(call: Call) -> Accepted:
         capacity=len(config.machines),
     )
     site.founded = number
-    site.add(call.one)
+    site.add(call.one).last_update = work
     return call.accept(work, 201, documents.scale_set(call.one, call.version))
 
 

@@ -328,7 +328,7 @@ def _unauthorized(request: Request, tenant: str) -> Response:
 def _header(line: bytes) -> dict[str, Any]:
     try:
         found = msgspec.json.decode(line)
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         found = None
     if not isinstance(found, dict) or found.get("schema") != SNAPSHOT:
         raise Refused(400, "NoSnapshot", f"this is no snapshot of an emulator; its first line would say {SNAPSHOT}")
@@ -340,7 +340,7 @@ def _entry(line: bytes) -> dict[str, Any]:
         found = msgspec.json.decode(line)
         if isinstance(found, dict) and isinstance(found["at_ms"], int):
             return found
-    except (msgspec.DecodeError, UnicodeDecodeError, KeyError):
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, KeyError):
         pass
     raise Refused(
         400,

@@ -4,10 +4,11 @@ Rules this module decides:
 
 1. The measured time begins with the first request that changed something and was not refused. It ends at T, when every operation and
    rollout has ended and every instance that went out of service before that serves again; who is not coming back does not delay it.
-2. Before T the figures are those so far, `complete` is false, and T is now.
+2. Before T the figures are those so far, `complete` is false, and T is now. What never ends (it hangs) does not delay T, and is never complete.
 3. Where the clock makes time other than the client's own by more than 5 % of the duration (`clock.py`, rule 10), there are no figures,
    and the report says why. A manual clock is in nobody's way: who moves it knows what he does.
-4. Measures are of the scenario's set. Sets that clients create have no required capacity, so nothing is said of them.
+4. What is left behind is known at the horizon, to which the last report runs on: fewer in service than required are the breach `left-broken`.
+5. Measures are of the scenario's set. Sets that clients create have no required capacity, so nothing is said of them.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from typing import Any
 
 import msgspec
 
-from planner.metrics import Measures, StepFunction, count_intervals, from_intervals, measure, published
+from planner.metrics import Measures, StepFunction, count_intervals, from_intervals, left_broken, measure, published
 from vmss_sim.arm.clock import TOO_MUCH, BaseClock, distortion
 from vmss_sim.arm.sets import ArmSet
 from vmss_sim.world.scale_set import World
@@ -64,8 +65,9 @@ def measured(one: ArmSet, yardstick: Yardstick, clock: BaseClock, started_ms: in
             refused=_why(clock, share),
             distortion=share,
         )
+    healthy = from_intervals(len(world.vms) + len(world.gone), world.outages(), 0)
     made = measure(
-        from_intervals(len(world.vms) + len(world.gone), world.outages(), 0),
+        healthy,
         total=yardstick.total,
         required=yardstick.required,
         started_ms=started_ms,
@@ -73,12 +75,15 @@ def measured(one: ArmSet, yardstick: Yardstick, clock: BaseClock, started_ms: in
         horizon_ms=yardstick.horizon_ms,
         bad=count_intervals(world.exposures(), 0) if yardstick.bad else None,
     )
+    last = started_ms + yardstick.horizon_ms
+    known = clock.now_ms() >= last
+    left = left_broken(healthy, yardstick.required, ended, last) if known else ()
     return Measured(
         started_ms=started_ms,
         ended_ms=ended,
         complete=complete,
         measures=made,
-        breaches=yardstick.breaches(made),
+        breaches=yardstick.breaches(made) + left,
         distortion=share,
     )
 
@@ -92,7 +97,7 @@ def end(one: ArmSet, started_ms: int) -> tuple[bool, int]:
     done = max(started_ms, one.ended_ms, 0 if status is None or status.ended_ms is None else status.ended_ms)
     back = [up for down, up in world.outages() if up is not None and down <= done]
     ended = max([done, *back])
-    return ended <= world.now, min(ended, world.now)
+    return not world.running and ended <= world.now, min(ended, world.now)
 
 
 def back_at(one: ArmSet) -> int | None:

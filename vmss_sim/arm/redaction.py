@@ -2,8 +2,9 @@
 
 Rules this module decides:
 
-1. A *secret* is the value of a member named in `NAMES`, in any case and at any depth of a JSON body; text, object or list, it is replaced
-   whole (numbers and truth values are no secrets). Two equal secrets are replaced by the same text, two others by others (a keyed digest whose key lives in this
+1. A *secret* is the value of a member named in `NAMES`, or whose name ends in `password`, in any case and at any depth of a JSON body;
+   text, object or list, it is replaced whole, a list item by item (numbers and truth values are no secrets). User data and references into a
+   key vault are none: Azure shows them again. Two equal secrets are replaced by the same text, two others by others (a keyed digest whose key lives in this
    process only), so that a changed password is still a change. The public half of a key pair is none.
 2. A SAS signature is a secret wherever it stands in text, and so is the query of a URL where it names one of `QUERY`.
 3. Of the headers only those in `HEADERS` are kept: a list of what may be seen cannot forget one that may not.
@@ -23,9 +24,7 @@ NAMES = frozenset(
     {
         "adminpassword",
         "customdata",
-        "userdata",
         "protectedsettings",
-        "protectedsettingsfromkeyvault",
         "protectedparameters",
         "storageaccountkey",
         "runaspassword",
@@ -83,7 +82,7 @@ def clean(value: Any) -> Any:
     """A JSON value without its secrets."""
     if isinstance(value, dict):
         return {
-            key: _digest(one) if key.lower() in NAMES and one not in (None, "", {}, []) else clean(one)
+            key: _digest(one) if _is_secret(key) and one not in (None, "", {}, []) else clean(one)
             for key, one in value.items()
         }
     if isinstance(value, list):
@@ -101,12 +100,17 @@ def clean_headers(headers: dict[str, str]) -> dict[str, str]:
     return {name: clean_text(value) for name, value in headers.items() if name in HEADERS}
 
 
+def _is_secret(name: str) -> bool:
+    lower = name.lower()
+    return lower in NAMES or lower.endswith("password")
+
+
 def _digest(value: Any) -> Any:
     """What stands for a secret: of the same kind of JSON, so that it is as right or wrong where it stands as the secret was."""
+    if isinstance(value, list):
+        return [_digest(one) for one in value]
     made = hashlib.blake2b(msgspec.json.encode(value, order="deterministic"), key=_KEY, digest_size=6).hexdigest()
     told = f"(removed {made})"
     if isinstance(value, dict):
         return {"removed": told}
-    if isinstance(value, list):
-        return [told]
     return told if isinstance(value, str) else value

@@ -3,7 +3,8 @@
 Rules this module decides:
 
 1. `answer` is asked where no route of the scale set's own matches; None: nobody knows such a path.
-2. Names compare without case and keep the case they were given. A group exists because it was put, or because a set is in it.
+2. Names compare without case and keep the case they were given. A group exists because it was put, or because a set is in it. With a group
+   its sets are deleted as by themselves: their instances leave service, and what runs on them ends.
 3. A resource of any other type is a document: PUT echoes it with `provisioningState` Succeeded, PATCH merges (RFC 7396), DELETE of what
    is not there is 204. Nothing else happens. Secrets are not kept (`redaction.py` took them out; here their members go, too).
 4. What would have an effect in Azure that nobody models here is refused, never echoed: template deployments, and children of a scale set.
@@ -188,8 +189,11 @@ def _one_group(request: Request, site: Site, names: Names) -> Response:
 def _delete_group(site: Site, group: Group) -> Response:
     prefix = f"/subscriptions/{group.subscription}/resourceGroups/{group.name}/".lower()
     for one in site.sets:
-        if one.id.lower().startswith(prefix):
-            site.remove(one)
+        if one.id.lower().startswith(prefix) and not one.world.going:
+            world = one.world
+            faults, world.faults = world.faults, ()  # faults are of clients' requests, and this is none to the set
+            world.submit(site.guid("operation"), "delete-set")
+            world.faults = faults
     for key in [one for one in site.others if one.startswith(prefix)]:
         del site.others[key]
     del site.groups[group.subscription.lower(), group.name.lower()]

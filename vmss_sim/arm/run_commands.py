@@ -13,8 +13,7 @@ from __future__ import annotations
 from typing import Any
 
 from vmss_sim.arm import changes, documents, policies
-from vmss_sim.arm.actions import missing
-from vmss_sim.arm.call import Accepted, Call, member, refused
+from vmss_sim.arm.call import Accepted, Call, member, missing, refused
 from vmss_sim.arm.http import Response
 from vmss_sim.arm.wire import moment, shown
 from vmss_sim.world import errors

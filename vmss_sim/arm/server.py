@@ -21,7 +21,7 @@ import logging
 import socket
 import ssl
 import threading
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 from urllib.parse import parse_qsl
@@ -31,8 +31,8 @@ import msgspec
 import uvicorn
 from starlette.requests import ClientDisconnect
 from starlette.requests import Request as Received
-from starlette.responses import FileResponse
 from starlette.responses import Response as Sent
+from starlette.responses import StreamingResponse
 from starlette.types import Receive, Scope, Send
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
@@ -43,6 +43,7 @@ from vmss_sim.arm.http import Refused, Request, Response
 LOG = logging.getLogger("vmss_sim.arm")
 LARGEST = 4 * 1024 * 1024
 LARGEST_SNAPSHOT = 256 * 1024 * 1024
+PIECE = 65_536
 HEAD_S, BODY_S, IDLE_S = 10.0, 30.0, 75
 LOOPBACK = ("127.0.0.1", "::1")
 LOCAL = frozenset({"localhost", "127.0.0.1", "[::1]"})
@@ -226,11 +227,21 @@ def _is_address(name: str) -> bool:
     return True
 
 
+def _read(file: File) -> Iterator[bytes]:
+    """A file as far as it went when it was asked for: others go on writing to it."""
+    left = file.size
+    with file.path.open("rb") as stream:
+        while left and (part := stream.read(min(left, PIECE))):
+            left -= len(part)
+            yield part
+
+
 def _sent(response: Response, method: str, *, close: bool = False) -> Sent:
     headers = {"connection": "close", **response.headers} if close else dict(response.headers)
     body = response.body
     if isinstance(body, File):
-        return FileResponse(body.path, headers=headers, media_type="application/x-ndjson")
+        headers["content-length"] = str(body.size)
+        return StreamingResponse(_read(body), headers=headers, media_type="application/x-ndjson")
     if isinstance(body, Lines):
         return Sent(body.data, response.status, headers, "application/x-ndjson")
     if body is None:

@@ -41,7 +41,7 @@ class ArmSet:
         self.unique_id = unique_id
         self.created_ms = world.now
         self.last_update: Operation | None = None
-        """The last PUT or PATCH: a set whose update failed shows it."""
+        """The last PUT or PATCH, also that which created it: a set whose update failed shows it."""
         self.scripts: dict[str, Operation] = {}
         """The operations of managed run-commands, by id: `instances` names them."""
         self.ended_ms = 0

@@ -27,6 +27,7 @@ def put_set(call: Call) -> Accepted | Response:
 
 def patch_set(call: Call) -> Accepted:
     """Update."""
+    _if_none_match(call)
     return _update(call, patch=True)
 
 
@@ -66,6 +67,7 @@ def update(call: Call, asked: changes.Change, status: int, body: Callable[[], An
 
 
 def _if_none_match(call: Call) -> None:
+    """`*` creates, and never updates what is there; other values are none (API). Raises Refused."""
     header = call.request.headers.get("if-none-match")
     if header is None or not versions.has_etag(call.version):
         return
@@ -89,6 +91,7 @@ def delete_set(call: Call) -> Accepted | Response:
 def put_instance(call: Call) -> Accepted:
     """PUT of an instance: its protection and its data disks. The rest stays the set's, on a Uniform set the tags, too (recorded)."""
     one, vm = call.one, call.vm
+    _if_none_match(call)
     body, _ = changes.written(call.body())
     args: dict[str, object] = {}
     policy = policies.At(body, "")["properties"]["protectionPolicy"]
@@ -120,6 +123,6 @@ def put_instance(call: Call) -> Accepted:
 def delete_instance(call: Call) -> Accepted:
     """Delete one instance; one that is not there is accepted, too, and has been deleted at once (recorded: 19 times, no 204)."""
     one = call.one
-    if call.vm_id != "*" and call.vm_id not in one.world.vms:
+    if call.vm_id not in one.world.vms:
         return call.accept(call.nothing(), 202)
     return call.accept(call.submit("delete", (call.vm_id,)), 202)

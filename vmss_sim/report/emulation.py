@@ -48,11 +48,16 @@ def line(console: Console, request: Request, response: Response, at_ms: int) -> 
     told.append(
         f"{response.status or 'lost':<5}", style="red" if response.status >= 400 or not response.status else "green"
     )
-    told.append(f"{request.method} {_about(request)}")
+    told.append(_plain(f"{request.method} {_about(request)}"))
     if response.status >= 400 and isinstance(response.body, dict):
         error = response.body.get("error", {})
-        told.append(f"  {error.get('code')}: {error.get('message')}", style="red")
+        told.append(_plain(f"  {error.get('code')}: {error.get('message')}"), style="red")
     console.print(told, soft_wrap=True)
+
+
+def _plain(text: str) -> str:
+    """What a client sent, without what a terminal would obey."""
+    return "".join(one if one.isprintable() else "?" for one in text)
 
 
 def _about(request: Request) -> str:
@@ -62,7 +67,7 @@ def _about(request: Request) -> str:
     words = words.replace("Microsoft.Compute/virtualMachineScaleSets/", "")
     try:
         said = msgspec.json.decode(request.body) if request.body else {}
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         said = {}
     ids = said.get("instanceIds") if isinstance(said, dict) else None
     if not isinstance(ids, list):

@@ -16,7 +16,7 @@ from backends.journal import MemoryJournal
 from backends.simulated import SimulatedBackend
 from planner.amount import at_least
 from planner.change import at_target
-from planner.metrics import Measures, StepFunction, count_intervals, from_intervals, measure
+from planner.metrics import Measures, count_intervals, from_intervals, left_broken, measure
 from planner.phases import Phase
 from planner.plan import Plan, Request, build
 from planner.rollout import Asked, Rollout, State
@@ -134,7 +134,7 @@ def _row(setup: Setup, world: World, ended: int, completed: bool, state: State) 
         measures=measures,
         completed=completed,
         rolled_back=state.back,
-        breaches=breaches(setup, measures) + _left_broken(setup, healthy, ended),
+        breaches=breaches(setup, measures) + left_broken(healthy, setup.required, ended, setup.horizon_ms),
         ending=state.ending or state.phase.value,
         reason=_reason(state),
     )
@@ -144,12 +144,6 @@ def _reason(state: State) -> str:
     """Why instances were given up, where that is what ended it: the same words for every run it happened in."""
     why = sorted({memory.quarantined for memory in state.memory.values() if memory.quarantined})
     return ", ".join(why)
-
-
-def _left_broken(setup: Setup, healthy: StepFunction, ended: int) -> tuple[str, ...]:
-    """The measures end with the rollout; what it leaves behind does not. Below the required capacity at the horizon is a breach."""
-    last = setup.horizon_ms
-    return ("left-broken",) if ended < last and healthy.at(last) < setup.required.at(last) else ()
 
 
 def breaches(setup: Setup, measures: Measures) -> tuple[str, ...]:

@@ -37,8 +37,12 @@ FIXED = ("platformFaultDomainCount", "priority", "orchestrationMode")
 _ORIGIN = (IMAGE + "publisher", IMAGE + "offer")
 GRACE_MS = (600_000, 5_400_000)
 """`automaticRepairsPolicy.gracePeriod`: PT10M to PT90M (DOC-repairs)."""
-RANGES = (("max_batch_percent", 5), ("max_unhealthy_percent", 5), ("max_unhealthy_upgraded_percent", 0))
-"""Least values of the rolling policy's percentages (azure-mgmt-compute 34.1 model validation); 100 at most."""
+RANGES = (
+    ("max_batch_percent", 5, "maxBatchInstancePercent"),
+    ("max_unhealthy_percent", 5, "maxUnhealthyInstancePercent"),
+    ("max_unhealthy_upgraded_percent", 0, "maxUnhealthyUpgradedInstancePercent"),
+)
+"""Least values of the rolling policy's percentages (azure-mgmt-compute 34.1 model validation), and Azure's names; 100 at most."""
 
 
 class Admitted(NamedTuple):
@@ -211,9 +215,9 @@ def _update(world: World, args: dict[str, Any]) -> Reply | None:
     if args.get("mode", world.mode) == "rolling" and asked and not _reports_health(world, args):
         return _refuse(errors.ROLLING_NEEDS_HEALTH)
     policy: RollingPolicy = args.get("rolling", world.rolling_policy)
-    for name, least in RANGES if "rolling" in args else ():
+    for name, least, told in RANGES if "rolling" in args else ():
         if not least <= getattr(policy, name) <= 100:
-            return _refuse(errors.VALUE_OUT_OF_RANGE, parameter=f"upgradePolicy.rollingUpgradePolicy.{name}")
+            return _refuse(errors.VALUE_OUT_OF_RANGE, parameter=f"upgradePolicy.rollingUpgradePolicy.{told}")
     rollback = works("rollbackFailedInstancesOnPolicyBreach", config.flexible, config.platform)
     if "rolling" in args and policy.rollback_failed and not rollback:
         return _refuse(errors.ROLLBACK_ON_FLEXIBLE, name=config.name)

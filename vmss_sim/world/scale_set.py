@@ -26,7 +26,7 @@ from weakref import proxy
 import simpy
 from msgspec import structs
 
-from vmss_sim.world import admission, health, lifecycle
+from vmss_sim.world import admission, errors, health, lifecycle
 from vmss_sim.world.background import Background
 from vmss_sim.world.config import AutoOs, Health, Image, Machine, Repairs, RollingPolicy, WorldConfig
 from vmss_sim.world.contents import Contents
@@ -282,6 +282,10 @@ class World:
                 operation.code = verdict.code or "OSProvisioningTimedOut"
                 wait = verdict.delay_ms or TIMED_OUT_MS
             self.finish_at(operation, self.now + wait)
+            if kind == "create-set":  # its VMs never come to be
+                for vm in list(self.vms.values()):
+                    lifecycle.down(vm, self.now)
+                    self.remove_at(vm, operation.ends_at)
         else:
             self._begin(operation, admitted.busy)
         status = admission.accepted_status(kind)
@@ -357,7 +361,7 @@ class World:
             case "create-set":
                 return self._create_set(operation)
             case "delete-set":
-                return self._delete_set()
+                return self._delete_set(operation)
             case "protect":
                 for one in operation.ids:
                     vm = self.vms[one]
@@ -403,15 +407,22 @@ class World:
         self._set_repairs(args.get("repairs", self.repairs))
         return end
 
-    def _delete_set(self) -> int:
-        """The set goes, with everything that runs on it."""
+    def _delete_set(self, operation: Operation) -> int:
+        """The set goes, with everything that runs on it: what has not ended when its VMs are gone never could."""
         self.going = True
         self.rollouts.give_way()
         end = self.now + self.set_level("delete")
         for vm in list(self.vms.values()):
             lifecycle.down(vm, self.now)
             self.remove_at(vm, end)
+        self.at(end, self._preempt_all, operation)
         return end
+
+    def _preempt_all(self, by: Operation) -> None:
+        row = errors.PREEMPTED
+        for one in [each for each in self.running.values() if each is not by]:
+            one.fails, one.code, one.message, one.ends_at = True, row.code, row.sentence(), self.now
+            self._finish(one)
 
     def _update_model(self, operation: Operation) -> int:
         args = operation.args
