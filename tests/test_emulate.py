@@ -122,7 +122,7 @@ def test_what_is_printed_and_what_is_left(tmp_path: Path) -> None:
     assert (status, err) == (0, "")
     assert f"CA: {tmp_path / 'ca' / 'ca.pem'} (created)" in out
     assert token in out
-    for client in ("az CLI", "Python, azure-mgmt-compute", "JavaScript", "PowerShell", "Terraform"):
+    for client in ("az CLI", "vmss-sim itself", "Python, azure-mgmt-compute", "JavaScript", "PowerShell", "Terraform"):
         assert f"# {client}" in out
     assert out.count("(not run in our tests)") == 2
     assert f"az cloud register -n vmss-sim --endpoint-resource-manager {running.url}/" in out

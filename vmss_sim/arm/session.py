@@ -186,6 +186,7 @@ class Session:
                     f"az vmss show -g {shlex.quote(one.group)} -n {shlex.quote(one.name)}",
                 ),
             )
+            yield Block("vmss-sim itself, to rehearse", self._rehearsal(tenant))
         insecure = "" if self.authority else ", authentication_policy=…"
         yield Block(
             "Python, azure-mgmt-compute (any TokenCredential will do)",
@@ -215,6 +216,21 @@ class Session:
                 '# provider "azurerm" { features {} resource_provider_registrations = "none" }',
             ),
             tested=False,
+        )
+
+    def _rehearsal(self, tenant: str) -> tuple[str, ...]:
+        """Snapshot, plan and apply against this. The variables of the first block tell `apply` whose clock it sleeps by; the store is a
+        folder of its own, so that no rollout here is taken for one of the real set.
+        """
+        reach = '--endpoint "$VMSS_SIM_URL" --ca "$VMSS_SIM_CA" --credential environment'
+        target = next((one.version for one in self.emulator.site.images if one.version not in (None, "latest")), None)
+        change = f"--target {shlex.quote(target)}" if target else "--target VERSION"
+        return (
+            f"export AZURE_TENANT_ID={tenant} AZURE_CLIENT_ID={identity.CLIENT} AZURE_CLIENT_SECRET=anything",
+            'export VMSS_SIM_STORE="file:$(mktemp -d)"  # not where real rollouts are kept',
+            f"vmss-sim snapshot --scale-set {shlex.quote(self.emulator.measured_set.id)} {reach} -o snapshot.json",
+            f"vmss-sim plan snapshot.json {change} -s one-by-one -o plan.json",
+            f"vmss-sim apply plan.json {reach}",
         )
 
     def script(self) -> str:
