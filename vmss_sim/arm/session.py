@@ -223,8 +223,11 @@ class Session:
         folder of its own, so that no rollout here is taken for one of the real set.
         """
         reach = '--endpoint "$VMSS_SIM_URL" --ca "$VMSS_SIM_CA" --credential environment'
-        target = next((one.version for one in self.emulator.site.images if one.version not in (None, "latest")), None)
-        change = f"--target {shlex.quote(target)}" if target else "--target VERSION"
+        site = self.emulator.site
+        named = [one.id or one.uri or one.version for one in site.images if site.versions_known]
+        change = (
+            f"--target {shlex.quote(named[0])}" if named and named[0] not in (None, "latest") else "--target VERSION"
+        )
         return (
             f"export AZURE_TENANT_ID={tenant} AZURE_CLIENT_ID={identity.CLIENT} AZURE_CLIENT_SECRET=anything",
             'export VMSS_SIM_STORE="file:$(mktemp -d)"  # not where real rollouts are kept',

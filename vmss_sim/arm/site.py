@@ -77,6 +77,8 @@ class Site:
         """What goes wrong with a set that is created, from its creation on."""
         self.images: tuple[Image, ...] = ()
         """Images that clients can look up beside those that the sets know: what a scenario upgrades to."""
+        self.versions_known = True
+        """Are the versions in play all that there are of the platform images in `images`?"""
         self.others: dict[str, Other] = {}
         """All other resources, by id in lower case."""
         self._sets: dict[tuple[str, str, str], ArmSet] = {}
