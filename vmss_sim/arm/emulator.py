@@ -293,6 +293,10 @@ class Emulator:
             "seed": self.stage.seed,
             "requests": dict(self.counts),
             "images": self.images(),
+            "faults": [
+                {"verdict": one.verdict, "of": one.of, "met": self.site.met[place]}
+                for place, one in enumerate(self.measured_set.world.faults)
+            ],
         }
         return measured.document(found, self.measured_set, self.clock, about)
 
@@ -306,6 +310,7 @@ def _name(image: Image | None) -> str | None:
 
 
 def _give(site: Site, faults: tuple[Fault, ...]) -> None:
+    site.met.clear()
     site.faults = tuple(_from_now(fault, 0, site.now_ms) for fault in faults)
     for one in site.sets:
         world = one.world

@@ -98,6 +98,12 @@ def report(console: Console, found: dict[str, Any]) -> None:
         serving += f"; the model names {images['model']}, not the scenario's target {images['target']}"
     else:
         serving += f" ({images['model']})"
+    for number, one in enumerate(found["faults"], 1):
+        if not one["met"]:
+            what = f"fault {number} ({one['verdict']}{', of ' * bool(one['of'])}{one['of']})"
+            console.print(
+                Text(f"{what} was never met: its numbers count requests of every kind", style="yellow"), soft_wrap=True
+            )
     if found["started_s"] is None:
         console.print(f"nothing was changed; {serving}")
         return
