@@ -39,6 +39,20 @@ def test_nobody_without_the_token(vmss_emulator: Make) -> None:
     assert code_of(answer) == "TokenNeeded", "who has no token learns nothing of what there is"
 
 
+def test_a_token_as_a_file_holds_it(vmss_emulator: Make) -> None:
+    azure = vmss_emulator()
+    read = azure.session.token_file.read_text()
+    assert read.endswith("\n")
+    assert Control(azure.url, read, azure.ca).state()["now_s"] == 0
+
+
+@pytest.mark.parametrize("token", ["sec\nret", "sec ret", "sécret"])
+def test_a_token_that_cannot_be_one_is_refused_and_not_shown(token: str) -> None:
+    with pytest.raises(ValueError, match="no control token") as refused:
+        Control("http://localhost:1", token)
+    assert token not in str(refused.value)
+
+
 @pytest.mark.parametrize(
     ("method", "what", "body", "says"),
     [
