@@ -139,6 +139,33 @@ timing = { restart = 1, ready = 0 }
 """
 
 
+AZ = """#!/bin/sh
+# an az that knows its clouds: a folder holds one file each
+case "$2" in
+  register) test ! -e "$CLOUDS/$4" || { echo "The cloud '$4' is already registered." >&2; exit 1; }; echo "$6" > "$CLOUDS/$4" ;;
+  update) test -e "$CLOUDS/$4" || exit 1; echo "$6" > "$CLOUDS/$4" ;;
+  set) echo "$4" > "$CLOUDS/active" ;;
+esac
+"""
+
+
+def test_the_lines_for_az_may_be_pasted_again(vmss_emulator: Make, tmp_path: Path) -> None:
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin" / "az").write_text(AZ)
+    (tmp_path / "bin" / "az").chmod(0o755)
+    for port in range(2):  # another emulator, on another port
+        azure = vmss_emulator()
+        clouds = tmp_path / "clouds"
+        clouds.mkdir(exist_ok=True)
+        (clouds / "active").write_text("AzureCloud\n")
+        (block,) = (one for one in azure.session.blocks() if one.client == "az CLI")
+        lines = [line for line in block.lines if line.startswith("az cloud")]
+        env = {"PATH": f"{tmp_path / 'bin'}:{os.environ['PATH']}", "CLOUDS": str(clouds)}
+        subprocess.run(["sh", "-ec", "\n".join(lines)], env=env, check=True, timeout=20)
+        assert (clouds / "active").read_text() == "vmss-sim\n", port
+        assert (clouds / "vmss-sim").read_text() == f"{azure.url}/\n", port
+
+
 def test_figures_that_the_clock_distorts_are_status_1(tmp_path: Path) -> None:
     scenario = tmp_path / "quick.toml"
     scenario.write_text(QUICK)

@@ -175,13 +175,15 @@ class Session:
                 *(f"export {name}={shlex.quote(value)}" for name, value in self.variables.items()),
             ),
         )
+        known = f"-n vmss-sim --endpoint-resource-manager {url}/"
         if self.authority is not None:
             yield Block(
                 "az CLI",
                 (
                     'export AZURE_CONFIG_DIR="$(mktemp -d)" AZURE_CORE_INSTANCE_DISCOVERY=false',
                     "export AZURE_CORE_COLLECT_TELEMETRY=0 AZURE_CORE_ONLY_SHOW_ERRORS=true",
-                    f"az cloud register -n vmss-sim --endpoint-resource-manager {url}/ && az cloud set -n vmss-sim",
+                    f"az cloud register {known} || az cloud update {known}",
+                    "az cloud set -n vmss-sim",
                     f"az login --service-principal -u {identity.CLIENT} -p anything --tenant {tenant}",
                     f"az vmss show -g {shlex.quote(one.group)} -n {shlex.quote(one.name)}",
                 ),
