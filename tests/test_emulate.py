@@ -237,6 +237,42 @@ def test_bad_input_is_one_line_and_status_2(tmp_path: Path, arguments: tuple[str
     assert len(ran.err.splitlines()) == 1
 
 
+@pytest.mark.parametrize(
+    ("file", "text", "says"),
+    [
+        (
+            "s.json",
+            "{}",
+            "no scale set is in this file; found an object without keys; expected JSON as Azure returns it",
+        ),
+        ("s.json", "[]", "no scale-set model among the documents; expected exactly one"),
+        (
+            "s.json",
+            '{"b": 1, "a": 2}',
+            "no scale set is in this file; found an object with a, b; expected JSON as Azure returns it",
+        ),
+        ("s.json", "", "the file is not JSON; found an empty file"),
+        ("s.toml", "{}", "expected a scenario in TOML"),
+    ],
+)
+def test_a_file_that_is_no_scale_set(tmp_path: Path, file: str, text: str, says: str) -> None:
+    (tmp_path / file).write_text(text)
+    ran = vmss_sim("emulate", str(tmp_path / file), "--ca-dir", str(tmp_path / "ca"))
+    assert (ran.status, len(ran.err.splitlines())) == (2, 1)
+    assert says in ran.err
+    assert ("TOML" in ran.err) is file.endswith(".toml")
+
+
+def test_a_broken_file_of_faults(tmp_path: Path) -> None:
+    file = tmp_path / "faults.toml"
+    file.write_text("[[fault]\n")
+    ran = vmss_sim("emulate", "two-vms", "--faults", str(file), "--ca-dir", str(tmp_path / "ca"))
+    assert ran.status == 2
+    assert "the file is not TOML" in ran.err
+    assert "expected [[fault]] tables in TOML (docs/scenario.md)" in ran.err
+    assert "a scenario" not in ran.err
+
+
 def test_a_port_in_use(tmp_path: Path, vmss_emulator: Make) -> None:
     port = vmss_emulator().url.rpartition(":")[2]
     ran = vmss_sim("emulate", "two-vms", "--port", port, "--ca-dir", str(tmp_path / "ca"))

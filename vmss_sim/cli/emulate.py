@@ -148,7 +148,10 @@ def register(app: typer.Typer) -> None:
 
         for path in (trace, report, env):
             options.refuse_existing(path, force=force)
-        given = None if faults is None else surroundings.faults_of(files.read_toml(faults), str(faults))
+        given = None
+        if faults is not None:
+            tables = files.read_toml(faults, "[[fault]] tables in TOML (docs/scenario.md)")
+            given = surroundings.faults_of(tables, str(faults))
         found_scenario, open_target = _scenario(scenario, beside)
         made = to_arm.stage(
             *found_scenario, seed=seed, breaches=breaches, faults=given, any_version=any_version or open_target
