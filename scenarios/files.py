@@ -17,6 +17,7 @@ from planner.errors import InputError
 from scenarios.schema import Scenario
 
 LARGEST = 64 * 1024 * 1024
+EXPECTED = "JSON as Azure returns it (`az … -o json`)"
 BUNDLED = Path(__file__).parent / "bundled"
 T = TypeVar("T")
 _WORDS: Mapping[str, str] = {**explain.WORDS, "object": "a table", "null": ""}  # what TOML calls them; it has no null
@@ -56,22 +57,31 @@ def read_text(path: Path, kind: str, expected: str) -> str:
 
 def read_json(path: Path) -> Any:
     """A JSON document. Raises InputError naming the place of the first error."""
-    expected = "JSON as Azure returns it (`az … -o json`)"
-    text = read_text(path, "JSON", expected)
+    text = read_text(path, "JSON", EXPECTED)
     try:
         return msgspec.json.decode(text)
     except (msgspec.DecodeError, RecursionError) as error:
-        raise InputError(f"the file is not JSON: {error}", str(path), _start(text), expected) from error
+        raise InputError(f"the file is not JSON: {error}", str(path), _start(text), EXPECTED) from error
 
 
-def read_toml(path: Path) -> dict[str, Any]:
-    """A TOML document. Raises InputError naming line and column of the first error."""
-    expected = "a scenario in TOML (`vmss-sim init` writes one)"
+def read_toml(path: Path, expected: str = "a scenario in TOML (`vmss-sim init` writes one)") -> dict[str, Any]:
+    """A TOML document. expected: what it should be, for people. Raises InputError naming line and column of the first error."""
     text = read_text(path, "TOML", expected)
     try:
         return tomllib.loads(text)
     except (ValueError, RecursionError) as error:  # ValueError: TOMLDecodeError, and an integer of thousands of digits
         raise InputError(f"the file is not TOML: {error}", str(path), _start(text), expected) from error
+
+
+def _kind(document: Any) -> str:
+    """What a JSON document is, for people to recognise it by."""
+    if isinstance(document, dict):
+        return (
+            f"an object with {', '.join(key[:40] for key in sorted(document)[:6])}"
+            if document
+            else "an object without keys"
+        )
+    return "a list" if isinstance(document, list) else reprlib.repr(document)
 
 
 def _start(text: str) -> str:
@@ -108,6 +118,8 @@ def is_snapshot(path: Path) -> bool:
 
 def load(path: Path) -> Scenario:
     """A scenario. Raises InputError."""
+    if path.suffix.lower() == ".json":
+        raise InputError("no scale set is in this file", str(path), _kind(read_json(path)), EXPECTED)
     return convert(read_toml(path), Scenario, str(path))
 
 

@@ -74,7 +74,7 @@ def book(file: str | None, folder: Path) -> Book:
 def read(path: Path) -> Book:
     """A timing file over the defaults. Raises InputError naming the row."""
     where = str(path)
-    file = convert(read_toml(path), TimingFile, where)
+    file = convert(read_toml(path, "timings in TOML (`vmss-sim calibrate` writes them)"), TimingFile, where)
     if file.schema != SCHEMA:
         raise InputError("not a timing file of this version", f"{where}: schema", repr(file.schema), repr(SCHEMA))
     rows: dict[str, dict[System, Recorded]] = {}

@@ -5,8 +5,9 @@
 3. The set stands where its resource id says; an invented one in resource group `vmss-sim` in westeurope.
 4. Sets that clients create take as long and are treated as the scenario's; its faults are of its own set.
 5. Virtual time 0 is a fixed date: nothing that a client is shown depends on when it ran.
-5. Every VM of a platform image shows which version it booted, as Azure's do (REC since 2019-07-01). Where a scenario leaves it open (an
+6. Every VM of a platform image shows which version it booted, as Azure's do (REC since 2019-07-01). Where a scenario leaves it open (an
    invented set on `latest`), it is one older than all others.
+7. Of the platform image that the change names there are the versions that the scenario knows, and no others, unless any is to be taken.
 """
 
 from __future__ import annotations
@@ -48,8 +49,9 @@ def stage(
     seed: int,
     breaches: Callable[[Setup, Measures], tuple[str, ...]],
     faults: tuple[Fault, ...] | None = None,
+    any_version: bool = False,
 ) -> Stage:
-    """The stage of a scenario. faults: instead of its own; breaches: what a study counts as such. Raises InputError."""
+    """The stage of a scenario. faults: instead of its own; breaches: what a study counts as such; any_version: rule 7. Raises InputError."""
     setup = versioned(build.setup(scenario, folder, where))
     if faults is not None:
         setup = msgspec.structs.replace(setup, faults=faults)
@@ -57,8 +59,8 @@ def stage(
     return Stage(
         title=setup.title,
         seed=seed,
-        digest=_digest(setup, given),
-        make=lambda: site(setup, given, seed),
+        digest=_digest(setup, given, any_version),
+        make=lambda: site(setup, given, seed, any_version=any_version),
         yardstick=Yardstick(
             total=setup.total,
             required=setup.required,
@@ -70,14 +72,14 @@ def stage(
     )
 
 
-def site(setup: Setup, given: dict[str, Any] | None, seed: int) -> Site:
+def site(setup: Setup, given: dict[str, Any] | None, seed: int, *, any_version: bool = False) -> Site:
     """A fresh site with the scenario's set."""
     model = setup.scale_set.model
     found = _ID.match(model.id)
     subscription = found["subscription"] if found else DEFAULT_SUBSCRIPTION
     group, location = found["group"] if found else GROUP, model.location or LOCATION
     made = Site(epoch=EPOCH, seed=seed, subscriptions=(subscription,))
-    made.images = _images(setup)
+    made.images, made.versions_known = _images(setup), not any_version
     made.timings, made.platform = setup.world.timings, setup.world.platform
     document = model_document.of(
         setup.world,
@@ -111,7 +113,7 @@ def _given(scenario: Scenario, folder: Path) -> dict[str, Any] | None:
 
 
 def versioned(setup: Setup) -> Setup:
-    """Rule 5."""
+    """Rule 6."""
     replace = msgspec.structs.replace
     machines = tuple(
         replace(one, image=replace(one.image, exact=OLDEST))
@@ -140,6 +142,6 @@ def _images(setup: Setup) -> tuple[Image, ...]:
     )
 
 
-def _digest(setup: Setup, given: dict[str, Any] | None) -> str:
-    about = repr((setup.world, setup.scale_set.model, setup.faults, EPOCH))
+def _digest(setup: Setup, given: dict[str, Any] | None, any_version: bool) -> str:
+    about = repr((setup.world, setup.scale_set.model, setup.faults, EPOCH, any_version))
     return hashlib.sha256(about.encode() + msgspec.json.encode(given, order="deterministic")).hexdigest()[:16]

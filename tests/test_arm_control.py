@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import time
 from collections.abc import Callable
@@ -10,11 +11,13 @@ from typing import Any
 
 import pytest
 import requests
+from rich.console import Console
 
 from tests.arm_http import Az, code_of
 from vmss_sim.arm.client import Control, ControlError
 from vmss_sim.arm.emulator import digest
 from vmss_sim.checks.emulated import Emulated
+from vmss_sim.report import emulation
 
 Make = Callable[..., Emulated]
 NEW = "22.04.202606010"
@@ -34,6 +37,20 @@ def test_nobody_without_the_token(vmss_emulator: Make) -> None:
         assert (refused.value.status, refused.value.code) == (401, "TokenNeeded")
     answer = requests.get(f"{azure.url}/_vmss-sim/nothing", verify=azure.ca, timeout=10)
     assert code_of(answer) == "TokenNeeded", "who has no token learns nothing of what there is"
+
+
+def test_a_token_as_a_file_holds_it(vmss_emulator: Make) -> None:
+    azure = vmss_emulator()
+    read = azure.session.token_file.read_text()
+    assert read.endswith("\n")
+    assert Control(azure.url, read, azure.ca).state()["now_s"] == 0
+
+
+@pytest.mark.parametrize("token", ["sec\nret", "sec ret", "sécret"])
+def test_a_token_that_cannot_be_one_is_refused_and_not_shown(token: str) -> None:
+    with pytest.raises(ValueError, match="no control token") as refused:
+        Control("http://localhost:1", token)
+    assert token not in str(refused.value)
 
 
 @pytest.mark.parametrize(
@@ -91,6 +108,28 @@ def test_reading_moves_nothing(vmss_emulator: Make) -> None:
         azure.control.snapshot()
         az.ask("GET", "virtualMachines?$expand=instanceView")
     assert digest(azure.emulator.site) == before
+
+
+def test_the_report_says_how_often_each_fault_was_met(vmss_emulator: Make) -> None:
+    azure = vmss_emulator("two-vms", clock="manual")
+    az, control = Az(azure), azure.control
+    assert control.report()["faults"] == []
+    control.faults([{"verdict": "fail", "of": "upgrade"}, {"verdict": "refuse", "of": "restart", "last": 2}])
+    for _ in range(3):
+        az.ask("POST", "restart", {"instanceIds": ["0"]})
+    found = control.report()["faults"]
+    assert found == [{"verdict": "fail", "of": "upgrade", "met": 0}, {"verdict": "refuse", "of": "restart", "met": 2}]
+    told = io.StringIO()
+    emulation.report(Console(file=told, width=300), control.report())
+    assert "fault 1 (fail, of upgrade) was never met: its numbers count requests of every kind" in told.getvalue()
+    assert "fault 2" not in told.getvalue()
+    before = control.snapshot()
+    control.faults([])
+    assert control.report()["faults"] == []
+    control.restore(before)
+    assert control.report()["faults"] == found
+    control.reset()
+    assert control.report()["faults"] == []
 
 
 def test_faults_count_from_when_they_are_given(vmss_emulator: Make) -> None:

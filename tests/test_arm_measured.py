@@ -194,7 +194,8 @@ def test_a_rollout_that_azure_does_itself_is_seconds_of_polling(vmss_emulator: M
     azure = vmss_emulator("zonal-rolling")
     az = Az(azure)
     model = az.ask("GET").json()
-    model["properties"]["virtualMachineProfile"]["storageProfile"]["imageReference"]["version"] = "22.04.202606010"
+    target = azure.emulator.site.images[0].version
+    model["properties"]["virtualMachineProfile"]["storageProfile"]["imageReference"]["version"] = target
     answer = az.ask("PUT", body=model)
     assert answer.status_code == 200, answer.text
     polls = 0

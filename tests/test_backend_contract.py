@@ -69,7 +69,7 @@ class ControlSleeper:
 @pytest.fixture
 def served() -> Iterator[Place]:
     """The real server: HTTPS on loopback, the SDK's own transport, a CA of its own."""
-    with emulated("two-vms", clock="manual", opaque_urls=True) as azure:
+    with emulated("two-vms", clock="manual", opaque_urls=True, any_version=True) as azure:
         sleeper = ControlSleeper(azure.control)
 
         def reach() -> Backend:

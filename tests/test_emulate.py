@@ -122,7 +122,7 @@ def test_what_is_printed_and_what_is_left(tmp_path: Path) -> None:
     assert (status, err) == (0, "")
     assert f"CA: {tmp_path / 'ca' / 'ca.pem'} (created)" in out
     assert token in out
-    for client in ("az CLI", "Python, azure-mgmt-compute", "JavaScript", "PowerShell", "Terraform"):
+    for client in ("az CLI", "vmss-sim itself", "Python, azure-mgmt-compute", "JavaScript", "PowerShell", "Terraform"):
         assert f"# {client}" in out
     assert out.count("(not run in our tests)") == 2
     assert f"az cloud register -n vmss-sim --endpoint-resource-manager {running.url}/" in out
@@ -137,6 +137,33 @@ scale_set = { instances = 2 }
 change = { version = "1.0.1" }
 timing = { restart = 1, ready = 0 }
 """
+
+
+AZ = """#!/bin/sh
+# an az that knows its clouds: a folder holds one file each
+case "$2" in
+  register) test ! -e "$CLOUDS/$4" || { echo "The cloud '$4' is already registered." >&2; exit 1; }; echo "$6" > "$CLOUDS/$4" ;;
+  update) test -e "$CLOUDS/$4" || exit 1; echo "$6" > "$CLOUDS/$4" ;;
+  set) echo "$4" > "$CLOUDS/active" ;;
+esac
+"""
+
+
+def test_the_lines_for_az_may_be_pasted_again(vmss_emulator: Make, tmp_path: Path) -> None:
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin" / "az").write_text(AZ)
+    (tmp_path / "bin" / "az").chmod(0o755)
+    for port in range(2):  # another emulator, on another port
+        azure = vmss_emulator()
+        clouds = tmp_path / "clouds"
+        clouds.mkdir(exist_ok=True)
+        (clouds / "active").write_text("AzureCloud\n")
+        (block,) = (one for one in azure.session.blocks() if one.client == "az CLI")
+        lines = [line for line in block.lines if line.startswith("az cloud")]
+        env = {"PATH": f"{tmp_path / 'bin'}:{os.environ['PATH']}", "CLOUDS": str(clouds)}
+        subprocess.run(["sh", "-ec", "\n".join(lines)], env=env, check=True, timeout=20)
+        assert (clouds / "active").read_text() == "vmss-sim\n", port
+        assert (clouds / "vmss-sim").read_text() == f"{azure.url}/\n", port
 
 
 def test_figures_that_the_clock_distorts_are_status_1(tmp_path: Path) -> None:
@@ -208,6 +235,42 @@ def test_bad_input_is_one_line_and_status_2(tmp_path: Path, arguments: tuple[str
     assert ran.status == 2, ran
     assert says in ran.err
     assert len(ran.err.splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("file", "text", "says"),
+    [
+        (
+            "s.json",
+            "{}",
+            "no scale set is in this file; found an object without keys; expected JSON as Azure returns it",
+        ),
+        ("s.json", "[]", "no scale-set model among the documents; expected exactly one"),
+        (
+            "s.json",
+            '{"b": 1, "a": 2}',
+            "no scale set is in this file; found an object with a, b; expected JSON as Azure returns it",
+        ),
+        ("s.json", "", "the file is not JSON; found an empty file"),
+        ("s.toml", "{}", "expected a scenario in TOML"),
+    ],
+)
+def test_a_file_that_is_no_scale_set(tmp_path: Path, file: str, text: str, says: str) -> None:
+    (tmp_path / file).write_text(text)
+    ran = vmss_sim("emulate", str(tmp_path / file), "--ca-dir", str(tmp_path / "ca"))
+    assert (ran.status, len(ran.err.splitlines())) == (2, 1)
+    assert says in ran.err
+    assert ("TOML" in ran.err) is file.endswith(".toml")
+
+
+def test_a_broken_file_of_faults(tmp_path: Path) -> None:
+    file = tmp_path / "faults.toml"
+    file.write_text("[[fault]\n")
+    ran = vmss_sim("emulate", "two-vms", "--faults", str(file), "--ca-dir", str(tmp_path / "ca"))
+    assert ran.status == 2
+    assert "the file is not TOML" in ran.err
+    assert "expected [[fault]] tables in TOML (docs/scenario.md)" in ran.err
+    assert "a scenario" not in ran.err
 
 
 def test_a_port_in_use(tmp_path: Path, vmss_emulator: Make) -> None:

@@ -181,6 +181,7 @@ class Call:
         An operation whose answer is lost is returned like any other: see `answer_lost`.
         """
         one = self.one
+        self.site.meets(one, kind)
         reply: Reply = one.world.submit(self.site.guid("operation"), kind, ids, **args)
         if reply.kind == "refused":
             target = "instanceIds" if reply.code == "InvalidParameter" and "instanceId" in reply.message else None

@@ -2,6 +2,7 @@
 
     from vmss_sim.arm.client import Control
 
+    token = Path(os.environ["VMSS_SIM_TOKEN_FILE"]).read_text()
     control = Control("https://localhost:8443", token, ca="…/ca.pem")
     control.advance(600)          # ten minutes later
     control.faults([{"verdict": "fail", "of": "upgrade", "first": 1}])
@@ -37,9 +38,12 @@ class ControlError(Exception):
 
 
 class Control:
-    """A running emulator, by its control endpoint. url: its base; token: as printed at its start; ca: its CA's certificate, for https."""
+    """A running emulator, by its control endpoint. url: its base; token: as printed at its start, or as read from its file; ca: its CA's certificate, for https."""
 
     def __init__(self, url: str, token: str, ca: str | Path | None = None, *, timeout_s: float = TIMEOUT_S) -> None:
+        token = token.strip()
+        if not (token.isascii() and token.isprintable()) or " " in token:
+            raise ValueError("this is no control token: it has characters that no token has")  # and is not shown
         parts = urlsplit(url)
         self._host, self._port = parts.hostname or "localhost", parts.port
         self._tls = (
@@ -81,7 +85,7 @@ class Control:
         self._json("POST", "reset")
 
     def snapshot(self) -> bytes:
-        """All that led here, to be restored."""
+        """All that led here, as bytes: to be restored, or written to a file for `vmss-sim emulate --restore FILE`."""
         return self._bytes("GET", "snapshot")
 
     def restore(self, snapshot: bytes) -> float:

@@ -17,7 +17,7 @@ from typing import Any
 import simpy
 from msgspec import structs
 
-from vmss_sim.arm import changes, defaults, documents, model_document, policies, shapes
+from vmss_sim.arm import changes, defaults, documents, lookups, model_document, policies, shapes
 from vmss_sim.arm.call import Accepted, Call, missing, refused
 from vmss_sim.arm.http import Refused
 from vmss_sim.arm.sets import ArmSet
@@ -142,6 +142,7 @@ def _config(site: Site, name: str, document: dict[str, Any], secrets: dict[str, 
     """Rule 2."""
     flexible, capacity = policies.is_flexible(document), policies.capacity(document)
     model = {**changes.model_of(document), **secrets}
+    lookups.require_version(site, model)
     latest = _newest(site, model)
     image = image_of(model, latest)
     fresh = {"power": "starting", "provisioning": "creating", "health": "absent"}

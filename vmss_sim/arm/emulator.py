@@ -29,7 +29,9 @@ from vmss_sim.arm.redaction import clean_body, clean_text
 from vmss_sim.arm.sets import ArmSet
 from vmss_sim.arm.site import Site
 from vmss_sim.arm.trace import READS, Trace, request_of
+from vmss_sim.world.config import Image
 from vmss_sim.world.faults import Fault
+from vmss_sim.world.images import image_of
 from vmss_sim.world.vm import NEVER
 
 SNAPSHOT = "vmss-sim/emulator-snapshot/1"
@@ -259,6 +261,13 @@ class Emulator:
             self._use(endpoint, clock.at_ms)
             return clock.at_ms
 
+    def images(self) -> dict[str, str | None]:
+        """The image that the set's model names, and the one that the scenario upgrades to."""
+        return {
+            "model": _name(image_of(self.measured_set.world.model, None)),
+            "target": next((_name(one) for one in self.site.images), None),
+        }
+
     # -- what came of it -----------------------------------------------------------------------------------------
 
     def report(self) -> dict[str, Any]:
@@ -279,11 +288,29 @@ class Emulator:
 
     def _document(self) -> dict[str, Any]:
         found = measured.measured(self.measured_set, self.stage.yardstick, self.clock, self.started_ms)
-        about = {"scenario": self.stage.title, "seed": self.stage.seed, "requests": dict(self.counts)}
+        about = {
+            "scenario": self.stage.title,
+            "seed": self.stage.seed,
+            "requests": dict(self.counts),
+            "images": self.images(),
+            "faults": [
+                {"verdict": one.verdict, "of": one.of, "met": self.site.met[place]}
+                for place, one in enumerate(self.measured_set.world.faults)
+            ],
+        }
         return measured.document(found, self.measured_set, self.clock, about)
 
 
+def _name(image: Image | None) -> str | None:
+    """As people write it: with the version that is asked for, not the one that `latest` means just now."""
+    if image is None:
+        return None
+    version = image.version or image.exact
+    return image.uri or image.id or ":".join(part or "?" for part in (image.publisher, image.offer, image.sku, version))
+
+
 def _give(site: Site, faults: tuple[Fault, ...]) -> None:
+    site.met.clear()
     site.faults = tuple(_from_now(fault, 0, site.now_ms) for fault in faults)
     for one in site.sets:
         world = one.world

@@ -1,17 +1,22 @@
 """What clients look up about images, quotas and VM sizes.
 
 *Images* are those in play: what instances run or ran, what the model names, what `latest` means now, and what the scenario upgrades to.
+
+A model that names another version of a platform image that a scenario upgrades to is refused, as by Azure (404 PlatformImageNotFound;
+code, status and sentence as users report them: hashicorp/packer#10600, pulumi/pulumi#5450). Of other images nothing is known, and any
+version is taken.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from vmss_sim.arm import catalogue
 from vmss_sim.arm.http import Refused, Request, Response
 from vmss_sim.arm.site import Site
 from vmss_sim.world.config import Image
+from vmss_sim.world.images import IMAGE, image_of
 
 Names = dict[str, str]
 
@@ -30,6 +35,7 @@ def in_play(site: Site) -> dict[tuple[str, str, str], list[str]]:
         candidates += [(vm.image, None) for vm in (*world.vms.values(), *world.gone)]
         candidates += [(machine.image, None) for machine in world.config.machines]
         candidates.append((world.model_image, world.latest))
+        candidates.append((image_of(world.config.model, world.config.latest), world.config.latest))
     for image, latest in candidates:
         if image is None or not (image.publisher and image.offer and image.sku):
             continue
@@ -38,6 +44,27 @@ def in_play(site: Site) -> dict[tuple[str, str, str], list[str]]:
         versions = (image.exact, image.version, latest)
         found.setdefault(key, set()).update(one for one in versions if one and one.lower() != "latest")
     return {key: sorted(versions, key=_by_number) for key, versions in sorted(found.items())}
+
+
+def require_version(site: Site, model: Mapping[str, Any]) -> None:
+    """The version of a platform image that a model names is there. Raises Refused."""
+    publisher, offer, sku, version = named = [str(model.get(IMAGE + one) or "") for one in _PARTS]
+    key = (publisher.lower(), offer.lower(), sku.lower())
+    known = {tuple(str(part or "").lower() for part in (one.publisher, one.offer, one.sku)) for one in site.images}
+    if not site.versions_known or not all(named) or version.lower() == "latest" or key not in known:
+        return
+    there = next(found for parts, found in in_play(site).items() if tuple(part.lower() for part in parts) == key)
+    if version not in there:
+        raise Refused(
+            404,
+            "PlatformImageNotFound",
+            f"The platform image '{':'.join(named)}' is not available. Verify that all fields in the storage profile are correct. "
+            "For more details about storage profile information, please refer to https://aka.ms/storageprofile",
+            "imageReference",
+        )
+
+
+_PARTS = ("publisher", "offer", "sku", "version")
 
 
 def _by_number(version: str) -> tuple[tuple[int, str], ...]:

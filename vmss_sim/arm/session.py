@@ -175,17 +175,20 @@ class Session:
                 *(f"export {name}={shlex.quote(value)}" for name, value in self.variables.items()),
             ),
         )
+        known = f"-n vmss-sim --endpoint-resource-manager {url}/"
         if self.authority is not None:
             yield Block(
                 "az CLI",
                 (
                     'export AZURE_CONFIG_DIR="$(mktemp -d)" AZURE_CORE_INSTANCE_DISCOVERY=false',
                     "export AZURE_CORE_COLLECT_TELEMETRY=0 AZURE_CORE_ONLY_SHOW_ERRORS=true",
-                    f"az cloud register -n vmss-sim --endpoint-resource-manager {url}/ && az cloud set -n vmss-sim",
+                    f"az cloud register {known} || az cloud update {known}",
+                    "az cloud set -n vmss-sim",
                     f"az login --service-principal -u {identity.CLIENT} -p anything --tenant {tenant}",
                     f"az vmss show -g {shlex.quote(one.group)} -n {shlex.quote(one.name)}",
                 ),
             )
+            yield Block("vmss-sim itself, to rehearse", self._rehearsal(tenant))
         insecure = "" if self.authority else ", authentication_policy=…"
         yield Block(
             "Python, azure-mgmt-compute (any TokenCredential will do)",
@@ -215,6 +218,24 @@ class Session:
                 '# provider "azurerm" { features {} resource_provider_registrations = "none" }',
             ),
             tested=False,
+        )
+
+    def _rehearsal(self, tenant: str) -> tuple[str, ...]:
+        """Snapshot, plan and apply against this. The variables of the first block tell `apply` whose clock it sleeps by; the store is a
+        folder of its own, so that no rollout here is taken for one of the real set.
+        """
+        reach = '--endpoint "$VMSS_SIM_URL" --ca "$VMSS_SIM_CA" --credential environment'
+        site = self.emulator.site
+        named = [one.id or one.uri or one.version for one in site.images if site.versions_known]
+        change = (
+            f"--target {shlex.quote(named[0])}" if named and named[0] not in (None, "latest") else "--target VERSION"
+        )
+        return (
+            f"export AZURE_TENANT_ID={tenant} AZURE_CLIENT_ID={identity.CLIENT} AZURE_CLIENT_SECRET=anything",
+            'export VMSS_SIM_STORE="file:$(mktemp -d)"  # not where real rollouts are kept',
+            f"vmss-sim snapshot --scale-set {shlex.quote(self.emulator.measured_set.id)} {reach} -o snapshot.json",
+            f"vmss-sim plan snapshot.json {change} -s one-by-one -o plan.json",
+            f"vmss-sim apply plan.json {reach}",
         )
 
     def script(self) -> str:

@@ -7,6 +7,7 @@ requests at the same virtual times on a fresh site give the same site. `advance`
 from __future__ import annotations
 
 import uuid
+from collections import Counter
 from collections.abc import Callable, Iterable
 from datetime import datetime
 from typing import Any
@@ -75,8 +76,12 @@ class Site:
         self.platform = Platform()
         self.faults: tuple[Fault, ...] = ()
         """What goes wrong with a set that is created, from its creation on."""
+        self.met: Counter[int] = Counter()
+        """How often each fault was met, by its place among them."""
         self.images: tuple[Image, ...] = ()
         """Images that clients can look up beside those that the sets know: what a scenario upgrades to."""
+        self.versions_known = True
+        """Are the versions in play all that there are of the platform images in `images`?"""
         self.others: dict[str, Other] = {}
         """All other resources, by id in lower case."""
         self._sets: dict[tuple[str, str, str], ArmSet] = {}
@@ -91,6 +96,14 @@ class Site:
     def running(self) -> tuple[Tracked, ...]:
         """The operations that run."""
         return tuple(self.operations.running.values())
+
+    def meets(self, one: ArmSet, kind: str) -> None:
+        """A set is about to be asked for something: note which fault decides on it, if any does."""
+        world = one.world
+        for place, fault in enumerate(world.faults):
+            if fault.judge(world.requests + 1, kind, world.now).kind != "pass":
+                self.met[place] += 1
+                return
 
     def guid(self, purpose: str, *about: object) -> str:
         """The next GUID for a purpose; with `about`: the GUID of exactly that."""

@@ -8,11 +8,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from vmss_sim.arm import changes, creation, documents, policies, shapes, versions
+from vmss_sim.arm import changes, creation, documents, lookups, policies, shapes, versions
 from vmss_sim.arm.call import Accepted, Call, etag_of, member, refused
 from vmss_sim.arm.http import Refused, Response
 from vmss_sim.arm.reads import plain
 from vmss_sim.world import errors
+from vmss_sim.world.images import IMAGE
 
 
 def put_set(call: Call) -> Accepted | Response:
@@ -43,6 +44,8 @@ def _update(call: Call, *, patch: bool) -> Accepted:
             f"with the same name cannot be created in location '{location}'. Please select a new resource name.",
         )
     asked = changes.change(changes.whole(one), {**body, "location": one.location}, one.world.model, patch=patch)
+    if any(path.startswith(IMAGE) for path in asked.args.get("patch", ())):
+        lookups.require_version(call.site, changes.model_of(asked.document))
     accepted = update(call, asked, 200)
     shown, given = accepted.body.get("identity") or {}, asked.document.get("identity") or {}
     named = {name.lower() for name in policies.At(body, "")["identity"].value.get("userAssignedIdentities") or ()}

@@ -81,6 +81,7 @@ def emulated(
     http: bool = False,
     folder: Path | None = None,
     trace: Path | None = None,
+    any_version: bool = False,
 ) -> Iterator[Emulated]:
     """An emulator of a scenario, while the `with` lasts. scenario: a file, or the name of a bundled one; folder: of its CA, so that
     several emulators are trusted by one certificate. The rest is as of `vmss-sim emulate`. Raises InputError.
@@ -92,7 +93,9 @@ def emulated(
     from vmss_sim.study.replicate import breaches  # noqa: PLC0415
 
     path = files.find_scenario(str(scenario))
-    stage = to_arm.stage(files.load(path), path.parent, str(path), seed=seed, breaches=breaches)
+    stage = to_arm.stage(
+        files.load(path), path.parent, str(path), seed=seed, breaches=breaches, any_version=any_version
+    )
     keeper = _clocks()[clock](speed=speed, poll_s=poll_s, retry_after_s=retry_after_s)
     with TemporaryDirectory(prefix="vmss-sim-") as own, closing(Trace(trace)) as kept:
         emulator = Emulator(stage, keeper, trace=kept, throttle=throttle, opaque_urls=opaque_urls)

@@ -86,6 +86,10 @@ def register(app: typer.Typer) -> None:
         throttle: Annotated[
             bool, typer.Option("--throttle/--no-throttle", help="Refuse as Azure's token buckets do.")
         ] = False,
+        any_version: Annotated[
+            bool,
+            typer.Option("--any-version", help="Accept versions of the image that the scenario does not name."),
+        ] = False,
         opaque_urls: Annotated[
             bool, typer.Option("--opaque-urls", help="Operation URLs of 4 kB, which must be used as they are.")
         ] = False,
@@ -144,8 +148,14 @@ def register(app: typer.Typer) -> None:
 
         for path in (trace, report, env):
             options.refuse_existing(path, force=force)
-        given = None if faults is None else surroundings.faults_of(files.read_toml(faults), str(faults))
-        made = to_arm.stage(*_scenario(scenario, beside), seed=seed, breaches=breaches, faults=given)
+        given = None
+        if faults is not None:
+            tables = files.read_toml(faults, "[[fault]] tables in TOML (docs/scenario.md)")
+            given = surroundings.faults_of(tables, str(faults))
+        found_scenario, open_target = _scenario(scenario, beside)
+        made = to_arm.stage(
+            *found_scenario, seed=seed, breaches=breaches, faults=given, any_version=any_version or open_target
+        )
         keeper = _clock(clock, speed, poll, retry_after)
         said = console.err() if as_json else console.out()
         told = None if quiet else lambda *seen: emulation.line(console.err(), *seen)
@@ -177,18 +187,19 @@ def register(app: typer.Typer) -> None:
         raise typer.Exit(1 if found["refused"] else 0)
 
 
-def _scenario(name: str, beside: options.Beside) -> tuple[Scenario, Path, str]:
-    """The scenario; for a snapshot of which nobody says what it becomes, the next image, whatever that is."""
+def _scenario(name: str, beside: options.Beside) -> tuple[tuple[Scenario, Path, str], bool]:
+    """The scenario; for a snapshot of which nobody says what it becomes, the next image, whatever that is: then, too, it is open."""
     from dataclasses import replace  # noqa: PLC0415  # heavy imports wait until a command runs
 
     from scenarios import files  # noqa: PLC0415
     from vmss_sim.study.what_if import assumed_target  # noqa: PLC0415
 
     path = files.find_scenario(name)
-    if beside.target is None and files.is_snapshot(path):
+    open_target = beside.target is None and files.is_snapshot(path)
+    if open_target:
         paths = [path, *([beside.instances] if beside.instances else [])]
         beside = replace(beside, target=assumed_target(files.read_snapshot(paths).scale_set))
-    return options.scenario_from(name, None, beside)
+    return options.scenario_from(name, None, beside), open_target
 
 
 def _clock(kind: str, speed: float | None, poll: float | None, retry_after: int | None) -> BaseClock:

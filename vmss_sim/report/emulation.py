@@ -24,6 +24,7 @@ def opening(console: Console, session: Session) -> None:
     speed = f" {clock_.speed:g} times as fast" if clock_.speed != 1 else ""
     about = f"{stage.yardstick.total} instances on {session.url}, seed {stage.seed}, clock {clock_.kind}{speed}"
     console.print(Text(f"{stage.title}: {about}"), soft_wrap=True)
+    console.print(Text(_about_images(emulator.images(), known=emulator.site.versions_known)), soft_wrap=True)
     if session.authority is not None:
         console.print(
             Text(f"CA: {session.ca} ({'created' if session.authority.created else 'as before'})"), soft_wrap=True
@@ -31,6 +32,16 @@ def opening(console: Console, session: Session) -> None:
     console.print(Text(f"control token: {session.token} (also in {session.token_file})\n"), soft_wrap=True)
     blocks(console, session.blocks())
     console.print("\nCtrl-C ends it, with the report.")
+
+
+def _about_images(found: dict[str, str | None], *, known: bool) -> str:
+    """What the model names, and what it is to become."""
+    model, target = found["model"] or "none", found["target"]
+    if target is None:
+        return f"the model's image: {model}"
+    if not known:
+        return f"the model's image: {model}; any version of it is accepted"
+    return f"the model's image: {model}; the scenario's target: {target}"
 
 
 def blocks(console: Console, found: Iterable[Block]) -> None:
@@ -82,6 +93,17 @@ def report(console: Console, found: dict[str, Any]) -> None:
     serving = (
         f"{instances['serving']} of {instances['total']} in service, {instances['latest_model']} on the latest model"
     )
+    images = found["images"]
+    if images["target"] not in (None, images["model"]):
+        serving += f"; the model names {images['model']}, not the scenario's target {images['target']}"
+    else:
+        serving += f" ({images['model']})"
+    for number, one in enumerate(found["faults"], 1):
+        if not one["met"]:
+            what = f"fault {number} ({one['verdict']}{', of ' * bool(one['of'])}{one['of']})"
+            console.print(
+                Text(f"{what} was never met: its numbers count requests of every kind", style="yellow"), soft_wrap=True
+            )
     if found["started_s"] is None:
         console.print(f"nothing was changed; {serving}")
         return
