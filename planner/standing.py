@@ -5,6 +5,7 @@ Rules this module decides:
 1. The evidence is the last snapshot that was written down, at its time; nothing is asked of the platform.
 2. Every instance is counted once, in the first of these that fits: in flight, skipped (by an operator), failed (given up, its
    operation failed, or out of service after it was moved), on target, old. Instances out of the plan's reach are told by their rule.
+   Where the model gives the target no more (it went back), what an instance runs counts, not whether the model is applied to it.
 3. What may be done next follows from the phase, the question that stands open, and whether an executor is alive; each choice
    says what it moves.
 4. Fewest in service is as seen: between two looks nobody looked.
@@ -62,8 +63,8 @@ class Standing(msgspec.Struct, frozen=True, kw_only=True):
     floor: int
     fewest: int
     fewest_ms: int
-    on_target: int
-    old: int
+    on_target: tuple[str, ...]
+    old: tuple[str, ...]
     in_flight: tuple[str, ...]
     failed: tuple[Trouble, ...]
     skipped: tuple[str, ...]
@@ -177,8 +178,8 @@ def _classified(rollout: Rollout, state: State, scale_set: ScaleSet, now_ms: int
 
 
 class _Counted(NamedTuple):
-    on_target: int
-    old: int
+    on_target: tuple[str, ...]
+    old: tuple[str, ...]
     in_flight: tuple[str, ...]
     failed: tuple[tuple[str, str], ...]
     skipped: tuple[str, ...]
@@ -188,7 +189,9 @@ class _Counted(NamedTuple):
 def _count(rollout: Rollout, state: State, scale_set: ScaleSet, seen: dict[str, Seen]) -> _Counted:
     """Rule 2."""
     flying = state.ticket.command.ids if state.ticket is not None else ()
-    on_target = old = 0
+    gives = _gives(rollout.plan, scale_set.model)
+    on_target: list[str] = []
+    old: list[str] = []
     failed: list[tuple[str, str]] = []
     skipped: list[str] = []
     alone: dict[str, int] = {}
@@ -202,17 +205,28 @@ def _count(rollout: Rollout, state: State, scale_set: ScaleSet, seen: dict[str, 
             failed.append((name, memory.quarantined or memory.failed))
         elif found is not None and found.rule in ("late-sick", "provisioning-failed"):
             failed.append((name, "out of service again" if found.rule == "late-sick" else "its provisioning failed"))
-        elif _there(rollout, name, one, back=state.back) or (found is not None and found.bucket is Bucket.CURRENT):
-            on_target += 1
+        elif _there(rollout, name, one, state, found, gives=gives):
+            on_target.append(name)
         else:
-            old += 1
+            old.append(name)
             if found is not None and found.bucket in (Bucket.PROTECTED, Bucket.FOREIGN, Bucket.REPLACED, Bucket.BUSY):
                 alone[found.rule] = alone.get(found.rule, 0) + 1
-    return _Counted(on_target, old, tuple(flying), tuple(failed), tuple(skipped), alone)
+    return _Counted(tuple(on_target), tuple(old), tuple(flying), tuple(failed), tuple(skipped), alone)
 
 
-def _there(rollout: Rollout, name: str, one: Instance, *, back: bool) -> bool:
-    return at_target(one, rollout.target(name, back)) is True
+def _gives(plan: Plan, model: Model) -> bool:
+    """Does the model give what the plan wants? Only then says `latest_model` anything about it."""
+    image = plan.resolved.target.image
+    same = image is None or model.image is None or model.image == image or runs(model.image, image) is not False
+    return same and all(model.settings.get(path, value) == value for path, value in plan.resolved.patch.items())
+
+
+def _there(rollout: Rollout, name: str, one: Instance, state: State, found: Seen | None, *, gives: bool) -> bool:
+    target = rollout.target(name, state.back)
+    if target.latest_model and not gives and not state.back:
+        memory = state.memory.get(name)
+        return runs(one.image, target.image) is True if target.image else memory is not None and memory.done
+    return at_target(one, target) is True or (found is not None and found.bucket is Bucket.CURRENT)
 
 
 def _trouble(
@@ -287,7 +301,7 @@ def options(plan: Plan, now: Standing, *, alive: bool) -> tuple[Option, ...]:
         return ()
     made: list[Option] = []
     sick = tuple(one.id for one in now.failed)
-    left = now.old + len(now.in_flight)
+    left = len(now.old) + len(now.in_flight)
     ending = Phase.FINISHING in (state.phase, state.paused_from)
     platform = plan.moved_by is MovedBy.PLATFORM
 

@@ -12,12 +12,13 @@ import pytest
 
 from backends.simulated import SimulatedBackend
 from backends.store.files import FileStore
+from planner.change import PropertyChange
 from planner.model import HealthSource, UpgradeMode
 from planner.phases import Phase
 from planner.planfile import encode
 from planner.rollout import Asked
 from tests.commands import Ran, vmss_sim
-from tests.fleet import NEW, Act, Case, Fleet, WatchedWorld, act
+from tests.fleet import NEW, SETTING, Act, Case, Fleet, WatchedWorld, act
 from vmss_sim.world.faults import Fault
 
 CASE = Case(fleet=Fleet(size=3))
@@ -297,6 +298,27 @@ def test_abort_puts_the_model_back(desk: Callable[[Case], Desk]) -> None:
     assert (ended.status, "this rollout has ended" in ended.err) == (2, True)
 
 
+def test_after_an_abort_what_runs_is_counted(desk: Callable[[Case], Desk]) -> None:
+    here = desk(Case(fleet=Fleet(size=3), parameters={"approve": True}))
+    assert here.run("apply").status == 3
+    assert here.run("abort", "--yes").status == 1
+    status = here.status()
+    assert status["model_gives"].endswith("what was there before"), "the model went back"
+    assert (status["on_target"], status["old"]) == (["0"], ["1", "2"])
+    assert (status["instances"]["on_target"], status["instances"]["old"]) == (1, 2)
+    for told in (here.run("status").out, here.run("history").out):
+        assert "1 on target (0), 2 old (1, 2)" in told
+
+
+def test_after_an_abort_what_was_done_to_another_property_is_counted(desk: Callable[[Case], Desk]) -> None:
+    here = desk(
+        Case(fleet=Fleet(size=3), change=PropertyChange(path=SETTING, value="new"), parameters={"approve": True})
+    )
+    assert here.run("apply").status == 3
+    assert here.run("abort", "--yes").status == 1
+    assert (here.status()["on_target"], here.status()["old"]) == (["0"], ["1", "2"])
+
+
 def test_rollback_from_another_desk(desk: Callable[[Case], Desk]) -> None:
     here = desk(Case(fleet=Fleet(size=3), parameters={"approve": True}))
     assert here.run("apply").status == 3
@@ -389,6 +411,7 @@ FIELDS = {
     "schema", "rollout", "scale_set", "plan_sha256", "opened", "state", "phase", "ending", "why", "executor", "choices",
     "evidence_at", "elapsed_s", "forecast", "above_floor", "in_service", "floor", "known_healthy", "fewest_seen", "instances",
     "in_flight", "skipped", "failed", "left_alone", "batch", "model_gives", "temporary_changes", "unheard_requests", "decisions",
+    "on_target", "old",
 }  # fmt: skip
 
 

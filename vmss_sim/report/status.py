@@ -27,6 +27,8 @@ from vmss_sim.report.times import REAL_MS, coarse, stamp, when
 SCHEMA = "vmss-sim/status/1"
 WIDTH = 80
 LISTED = 4
+FEW = 8
+"""So many ids are listed beside a number."""
 LONGEST = 132
 """Of a failed instance's line: the JSON has all of it."""
 COMMANDS = {
@@ -99,6 +101,23 @@ def executor_of(status: Status) -> str:
     return f"{held.executor} is gone, {heard}"
 
 
+def counts_of(now: Standing) -> str:
+    """How many instances are where, with their ids where they are few."""
+    groups = (
+        ("on target", now.on_target),
+        ("old", now.old),
+        ("in flight", now.in_flight),
+        ("failed", tuple(one.id for one in now.failed)),
+        ("skipped", now.skipped),
+    )
+    told = (
+        f"{len(ids)} {word}" + (f" ({', '.join(ids)})" if 0 < len(ids) <= FEW and len(ids) < now.total else "")
+        for word, ids in groups
+        if ids or word != "skipped"
+    )
+    return ", ".join(told)
+
+
 def command_of(status: Status, choice: Option) -> str:
     """The exact command."""
     word = COMMANDS.get(choice.asked, choice.asked.value)
@@ -164,12 +183,14 @@ def document(status: Status) -> dict[str, Any]:
         "fewest_seen": {"in_service": now.fewest, "at": stamp(now.fewest_ms)},
         "instances": {
             "total": now.total,
-            "on_target": now.on_target,
-            "old": now.old,
+            "on_target": len(now.on_target),
+            "old": len(now.old),
             "in_flight": len(now.in_flight),
             "failed": len(now.failed),
             "skipped": len(now.skipped),
         },
+        "on_target": list(now.on_target),
+        "old": list(now.old),
         "in_flight": list(now.in_flight),
         "skipped": list(now.skipped),
         "failed": [
@@ -215,12 +236,7 @@ def render(console: Console, status: Status) -> None:
         if not now.known_healthy:
             text += "; running, not known healthy"
         _row(console, "service", text, bad if now.in_service < now.floor else "")
-        _row(
-            console,
-            "instances",
-            f"{now.on_target} on target, {now.old} old, {len(now.in_flight)} in flight, {len(now.failed)} failed"
-            + (f", {len(now.skipped)} skipped" if now.skipped else ""),
-        )
+        _row(console, "instances", counts_of(now))
         if now.batches:
             _row(console, "batch", f"{now.batch} of {now.batches}" + (f" ({now.batch_why})" if now.batch_why else ""))
         _row(console, "elapsed", _elapsed(status, now))
