@@ -74,6 +74,7 @@ class Standing(msgspec.Struct, frozen=True, kw_only=True):
     batch_why: str
     model_gives: str
     temporary: tuple[str, ...]
+    back_to: str
     known_healthy: bool
     notes: tuple[Note, ...]
     unheard: int = 0
@@ -162,6 +163,7 @@ def standing(plan: Plan, records: Iterable[Record], *, unheard: int = 0) -> Stan
         batch_why=sequence[batch].why if batch < len(sequence) else "",
         model_gives=_model_gives(plan, last.model),
         temporary=tuple(_temporary(plan, state, scale_set)),
+        back_to=_back_to(plan, state),
         known_healthy=source is not HealthSource.NONE,
         notes=tuple(notes[-8:]),
         unheard=unheard,
@@ -282,6 +284,14 @@ def _model_gives(plan: Plan, model: Model) -> str:
     return str(image)
 
 
+def _back_to(plan: Plan, state: State) -> str:
+    """The version that a new plan would take the moved ones back to, once this rollout has ended; empty where none is known."""
+    was = plan.resolved.back_image
+    if state.phase is not Phase.ENDED or was is None or plan.resolved.target.image is None or was.uri:
+        return ""
+    return was.id or was.exact_version or was.version or ""
+
+
 def _temporary(plan: Plan, state: State, scale_set: ScaleSet) -> Iterator[str]:
     """What was changed for the time of the rollout and is not as it was yet."""
     model = scale_set.model
@@ -334,7 +344,7 @@ def options(plan: Plan, now: Standing, *, alive: bool) -> tuple[Option, ...]:
         )
     if not ending:
         kept = "the model goes back" if plan.ends["abort"].model == "pinned" and plan.resolved.reverse else "end here"
-        add(Asked.ABORT, f"no more is moved, what was moved stays, {kept}", 0)
+        add(Asked.ABORT, f"final, no rollback afterwards: no more is moved, what was moved stays, {kept}", 0)
     held = now.temporary and state.phase is Phase.PAUSED and not ending and not platform and state.ticket is None
     if held and now.scale_set.model.mode in UpgradeMode:
         add(Asked.RELEASE, "undo the temporary changes and stay paused", 0)

@@ -310,6 +310,23 @@ def test_after_an_abort_what_runs_is_counted(desk: Callable[[Case], Desk]) -> No
         assert "1 on target (0), 2 old (1, 2)" in told
 
 
+def test_abort_says_that_it_is_final_and_afterwards_how_to_go_back(desk: Callable[[Case], Desk]) -> None:
+    here = desk(Case(fleet=Fleet(size=3), parameters={"approve": True}))
+    assert here.run("apply").status == 3
+    (choice,) = [one for one in here.status()["choices"] if one["command"].startswith("vmss-sim abort")]
+    assert "final, no rollback afterwards" in choice["does"]
+    assert here.status()["afterwards"] == []
+    assert here.run("abort", "--yes").status == 1
+    told, back, apply = here.status()["afterwards"][0], here.status()["afterwards"][2], here.status()["afterwards"][3]
+    assert "left so: 0. " in told
+    assert back == "vmss-sim plan now.json --target 1.0.0 -o back.json"
+    assert apply == "vmss-sim apply back.json"
+    assert back in here.run("status").out
+    assert f"vmss-sim status {here.rollout}" in here.run("rollback", "--yes").err
+    assert here.run("apply", "--again").status == 3
+    assert here.run("resume", "--yes").status == 3
+
+
 def test_after_an_abort_what_was_done_to_another_property_is_counted(desk: Callable[[Case], Desk]) -> None:
     here = desk(
         Case(fleet=Fleet(size=3), change=PropertyChange(path=SETTING, value="new"), parameters={"approve": True})
@@ -411,7 +428,7 @@ FIELDS = {
     "schema", "rollout", "scale_set", "plan_sha256", "opened", "state", "phase", "ending", "why", "executor", "choices",
     "evidence_at", "elapsed_s", "forecast", "above_floor", "in_service", "floor", "known_healthy", "fewest_seen", "instances",
     "in_flight", "skipped", "failed", "left_alone", "batch", "model_gives", "temporary_changes", "unheard_requests", "decisions",
-    "on_target", "old",
+    "on_target", "old", "afterwards",
 }  # fmt: skip
 
 

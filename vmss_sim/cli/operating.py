@@ -234,6 +234,10 @@ def check_format(given: str | None) -> None:
         raise InputError("unknown choice", "--log-format", repr(given), "text or json")
 
 
+def _over(rollout: str) -> str:
+    return f"`vmss-sim status {rollout}` tells what stays moved and how a new plan takes it back, `vmss-sim history {rollout}` how it ended"
+
+
 def ask(
     asked: Asked,
     rollout: str | None,
@@ -257,7 +261,7 @@ def ask(
     journal = kept.journal(entry.id)
     state = journal.last_state()
     if state is not None and state.phase is Phase.ENDED:
-        raise InputError("this rollout has ended", entry.id, state.ending, "", "`vmss-sim history` tells how")
+        raise InputError("this rollout has ended", entry.id, state.ending, "", _over(entry.id))
     read = plan_of(kept, entry)
     known = read.plan.scale_set.instances.keys() | (
         {*state.appended, *state.surge.fresh, *state.memory} if state is not None else set()

@@ -142,6 +142,20 @@ def choices_of(status: Status) -> tuple[Option, ...]:
     return () if status.standing is None else options(status.plan, status.standing, alive=status.alive)
 
 
+def afterwards_of(status: Status) -> tuple[str, ...]:
+    """What can be done about instances that stay on the target where a rollout ended before its end: it is over, a new plan is needed."""
+    now = status.standing
+    if now is None or now.state.ending not in ("abort", "stop", "drift") or not now.on_target:
+        return ()
+    scope = status.plan.scale_set.id or status.plan.scale_set.name
+    ids = ", ".join(now.on_target[:20]) + (f" and {len(now.on_target) - 20} more" if len(now.on_target) > 20 else "")
+    lines = [f"this rollout is over; on target, and left so: {ids}. To take them back, make a new plan:"]
+    lines.append(f"vmss-sim snapshot --scale-set {scope} -o now.json")
+    lines.append(f"vmss-sim plan now.json --target {now.back_to or 'WHAT-IT-WAS'} -o back.json")
+    lines.append("vmss-sim apply back.json")
+    return tuple(_plain(one) for one in lines)
+
+
 def document(status: Status) -> dict[str, Any]:
     """The JSON."""
     now = status.standing
@@ -169,6 +183,7 @@ def document(status: Status) -> dict[str, Any]:
             }
             for one in choices_of(status)
         ],
+        "afterwards": list(afterwards_of(status)),
     }
     if now is None:
         return made
@@ -260,6 +275,16 @@ def render(console: Console, status: Status) -> None:
         else:
             _print(console, line)
             _print(console, Text("      ") + does)
+    _afterwards(console, status)
+
+
+def _afterwards(console: Console, status: Status) -> None:
+    """Commands stand whole on their line, so that they can be copied."""
+    for number, line in enumerate(afterwards_of(status)):
+        if number:
+            console.print(Text(f"  {line}", style="cyan"), soft_wrap=True)
+        else:
+            _row(console, "afterwards", line)
 
 
 def _elapsed(status: Status, now: Standing) -> str:
