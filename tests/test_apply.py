@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from planner.model import HealthSource, UpgradeMode
 from planner.phases import Phase
 from planner.planfile import encode
 from planner.rollout import Asked
+from planner.trace import Opened
 from tests.commands import Ran, vmss_sim
 from tests.fleet import NEW, SETTING, Act, Case, Fleet, WatchedWorld, act
 from vmss_sim.world.faults import Fault
@@ -36,12 +38,14 @@ class Desk:
         self.folder = folder / "store"
         self.store = FileStore(self.folder)
         self.opened = 0
+        self.reached: list[dict[str, Any]] = []
         self.preflight: Any = None
         monkeypatch.setenv("VMSS_SIM_STORE", f"file:{self.folder}")
         monkeypatch.setattr("backends.connect.open_backend", self._open)
 
-    def _open(self, _plan: object, _options: object) -> SimulatedBackend:
+    def _open(self, _plan: object, options: dict[str, Any]) -> SimulatedBackend:
         self.opened += 1
+        self.reached.append(options)
         made = SimulatedBackend(self.world, self.case.fleet.scale_set())
         if self.preflight is not None:
             made.preflight = self.preflight  # type: ignore[attr-defined]
@@ -260,6 +264,74 @@ def test_a_second_executor_is_refused_while_the_first_is_alive(desk: Callable[[C
     assert here.run("apply").status == 0
 
 
+# -- where it is carried out -------------------------------------------------------------------------------------------
+
+A, B = "https://localhost:8443", "https://localhost:9443"
+
+
+def test_the_same_plan_at_another_endpoint_is_another_rollout(desk: Callable[[Case], Desk]) -> None:
+    here = desk(CASE)
+    assert here.run("apply", "--endpoint", A).status == 0
+    first = here.rollout
+    assert here.run("apply", "--endpoint", A + "/").err.count("nothing is begun again") == 1
+    ran = here.run("apply", "--endpoint", B)
+    assert f"{first} was begun with this plan at {A}; at {B} this is another rollout" in ran.err
+    assert here.rollout == f"{first}-2"
+    assert here.run("apply").status == 0
+    assert [one.where.name for one in here.store.rollouts() if one.where] == [A, B, "the public cloud"]
+    opened = next(here.store.journal(first).records())
+    assert isinstance(opened, Opened)
+    assert opened.at == A
+
+
+def test_who_goes_on_reaches_it_as_it_was_begun(desk: Callable[[Case], Desk], tmp_path: Path) -> None:
+    here = desk(CASE)
+    (tmp_path / "ca.pem").write_text("")
+    ran = here.run(
+        "apply", "--endpoint", A, "--ca", str(tmp_path / "ca.pem"), "--credential", "cli", "--max-runtime", "0s"
+    )
+    assert ran.status == 3, ran
+    sent = here.sent()
+    elsewhere = here.run("apply")
+    assert (elsewhere.status, len(elsewhere.err.splitlines())) == (2, 1), elsewhere
+    assert "has not ended there" in elsewhere.err
+    for more in (("--endpoint", B), ("--cloud", "public")):
+        ran = here.run("resume", "--yes", *more)
+        assert (ran.status, len(ran.err.splitlines())) == (2, 1), ran
+        assert "another Resource Manager is another rollout" in ran.err
+    assert here.sent() == sent
+    assert here.opened == 1
+    assert A in here.run("status").out
+    assert here.status()["at"]["credential"] == "cli"
+    assert here.run("abort", "--yes").status == 1
+    reached = here.reached[-1]
+    assert (reached["endpoint"], reached["ca"], reached["credential"]) == (A, str(tmp_path / "ca.pem"), "cli")
+
+
+def test_a_rollout_from_before_the_place_was_kept_is_gone_on_with_anywhere(desk: Callable[[Case], Desk]) -> None:
+    here = desk(CASE)
+    assert here.run("apply", "--max-runtime", "0s").status == 3
+    with sqlite3.connect(here.store.path) as db:
+        (body,) = db.execute("SELECT body FROM rollout").fetchone()
+        old = json.loads(body)
+        del old["where"]
+        db.execute("UPDATE rollout SET body = ?", (json.dumps(old).encode(),))
+    assert here.status()["at"] is None
+    assert here.run("apply", "--endpoint", A).status == 0
+    assert len(here.store.rollouts()) == 1
+
+
+def test_commands_that_are_told_name_the_store(desk: Callable[[Case], Desk], monkeypatch: pytest.MonkeyPatch) -> None:
+    here = desk(CASE)
+    monkeypatch.delenv("VMSS_SIM_STORE")
+    store = ("--store", here.store.name)
+    ran = here.run("apply", "--max-runtime", "0s", *store)
+    assert f"`vmss-sim resume {here.rollout} --store {here.store.name}`" in ran.err
+    choices = json.loads(here.run("status", "--json", *store).out)["choices"]
+    assert choices
+    assert all(one["command"].endswith(f"--store {here.store.name}") for one in choices)
+
+
 # -- asked for ---------------------------------------------------------------------------------------------------------
 
 
@@ -428,7 +500,7 @@ FIELDS = {
     "schema", "rollout", "scale_set", "plan_sha256", "opened", "state", "phase", "ending", "why", "executor", "choices",
     "evidence_at", "elapsed_s", "forecast", "above_floor", "in_service", "floor", "known_healthy", "fewest_seen", "instances",
     "in_flight", "skipped", "failed", "left_alone", "batch", "model_gives", "temporary_changes", "unheard_requests", "decisions",
-    "on_target", "old", "afterwards",
+    "on_target", "old", "afterwards", "at",
 }  # fmt: skip
 
 

@@ -49,7 +49,7 @@ def connect(
     authority: str | None = None,
     audience: str | None = None,
     ca: Path | str | None = None,
-    credential: Any = "default",
+    credential: Any = None,
     tenant: str | None = None,
     client_id: str | None = None,
     api_version: str | None = None,
@@ -63,6 +63,7 @@ def connect(
     plan's. credential: a name of `CREDENTIALS`, or an object with `get_token`. client_id: of a managed or workload identity.
     api_version: where an endpoint does not know the SDK's. transport: another than the SDK's, for tests.
     """
+    credential = credential or "default"
     scope = scope_of(scale_set_id)
     where = place(cloud=cloud, endpoint=endpoint, authority=authority, audience=audience, ca=ca)
     clock = sleeper or WallSleeper()

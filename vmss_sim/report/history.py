@@ -60,6 +60,8 @@ _TO_SAY = (
 def _short(status: Status) -> list[str]:
     now = status.standing
     lines = [f"state: {state_of(status)}", f"why: {why_of(status)}", f"executor: {executor_of(status)}"]
+    if status.entry.where is not None:
+        lines.append(f"at {status.entry.where.name}")
     if now is None:
         return lines
     lines.append(

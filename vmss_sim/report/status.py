@@ -37,7 +37,7 @@ COMMANDS = {
 
 
 class Status(msgspec.Struct, frozen=True, kw_only=True):
-    """All that `status` tells of one rollout. now_ms: wall clock."""
+    """All that `status` tells of one rollout. now_ms: wall clock. store: what a command needs beside the id to find it."""
 
     entry: Entry
     plan: Plan
@@ -45,6 +45,7 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
     standing: Standing | None
     holder: Holder | None
     now_ms: int
+    store: str = ""
 
     @property
     def alive(self) -> bool:
@@ -124,7 +125,16 @@ def command_of(status: Status, choice: Option) -> str:
     parts = ["vmss-sim", word, status.entry.id, *choice.ids[:20]]
     if choice.reason_needed:
         parts.append("--reason '…'")
-    return " ".join(parts)
+    return " ".join(parts) + status.store
+
+
+def place_of(status: Status) -> str:
+    """Which Resource Manager, and how it is reached: what a command takes where nothing else is said."""
+    where = status.entry.where
+    if where is None:
+        return "not kept: say --endpoint, --ca and --credential where it was begun with them"
+    more = f", certificate authority {where.ca}" if where.ca else ""
+    return f"{where.name}{more}, credential {where.credential}"
 
 
 def forecast_of(status: Status, choice: Option) -> str:
@@ -150,9 +160,10 @@ def afterwards_of(status: Status) -> tuple[str, ...]:
     scope = status.plan.scale_set.id or status.plan.scale_set.name
     ids = ", ".join(now.on_target[:20]) + (f" and {len(now.on_target) - 20} more" if len(now.on_target) > 20 else "")
     lines = [f"this rollout is over; on target, and left so: {ids}. To take them back, make a new plan:"]
-    lines.append(f"vmss-sim snapshot --scale-set {scope} -o now.json")
+    reach = status.entry.where.options if status.entry.where is not None else ""
+    lines.append(f"vmss-sim snapshot --scale-set {scope} -o now.json {reach}".rstrip())
     lines.append(f"vmss-sim plan now.json --target {now.back_to or 'WHAT-IT-WAS'} -o back.json")
-    lines.append("vmss-sim apply back.json")
+    lines.append(f"vmss-sim apply back.json {reach}".rstrip() + status.store)
     return tuple(_plain(one) for one in lines)
 
 
@@ -163,6 +174,7 @@ def document(status: Status) -> dict[str, Any]:
         "schema": SCHEMA,
         "rollout": status.entry.id,
         "scale_set": status.plan.scale_set.id or status.plan.scale_set.name,
+        "at": None if status.entry.where is None else msgspec.to_builtins(status.entry.where),
         "plan_sha256": status.entry.plan_sha256,
         "opened": stamp(status.entry.opened_ms),
         "state": state_of(status),
@@ -242,6 +254,7 @@ def render(console: Console, status: Status) -> None:
     _print(console, head)
     _row(console, "why", why_of(status))
     _row(console, "set", f"{status.plan.scale_set.name}, plan sha256 {status.entry.plan_sha256[:12]}")
+    _row(console, "at", place_of(status))
     _row(console, "executor", executor_of(status))
     if now is not None:
         above = "above the floor" if now.in_service > now.floor else "at the floor"
