@@ -17,6 +17,7 @@ from collections.abc import Callable
 import msgspec
 
 from backends.executor import Executor, Listener, Signals, Why
+from backends.journal import Journal
 from backends.lease import BEAT_S, LASTS_MS, Held, Lease, LeaseLost, is_gone, me
 from backends.protocol import Backend
 from backends.store import Entry, HeldByAnother, Store, new_entry, now_ms
@@ -181,16 +182,24 @@ def drive(
         if recovered is not None:
             journal.write(Recovered(state=recovered, wall_ms=now_ms()))
         journal.write(Begins(name=me()[0], fence=held.fence, wall_ms=now_ms()))
-        if ask is not None:
+        if ask is not None and not _asked(journal, ask, reason):
             journal.ask(ask, reason=reason)
         made = Executor(plan, backend, journal, lease, signals, listen=listen, max_runtime_s=max_runtime_s, stay=stay)
         try:
             why = made.run()
         except (LeaseLost, PlatformError, InputError) as error:
+            refused = isinstance(error, InputError) and made.driver.before is None  # not even looked: nothing was sent
             # The journal is complete: what was sent goes on, and the next executor adopts it.
-            return Ended(why=Why.DETACHED, state=made.state, exit_code=3, error=str(error))
+            return Ended(why=Why.DETACHED, state=made.state, exit_code=2 if refused else 3, error=str(error))
     code = plan.ends[made.state.ending].exit_code if why is Why.ENDED else 3
     return Ended(why=why, state=made.state, exit_code=code)
+
+
+def _asked(journal: Journal, ask: Asked, reason: str) -> bool:
+    """Was the same asked before, and nobody has heard it yet (an executor that could not look)?"""
+    last = journal.last_state()
+    unheard = journal.requests(last.request if last is not None else 0)
+    return bool(unheard) and (unheard[-1].asked, unheard[-1].ids, unheard[-1].reason) == (ask, (), reason)
 
 
 def is_alive(store: Store, entry: Entry) -> bool:

@@ -14,6 +14,7 @@ import pytest
 from backends.simulated import SimulatedBackend
 from backends.store.files import FileStore
 from planner.change import PropertyChange
+from planner.errors import InputError
 from planner.model import HealthSource, UpgradeMode
 from planner.phases import Phase
 from planner.planfile import encode
@@ -330,6 +331,25 @@ def test_commands_that_are_told_name_the_store(desk: Callable[[Case], Desk], mon
     choices = json.loads(here.run("status", "--json", *store).out)["choices"]
     assert choices
     assert all(one["command"].endswith(f"--store {here.store.name}") for one in choices)
+
+
+def test_resume_that_cannot_even_look_is_refused_and_leaves_one_try(
+    desk: Callable[[Case], Desk], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here = paused(desk)
+
+    def no_token(_self: object) -> None:
+        raise InputError("no token", "--credential", "az: please log in", "")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(SimulatedBackend, "observe", no_token)
+        for _ in range(3):
+            ran = here.run("resume", "--yes")
+            assert ran.status == 2, ran
+            assert "nothing was sent" in ran.err
+            assert "detached" not in ran.err
+    assert here.status()["unheard_requests"] == 1
+    assert here.run("resume", "--yes").status == 0
 
 
 # -- asked for ---------------------------------------------------------------------------------------------------------

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from backends.azure import connect
+from backends.azure.client import why_no_token
 from backends.azure.clouds import CLOUDS, Scope, place, scope_of, subscription
 from backends.azure.connecting import CREDENTIALS
 from backends.azure.reading import Documents
@@ -31,6 +32,40 @@ from tests.azure_arm import (
     listening,
 )
 from vmss_sim.cli import main
+
+# -- no token ------------------------------------------------------------------------------------------------------------
+
+ALL_FAIL = """DefaultAzureCredential failed to retrieve a token from the included credentials.
+Attempted credentials:
+\tEnvironmentCredential: EnvironmentCredential authentication unavailable. Environment variables are not fully configured.
+Visit https://aka.ms/azsdk/python/identity/environmentcredential/troubleshoot to troubleshoot this issue.
+\tManagedIdentityCredential: ManagedIdentityCredential authentication unavailable, no response from the IMDS endpoint.
+\tAzureCliCredential: ERROR: AADSTS700082: The refresh token has expired due to inactivity. Trace ID: 12-34
+Timestamp: 2026-01-01
+To re-authenticate, please run: az login
+\tAzurePowerShellCredential: PowerShell is not installed
+To mitigate this issue, please refer to the troubleshooting guidelines here at https://aka.ms/azsdk/python/identity/defaultazurecredential/troubleshoot."""
+
+
+def test_why_there_is_no_token_is_one_line_of_what_matters() -> None:
+    assert why_no_token(ALL_FAIL) == (
+        "AzureCliCredential: ERROR: AADSTS700082: The refresh token has expired due to inactivity.; "
+        "not set up here: Environment, ManagedIdentity, AzurePowerShell"
+    )
+    assert why_no_token("Please run 'az login' to set up an account") == "Please run 'az login' to set up an account"
+    long = why_no_token("word " * 100 + "https://aka.ms/x")
+    assert (long.endswith(" …"), len(long) < 210) == (True, True)
+
+
+def test_what_the_sdk_logs_by_itself_is_not_printed() -> None:
+    script = (
+        "import logging; from backends.azure import connect; "
+        f"connect({SET!r}, credential='environment'); "
+        "logging.getLogger('azure.identity._credentials.chained').warning('LOUD'); logging.getLogger('msal.x').warning('LOUD')"
+    )
+    ran = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert ran.stderr == ""
+
 
 # -- which Azure ---------------------------------------------------------------------------------------------------------
 

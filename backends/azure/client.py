@@ -14,6 +14,7 @@ Contract:
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from typing import Any
 from urllib.parse import urlsplit
@@ -185,13 +186,37 @@ def _fault(error: AzureError) -> Answer:
     """Why there is no answer. Not sent is said only where the connection was never made: everything else may have been done."""
     text = str(error).replace("\n", " ")[:300]
     if isinstance(error, ClientAuthenticationError):
-        return Answer(fault=NO_TOKEN, text=text)
+        return Answer(fault=NO_TOKEN, text=why_no_token(str(error)))
     if isinstance(error, ServiceRequestError) and not isinstance(error, HttpResponseError):
         chain: list[BaseException] = []
         _causes(error, chain)
         if any(type(one).__name__ in _UNREACHED for one in chain):
             return Answer(fault=NOT_SENT, text=text)
     return Answer(fault=NO_ANSWER, text=text)
+
+
+_ABSENT = ("unavailable", "not configured", "not installed", "not found on path", "not available", "no accounts")
+_ADVICE = re.compile(r"\s*(?:\b(?:Visit|See|To mitigate|Please visit|Trace ID|Correlation ID)\b|https?://).*", re.S)
+_TRIED = re.compile(r"^\s*(\w+Credential): ", re.M)
+
+
+def why_no_token(text: str) -> str:
+    """What azure-identity says about its credentials, in one line: of each that was tried and is set up here the first sentence, of
+    those that are not set up the names.
+    """
+    first, *tried = _TRIED.split(text)
+    if not tried:
+        return _sentence(first)
+    told = [(name, _sentence(why)) for name, why in zip(tried[::2], tried[1::2], strict=True)]
+    matter = [f"{name}: {why}" for name, why in told if not any(word in why.lower() for word in _ABSENT)]
+    absent = [name.removesuffix("Credential") for name, why in told if any(word in why.lower() for word in _ABSENT)]
+    return "; ".join((*matter, *([f"not set up here: {', '.join(absent)}"] if absent else [])))
+
+
+def _sentence(text: str) -> str:
+    lines = [line.strip() for line in _ADVICE.sub("", text).splitlines()]
+    found = next((line for line in lines if line), text.strip()[:80])
+    return found if len(found) <= 200 else found[:200].rsplit(" ", 1)[0] + " …"
 
 
 def _causes(error: BaseException, into: list[BaseException]) -> None:

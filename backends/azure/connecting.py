@@ -6,6 +6,7 @@ Errors are `InputError`: one line, what to do.
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -126,6 +127,11 @@ def _credential(name: str, where: Place, authority: str | None, *, tenant: str |
     """A credential of azure-identity. Raises InputError where it cannot be made."""
     import azure.identity  # noqa: PLC0415  # half a second, and not needed with a credential at hand
 
+    for logger in (
+        "azure",
+        "msal",
+    ):  # what they would print by themselves stands in the error; who sets logging up still hears it
+        logging.getLogger(logger).addHandler(logging.NullHandler())
     if name not in CREDENTIALS:
         raise InputError("unknown credential", "--credential", repr(name), ", ".join(CREDENTIALS))
     local = name in _LOCAL

@@ -198,6 +198,9 @@ def carry_on(
     state = ended.state
     if ended.error:
         say(f"{entry.id}: {ended.error}")
+    if ended.exit_code == 2 and ended.error:
+        say(f"{entry.id}: nothing was sent; {told('resume', store, entry)} tries again")
+        return 2
     if ended.why is Why.ENDED:
         say(f"{entry.id} ended: {state.ending}{': ' + state.reason if state.reason else ''}")
     elif ended.why is Why.RESTS:
