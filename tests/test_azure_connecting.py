@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -17,7 +18,7 @@ from backends.azure.connecting import CREDENTIALS
 from backends.azure.reading import Documents
 from backends.azure.snapshot import snapshot
 from planner.arm_json import read_scale_set
-from planner.errors import InputError
+from planner.errors import InputError, PlatformError
 from tests.azure_arm import (
     SECRET,
     SET,
@@ -65,6 +66,40 @@ def test_what_the_sdk_logs_by_itself_is_not_printed() -> None:
     )
     ran = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert ran.stderr == ""
+
+
+# -- nobody answers ------------------------------------------------------------------------------------------------------
+
+
+def unreachable() -> str:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return f"https://127.0.0.1:{free.getsockname()[1]}"
+
+
+def test_whom_it_waits_for_is_said_and_it_gives_up() -> None:
+    said: list[str] = []
+    at = unreachable()
+    clock = ManualSleeper()
+    place = connect(
+        SET, endpoint=at, audience=at, authority=at, credential=Token(), sleeper=clock, says=said.append, patience_s=60
+    )
+    begun = clock.now_ms()
+    with pytest.raises(PlatformError, match=r"cannot be reached for .* s: the connection is refused"):
+        place.observe()
+    host = at.removeprefix("https://")
+    assert 20_000 < clock.now_ms() - begun <= 60_000
+    assert said
+    assert all(one.startswith(f"{host} cannot be reached for ") and one.endswith("; trying on") for one in said)
+
+
+def test_without_patience_a_read_is_tried_for_minutes() -> None:
+    at, clock = unreachable(), ManualSleeper()
+    place = connect(SET, endpoint=at, audience=at, authority=at, credential=Token(), sleeper=clock)
+    begun = clock.now_ms()
+    with pytest.raises(PlatformError):
+        place.observe()
+    assert clock.now_ms() - begun > 300_000
 
 
 # -- which Azure ---------------------------------------------------------------------------------------------------------

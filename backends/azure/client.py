@@ -30,6 +30,8 @@ from azure.mgmt.core.policies import ARMChallengeAuthenticationPolicy, ARMHttpLo
 from backends.azure.clock import Sleeper
 
 NOT_SENT, NO_ANSWER, NO_TOKEN = "not-sent", "no-answer", "no-token"
+SAYS_MS = 10_000
+"""So long it is silent about a host that cannot be reached."""
 _UNREACHED = ("NewConnectionError", "ConnectTimeoutError", "NameResolutionError", "ConnectTimeout")
 _READS = {"retry_total": 16, "retry_connect": 16, "retry_read": 16, "retry_status": 16, "retry_backoff_max": 60}
 
@@ -65,14 +67,44 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Transport(RequestsTransport):  # type: ignore[misc, unused-ignore]
-    """The SDK's own transport, but waits by the backend's clock."""
+    """The SDK's own transport, but waits by the backend's clock, says whom it waits for, and gives up after `patience_s`."""
 
-    def __init__(self, sleeper: Sleeper, **options: Any) -> None:
+    def __init__(
+        self,
+        sleeper: Sleeper,
+        *,
+        says: Callable[[str], None] | None = None,
+        patience_s: float | None = None,
+        **options: Any,
+    ) -> None:
         super().__init__(**options)
-        self._sleeper = sleeper
+        self._sleeper, self._says, self._patience_s = sleeper, says, patience_s
+        self._since_ms: int | None = None
+        self._said_ms = 0
+        self._host, self._last = "", AzureError("")
+
+    def send(self, request: Any, **options: Any) -> Any:
+        """One attempt."""
+        try:
+            answer = super().send(request, **options)
+        except AzureError as error:
+            self._host, self._last = urlsplit(request.url).netloc, error
+            if self._since_ms is None:
+                self._since_ms = self._said_ms = self._sleeper.now_ms()
+            raise
+        self._since_ms = None
+        return answer
 
     def sleep(self, duration: float) -> None:
         """Between two attempts of a read."""
+        if self._since_ms is not None:
+            now_ms = self._sleeper.now_ms()
+            text = f"{self._host} cannot be reached for {(now_ms - self._since_ms) // 1000} s: {_plainly(self._last)}"
+            if self._patience_s is not None and now_ms - self._since_ms + duration * 1000 > self._patience_s * 1000:
+                raise ServiceRequestError(text, error=self._last)
+            if self._says is not None and now_ms - self._said_ms >= SAYS_MS:
+                self._said_ms = now_ms
+                self._says(f"{text}; trying on")
         self._sleeper.sleep_ms(round(duration * 1000))
 
 
@@ -217,6 +249,22 @@ def _sentence(text: str) -> str:
     lines = [line.strip() for line in _ADVICE.sub("", text).splitlines()]
     found = next((line for line in lines if line), text.strip()[:80])
     return found if len(found) <= 200 else found[:200].rsplit(" ", 1)[0] + " …"
+
+
+_PLAINLY = (
+    ("NameResolutionError", "its name cannot be resolved"),
+    ("ConnectTimeout", "no connection in time"),
+    ("SSLError", "its certificate is not trusted (--ca says whose is)"),
+    ("NewConnectionError", "the connection is refused"),
+    ("ReadTimeout", "no answer in time"),
+)
+
+
+def _plainly(error: BaseException) -> str:
+    chain: list[BaseException] = []
+    _causes(error, chain)
+    names = " ".join(type(one).__name__ for one in chain)
+    return next((text for name, text in _PLAINLY if name in names), str(error).replace("\n", " ")[:120])
 
 
 def _causes(error: BaseException, into: list[BaseException]) -> None:

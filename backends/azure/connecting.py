@@ -7,6 +7,7 @@ Errors are `InputError`: one line, what to do.
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -57,19 +58,27 @@ def connect(
     sleeper: Sleeper | None = None,
     schedule: Schedule | None = None,
     transport: HttpTransport[Any, Any] | None = None,
+    says: Callable[[str], None] | None = None,
+    patience_s: float | None = None,
 ) -> AzureBackend:
     """A backend for one scale set.
 
     plan: what it is to be looked at for (the model's paths, run-commands, the platform's rollout). watch: model paths beside the
     plan's. credential: a name of `CREDENTIALS`, or an object with `get_token`. client_id: of a managed or workload identity.
-    api_version: where an endpoint does not know the SDK's. transport: another than the SDK's, for tests.
+    api_version: where an endpoint does not know the SDK's. transport: another than the SDK's, for tests. says: is told whom it waits for.
+    patience_s: a read gives up when nobody answered for so long; not given: after about ten minutes.
     """
     credential = credential or "default"
     scope = scope_of(scale_set_id)
     where = place(cloud=cloud, endpoint=endpoint, authority=authority, audience=audience, ca=ca)
     clock = sleeper or WallSleeper()
     wire = transport or Transport(
-        clock, connection_timeout=CONNECT_S, read_timeout=READ_S, connection_verify=where.ca or True
+        clock,
+        says=says,
+        patience_s=patience_s,
+        connection_timeout=CONNECT_S,
+        read_timeout=READ_S,
+        connection_verify=where.ca or True,
     )
     base, scopes, authority = _endpoint(where, wire, asked=not isinstance(credential, str) or credential in _LOCAL)
     chosen = credential

@@ -128,6 +128,20 @@ def say(text: str) -> None:
     typer.echo(f"vmss-sim: {text}", err=True)
 
 
+class Voice:
+    """Where a backend's words go: beside the results, or into the view while there is one."""
+
+    def __init__(self) -> None:
+        self.says = say
+
+    def __call__(self, text: str) -> None:
+        """Say it."""
+        self.says(text)
+
+
+VOICE = Voice()
+
+
 def confirm(question: str, *, yes: bool) -> None:
     """Ask. Raises InputError where nobody can be asked, and exits with 2 where the answer is no."""
     from planner.errors import InputError  # noqa: PLC0415  # heavy imports wait until a command runs
@@ -173,7 +187,7 @@ def carry_on(
         says=say,
     )
     with live.view(read.plan, read.forecast, entry.id, running.log_format, console.out()) as view:
-        signals.says = hooks.says = view.say
+        signals.says = hooks.says = VOICE.says = view.say
 
         def listen(told: Told) -> None:
             view.show(told)
@@ -195,6 +209,7 @@ def carry_on(
             reason=reason,
         )
         hooks.close(1.0 if ended.why is Why.DETACHED else 15.0)
+        VOICE.says = say
     state = ended.state
     if ended.error:
         say(f"{entry.id}: {ended.error}")
@@ -231,7 +246,7 @@ def open_world(read: PlanFile, reach: options.Azure) -> Any:
     from backends import connect  # noqa: PLC0415  # heavy imports wait until a command runs
     from backends.probes import Probed  # noqa: PLC0415
 
-    made = connect.open_backend(read.plan, asdict(reach))
+    made = connect.open_backend(read.plan, asdict(reach) | {"says": VOICE})
     return made if read.plan.hooks is None else Probed(made, read.plan, read.plan.hooks)
 
 
