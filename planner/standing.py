@@ -75,6 +75,7 @@ class Standing(msgspec.Struct, frozen=True, kw_only=True):
     model_gives: str
     temporary: tuple[str, ...]
     back_to: str
+    waits: str
     known_healthy: bool
     notes: tuple[Note, ...]
     unheard: int = 0
@@ -163,6 +164,7 @@ def standing(plan: Plan, records: Iterable[Record], *, unheard: int = 0) -> Stan
         batch_why=sequence[batch].why if batch < len(sequence) else "",
         model_gives=_model_gives(plan, last.model),
         temporary=tuple(_temporary(plan, state, scale_set)),
+        waits=waits_for(plan, state, scale_set, turn.now_ms),
         back_to=_back_to(plan, state),
         known_healthy=source is not HealthSource.NONE,
         notes=tuple(notes[-8:]),
@@ -214,6 +216,45 @@ def _count(rollout: Rollout, state: State, scale_set: ScaleSet, seen: dict[str, 
             if found is not None and found.bucket in (Bucket.PROTECTED, Bucket.FOREIGN, Bucket.REPLACED, Bucket.BUSY):
                 alone[found.rule] = alone.get(found.rule, 0) + 1
     return _Counted(tuple(on_target), tuple(old), tuple(flying), tuple(failed), tuple(skipped), alone)
+
+
+def waits_for(plan: Plan, state: State, scale_set: ScaleSet, now_ms: int) -> str:
+    """What it waits for, with how long and how long at most, in a phrase; empty where it waits for nothing that has a deadline."""
+    if state.phase in (Phase.PAUSED, Phase.ENDED):
+        return ""
+    limits, ticket = plan.deadlines, state.ticket
+    if ticket is not None:
+        ids, what = ticket.command.ids, ticket.command.kind.value
+        return f"waits for {what}{f' of {_some(ids)}' if ids else ''} to end ({_of(now_ms - ticket.sent_ms, limits.operation_ms)})"
+    source = plan.scale_set.health_source
+    late = {
+        name: memory.ended_ms
+        for name, memory in state.memory.items()
+        if memory.ended_ms is not None
+        and not (memory.done or memory.failed or memory.quarantined or memory.skipped)
+        and name in scale_set.instances
+        and service(scale_set.instances[name], source) is not Service.IN
+    }
+    if late:
+        return f"waits for {_some(tuple(late))} to serve ({_of(now_ms - min(late.values()), limits.healthy_ms)})"
+    if state.gate_ms is not None and state.held_ms is None:
+        return f"waits for the gate of batch {state.batch + 1} to hold ({_of(now_ms - state.gate_ms, limits.gate_ms)})"
+    if state.gate_ms is not None and state.held_ms is not None:
+        return f"waits while the gate of batch {state.batch + 1} holds ({_span(now_ms - state.held_ms)})"
+    return ""
+
+
+def _some(ids: tuple[str, ...]) -> str:
+    return ", ".join(ids[:8]) + (f" and {len(ids) - 8} more" if len(ids) > 8 else "")
+
+
+def _of(ms: int, most_ms: int) -> str:
+    return f"{_span(ms)} of {_span(most_ms)}"
+
+
+def _span(ms: int) -> str:
+    seconds = max(0, ms) // 1000
+    return f"{seconds} s" if seconds < 90 else f"{seconds // 60} min"
 
 
 def _gives(plan: Plan, model: Model) -> bool:

@@ -235,6 +235,7 @@ def document(status: Status) -> dict[str, Any]:
         "batch": {"number": now.batch, "of": now.batches, "why": now.batch_why},
         "model_gives": now.model_gives,
         "temporary_changes": list(now.temporary),
+        "waits": now.waits,
         "unheard_requests": now.unheard,
         "decisions": [{"rule": one.rule, "text": one.text, "instances": list(one.ids)} for one in now.notes],
     }
@@ -268,6 +269,8 @@ def render(console: Console, status: Status) -> None:
         if now.batches:
             _row(console, "batch", f"{now.batch} of {now.batches}" + (f" ({now.batch_why})" if now.batch_why else ""))
         _row(console, "elapsed", _elapsed(status, now))
+        if now.waits:
+            _row(console, "waits", now.waits)
         for one in now.failed[1:LISTED]:
             _row(console, "failed", _short(trouble(one)), bad)
         if len(now.failed) > LISTED:
