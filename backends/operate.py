@@ -5,7 +5,7 @@ Rules this module decides:
 1. Before a new rollout is written down the set is looked at once: a difference that the plan's drift table refuses, or a
    finding of the preflight, refuses it, and nothing is sent.
 2. A plan that was begun and has not ended is gone on with, and one that was carried out is not begun again unless that is said:
-   a pipeline that runs once more does nothing new. A rollout is written down under the lease, so two cannot begin one plan.
+   a pipeline that runs once more does nothing new. At another Resource Manager it is another rollout (`where.py`). A rollout is written down under the lease, so two cannot begin one plan.
 3. A lease that its holder may have left behind is waited for: one beat to see whether it lives, then until it runs out.
 """
 
@@ -17,9 +17,11 @@ from collections.abc import Callable
 import msgspec
 
 from backends.executor import Executor, Listener, Signals, Why
+from backends.journal import Journal
 from backends.lease import BEAT_S, LASTS_MS, Held, Lease, LeaseLost, is_gone, me
 from backends.protocol import Backend
 from backends.store import Entry, HeldByAnother, Store, new_entry, now_ms
+from backends.where import Where
 from planner.drift import Absorb, Difference, instance_differences, model_differences
 from planner.errors import InputError, PlatformError
 from planner.model import ScaleSet
@@ -75,10 +77,11 @@ def refuse_drift(found: tuple[Difference, ...]) -> None:
         )
 
 
-def latest(store: Store, read: PlanFile) -> tuple[Entry, State | None] | None:
-    """The newest rollout of this plan, and where it stands (rule 2)."""
+def latest(store: Store, read: PlanFile, where: Where | None = None) -> tuple[Entry, State | None] | None:
+    """The newest rollout of this plan, and where it stands (rule 2). where: at this Resource Manager; None: at any."""
     for entry in reversed(store.rollouts()):
-        if entry.plan_sha256 == read.sha256:
+        here = where is None or entry.where is None or entry.where.key == where.key
+        if here and entry.plan_sha256 == read.sha256:
             return entry, store.journal(entry.id).last_state()
     return None
 
@@ -88,13 +91,15 @@ def has_ended(state: State | None) -> bool:
     return state is not None and state.phase is Phase.ENDED
 
 
-def begin(store: Store, read: PlanFile, data: bytes, tool: str, *, says: Says = silent) -> tuple[Entry, Held]:
+def begin(
+    store: Store, read: PlanFile, data: bytes, tool: str, *, where: Where | None = None, says: Says = silent
+) -> tuple[Entry, Held]:
     """Write a new rollout down (rule 2); nothing is sent. Returns it with its lease. Raises HeldByAnother."""
-    before = latest(store, read)
-    entry = new_entry(store, read, tool)
+    before = latest(store, read, where)
+    entry = new_entry(store, read, tool, where)
     held = take(store, entry, says=says)
     try:
-        known = latest(store, read)
+        known = latest(store, read, where)
         met = None if known is None or known[0] == (before and before[0]) else known[0]
         if met is not None:
             raise InputError("this plan was begun just now by somebody else", met.id, "", "", "`vmss-sim status` tells")
@@ -172,20 +177,29 @@ def drive(
     with lease:
         journal = store.journal(entry.id, held.fence)
         if journal.turns == 0:
-            journal.write(Opened(plan_sha256=entry.plan_sha256, tool=entry.tool, now_ms=entry.opened_ms))
+            at = entry.where.name if entry.where is not None else ""
+            journal.write(Opened(plan_sha256=entry.plan_sha256, tool=entry.tool, now_ms=entry.opened_ms, at=at))
         if recovered is not None:
             journal.write(Recovered(state=recovered, wall_ms=now_ms()))
         journal.write(Begins(name=me()[0], fence=held.fence, wall_ms=now_ms()))
-        if ask is not None:
+        if ask is not None and not _asked(journal, ask, reason):
             journal.ask(ask, reason=reason)
         made = Executor(plan, backend, journal, lease, signals, listen=listen, max_runtime_s=max_runtime_s, stay=stay)
         try:
             why = made.run()
         except (LeaseLost, PlatformError, InputError) as error:
+            refused = isinstance(error, InputError) and made.driver.before is None  # not even looked: nothing was sent
             # The journal is complete: what was sent goes on, and the next executor adopts it.
-            return Ended(why=Why.DETACHED, state=made.state, exit_code=3, error=str(error))
+            return Ended(why=Why.DETACHED, state=made.state, exit_code=2 if refused else 3, error=str(error))
     code = plan.ends[made.state.ending].exit_code if why is Why.ENDED else 3
     return Ended(why=why, state=made.state, exit_code=code)
+
+
+def _asked(journal: Journal, ask: Asked, reason: str) -> bool:
+    """Was the same asked before, and nobody has heard it yet (an executor that could not look)?"""
+    last = journal.last_state()
+    unheard = journal.requests(last.request if last is not None else 0)
+    return bool(unheard) and (unheard[-1].asked, unheard[-1].ids, unheard[-1].reason) == (ask, (), reason)
 
 
 def is_alive(store: Store, entry: Entry) -> bool:

@@ -5,6 +5,7 @@ Rules this module decides:
 1. The evidence is the last snapshot that was written down, at its time; nothing is asked of the platform.
 2. Every instance is counted once, in the first of these that fits: in flight, skipped (by an operator), failed (given up, its
    operation failed, or out of service after it was moved), on target, old. Instances out of the plan's reach are told by their rule.
+   Where the model gives the target no more (it went back), what an instance runs counts, not whether the model is applied to it.
 3. What may be done next follows from the phase, the question that stands open, and whether an executor is alive; each choice
    says what it moves.
 4. Fewest in service is as seen: between two looks nobody looked.
@@ -62,8 +63,8 @@ class Standing(msgspec.Struct, frozen=True, kw_only=True):
     floor: int
     fewest: int
     fewest_ms: int
-    on_target: int
-    old: int
+    on_target: tuple[str, ...]
+    old: tuple[str, ...]
     in_flight: tuple[str, ...]
     failed: tuple[Trouble, ...]
     skipped: tuple[str, ...]
@@ -73,6 +74,8 @@ class Standing(msgspec.Struct, frozen=True, kw_only=True):
     batch_why: str
     model_gives: str
     temporary: tuple[str, ...]
+    back_to: str
+    waits: str
     known_healthy: bool
     notes: tuple[Note, ...]
     unheard: int = 0
@@ -161,6 +164,8 @@ def standing(plan: Plan, records: Iterable[Record], *, unheard: int = 0) -> Stan
         batch_why=sequence[batch].why if batch < len(sequence) else "",
         model_gives=_model_gives(plan, last.model),
         temporary=tuple(_temporary(plan, state, scale_set)),
+        waits=waits_for(plan, state, scale_set, turn.now_ms),
+        back_to=_back_to(plan, state),
         known_healthy=source is not HealthSource.NONE,
         notes=tuple(notes[-8:]),
         unheard=unheard,
@@ -177,8 +182,8 @@ def _classified(rollout: Rollout, state: State, scale_set: ScaleSet, now_ms: int
 
 
 class _Counted(NamedTuple):
-    on_target: int
-    old: int
+    on_target: tuple[str, ...]
+    old: tuple[str, ...]
     in_flight: tuple[str, ...]
     failed: tuple[tuple[str, str], ...]
     skipped: tuple[str, ...]
@@ -188,7 +193,9 @@ class _Counted(NamedTuple):
 def _count(rollout: Rollout, state: State, scale_set: ScaleSet, seen: dict[str, Seen]) -> _Counted:
     """Rule 2."""
     flying = state.ticket.command.ids if state.ticket is not None else ()
-    on_target = old = 0
+    gives = _gives(rollout.plan, scale_set.model)
+    on_target: list[str] = []
+    old: list[str] = []
     failed: list[tuple[str, str]] = []
     skipped: list[str] = []
     alone: dict[str, int] = {}
@@ -202,17 +209,67 @@ def _count(rollout: Rollout, state: State, scale_set: ScaleSet, seen: dict[str, 
             failed.append((name, memory.quarantined or memory.failed))
         elif found is not None and found.rule in ("late-sick", "provisioning-failed"):
             failed.append((name, "out of service again" if found.rule == "late-sick" else "its provisioning failed"))
-        elif _there(rollout, name, one, back=state.back) or (found is not None and found.bucket is Bucket.CURRENT):
-            on_target += 1
+        elif _there(rollout, name, one, state, found, gives=gives):
+            on_target.append(name)
         else:
-            old += 1
+            old.append(name)
             if found is not None and found.bucket in (Bucket.PROTECTED, Bucket.FOREIGN, Bucket.REPLACED, Bucket.BUSY):
                 alone[found.rule] = alone.get(found.rule, 0) + 1
-    return _Counted(on_target, old, tuple(flying), tuple(failed), tuple(skipped), alone)
+    return _Counted(tuple(on_target), tuple(old), tuple(flying), tuple(failed), tuple(skipped), alone)
 
 
-def _there(rollout: Rollout, name: str, one: Instance, *, back: bool) -> bool:
-    return at_target(one, rollout.target(name, back)) is True
+def waits_for(plan: Plan, state: State, scale_set: ScaleSet, now_ms: int) -> str:
+    """What it waits for, with how long and how long at most, in a phrase; empty where it waits for nothing that has a deadline."""
+    if state.phase in (Phase.PAUSED, Phase.ENDED):
+        return ""
+    limits, ticket = plan.deadlines, state.ticket
+    if ticket is not None:
+        ids, what = ticket.command.ids, ticket.command.kind.value
+        return f"waits for {what}{f' of {_some(ids)}' if ids else ''} to end ({_of(now_ms - ticket.sent_ms, limits.operation_ms)})"
+    source = plan.scale_set.health_source
+    late = {
+        name: memory.ended_ms
+        for name, memory in state.memory.items()
+        if memory.ended_ms is not None
+        and not (memory.done or memory.failed or memory.quarantined or memory.skipped)
+        and name in scale_set.instances
+        and service(scale_set.instances[name], source) is not Service.IN
+    }
+    if late:
+        return f"waits for {_some(tuple(late))} to serve ({_of(now_ms - min(late.values()), limits.healthy_ms)})"
+    if state.gate_ms is not None and state.held_ms is None:
+        return f"waits for the gate of batch {state.batch + 1} to hold ({_of(now_ms - state.gate_ms, limits.gate_ms)})"
+    if state.gate_ms is not None and state.held_ms is not None:
+        return f"waits while the gate of batch {state.batch + 1} holds ({_span(now_ms - state.held_ms)})"
+    return ""
+
+
+def _some(ids: tuple[str, ...]) -> str:
+    return ", ".join(ids[:8]) + (f" and {len(ids) - 8} more" if len(ids) > 8 else "")
+
+
+def _of(ms: int, most_ms: int) -> str:
+    return f"{_span(ms)} of {_span(most_ms)}"
+
+
+def _span(ms: int) -> str:
+    seconds = max(0, ms) // 1000
+    return f"{seconds} s" if seconds < 90 else f"{seconds // 60} min"
+
+
+def _gives(plan: Plan, model: Model) -> bool:
+    """Does the model give what the plan wants? Only then says `latest_model` anything about it."""
+    image = plan.resolved.target.image
+    same = image is None or model.image is None or model.image == image or runs(model.image, image) is not False
+    return same and all(model.settings.get(path, value) == value for path, value in plan.resolved.patch.items())
+
+
+def _there(rollout: Rollout, name: str, one: Instance, state: State, found: Seen | None, *, gives: bool) -> bool:
+    target = rollout.target(name, state.back)
+    if target.latest_model and not gives and not state.back:
+        memory = state.memory.get(name)
+        return runs(one.image, target.image) is True if target.image else memory is not None and memory.done
+    return at_target(one, target) is True or (found is not None and found.bucket is Bucket.CURRENT)
 
 
 def _trouble(
@@ -268,6 +325,14 @@ def _model_gives(plan: Plan, model: Model) -> str:
     return str(image)
 
 
+def _back_to(plan: Plan, state: State) -> str:
+    """The version that a new plan would take the moved ones back to, once this rollout has ended; empty where none is known."""
+    was = plan.resolved.back_image
+    if state.phase is not Phase.ENDED or was is None or plan.resolved.target.image is None or was.uri:
+        return ""
+    return was.id or was.exact_version or was.version or ""
+
+
 def _temporary(plan: Plan, state: State, scale_set: ScaleSet) -> Iterator[str]:
     """What was changed for the time of the rollout and is not as it was yet."""
     model = scale_set.model
@@ -287,7 +352,7 @@ def options(plan: Plan, now: Standing, *, alive: bool) -> tuple[Option, ...]:
         return ()
     made: list[Option] = []
     sick = tuple(one.id for one in now.failed)
-    left = now.old + len(now.in_flight)
+    left = len(now.old) + len(now.in_flight)
     ending = Phase.FINISHING in (state.phase, state.paused_from)
     platform = plan.moved_by is MovedBy.PLATFORM
 
@@ -320,7 +385,7 @@ def options(plan: Plan, now: Standing, *, alive: bool) -> tuple[Option, ...]:
         )
     if not ending:
         kept = "the model goes back" if plan.ends["abort"].model == "pinned" and plan.resolved.reverse else "end here"
-        add(Asked.ABORT, f"no more is moved, what was moved stays, {kept}", 0)
+        add(Asked.ABORT, f"final, no rollback afterwards: no more is moved, what was moved stays, {kept}", 0)
     held = now.temporary and state.phase is Phase.PAUSED and not ending and not platform and state.ticket is None
     if held and now.scale_set.model.mode in UpgradeMode:
         add(Asked.RELEASE, "undo the temporary changes and stay paused", 0)

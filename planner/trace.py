@@ -26,11 +26,12 @@ class _Record(
 
 
 class Opened(_Record, frozen=True, tag="opened"):
-    """A rollout begins: the plan's digest and what made it."""
+    """A rollout begins: the plan's digest, what made it, and at which Resource Manager (empty where that was not kept)."""
 
     plan_sha256: str
     tool: str
     now_ms: int
+    at: str = ""
 
 
 class Executor(_Record, frozen=True, tag="executor"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,12 +13,15 @@ import pytest
 
 from backends.simulated import SimulatedBackend
 from backends.store.files import FileStore
+from planner.change import PropertyChange
+from planner.errors import InputError
 from planner.model import HealthSource, UpgradeMode
 from planner.phases import Phase
 from planner.planfile import encode
 from planner.rollout import Asked
+from planner.trace import Opened
 from tests.commands import Ran, vmss_sim
-from tests.fleet import NEW, Act, Case, Fleet, WatchedWorld, act
+from tests.fleet import NEW, SETTING, Act, Case, Fleet, WatchedWorld, act
 from vmss_sim.world.faults import Fault
 
 CASE = Case(fleet=Fleet(size=3))
@@ -35,12 +39,14 @@ class Desk:
         self.folder = folder / "store"
         self.store = FileStore(self.folder)
         self.opened = 0
+        self.reached: list[dict[str, Any]] = []
         self.preflight: Any = None
         monkeypatch.setenv("VMSS_SIM_STORE", f"file:{self.folder}")
         monkeypatch.setattr("backends.connect.open_backend", self._open)
 
-    def _open(self, _plan: object, _options: object) -> SimulatedBackend:
+    def _open(self, _plan: object, options: dict[str, Any]) -> SimulatedBackend:
         self.opened += 1
+        self.reached.append(options)
         made = SimulatedBackend(self.world, self.case.fleet.scale_set())
         if self.preflight is not None:
             made.preflight = self.preflight  # type: ignore[attr-defined]
@@ -259,6 +265,93 @@ def test_a_second_executor_is_refused_while_the_first_is_alive(desk: Callable[[C
     assert here.run("apply").status == 0
 
 
+# -- where it is carried out -------------------------------------------------------------------------------------------
+
+A, B = "https://localhost:8443", "https://localhost:9443"
+
+
+def test_the_same_plan_at_another_endpoint_is_another_rollout(desk: Callable[[Case], Desk]) -> None:
+    here = desk(CASE)
+    assert here.run("apply", "--endpoint", A).status == 0
+    first = here.rollout
+    assert here.run("apply", "--endpoint", A + "/").err.count("nothing is begun again") == 1
+    ran = here.run("apply", "--endpoint", B)
+    assert f"{first} was begun with this plan at {A}; at {B} this is another rollout" in ran.err
+    assert here.rollout == f"{first}-2"
+    assert here.run("apply").status == 0
+    assert [one.where.name for one in here.store.rollouts() if one.where] == [A, B, "the public cloud"]
+    opened = next(here.store.journal(first).records())
+    assert isinstance(opened, Opened)
+    assert opened.at == A
+
+
+def test_who_goes_on_reaches_it_as_it_was_begun(desk: Callable[[Case], Desk], tmp_path: Path) -> None:
+    here = desk(CASE)
+    (tmp_path / "ca.pem").write_text("")
+    ran = here.run(
+        "apply", "--endpoint", A, "--ca", str(tmp_path / "ca.pem"), "--credential", "cli", "--max-runtime", "0s"
+    )
+    assert ran.status == 3, ran
+    sent = here.sent()
+    elsewhere = here.run("apply")
+    assert (elsewhere.status, len(elsewhere.err.splitlines())) == (2, 1), elsewhere
+    assert "has not ended there" in elsewhere.err
+    for more in (("--endpoint", B), ("--cloud", "public")):
+        ran = here.run("resume", "--yes", *more)
+        assert (ran.status, len(ran.err.splitlines())) == (2, 1), ran
+        assert "another Resource Manager is another rollout" in ran.err
+    assert here.sent() == sent
+    assert here.opened == 1
+    assert A in here.run("status").out
+    assert here.status()["at"]["credential"] == "cli"
+    assert here.run("abort", "--yes").status == 1
+    reached = here.reached[-1]
+    assert (reached["endpoint"], reached["ca"], reached["credential"]) == (A, str(tmp_path / "ca.pem"), "cli")
+
+
+def test_a_rollout_from_before_the_place_was_kept_is_gone_on_with_anywhere(desk: Callable[[Case], Desk]) -> None:
+    here = desk(CASE)
+    assert here.run("apply", "--max-runtime", "0s").status == 3
+    with sqlite3.connect(here.store.path) as db:
+        (body,) = db.execute("SELECT body FROM rollout").fetchone()
+        old = json.loads(body)
+        del old["where"]
+        db.execute("UPDATE rollout SET body = ?", (json.dumps(old).encode(),))
+    assert here.status()["at"] is None
+    assert here.run("apply", "--endpoint", A).status == 0
+    assert len(here.store.rollouts()) == 1
+
+
+def test_commands_that_are_told_name_the_store(desk: Callable[[Case], Desk], monkeypatch: pytest.MonkeyPatch) -> None:
+    here = desk(CASE)
+    monkeypatch.delenv("VMSS_SIM_STORE")
+    store = ("--store", here.store.name)
+    ran = here.run("apply", "--max-runtime", "0s", *store)
+    assert f"`vmss-sim resume {here.rollout} --store {here.store.name}`" in ran.err
+    choices = json.loads(here.run("status", "--json", *store).out)["choices"]
+    assert choices
+    assert all(one["command"].endswith(f"--store {here.store.name}") for one in choices)
+
+
+def test_resume_that_cannot_even_look_is_refused_and_leaves_one_try(
+    desk: Callable[[Case], Desk], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here = paused(desk)
+
+    def no_token(_self: object) -> None:
+        raise InputError("no token", "--credential", "az: please log in", "")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(SimulatedBackend, "observe", no_token)
+        for _ in range(3):
+            ran = here.run("resume", "--yes")
+            assert ran.status == 2, ran
+            assert "nothing was sent" in ran.err
+            assert "detached" not in ran.err
+    assert here.status()["unheard_requests"] == 1
+    assert here.run("resume", "--yes").status == 0
+
+
 # -- asked for ---------------------------------------------------------------------------------------------------------
 
 
@@ -295,6 +388,44 @@ def test_abort_puts_the_model_back(desk: Callable[[Case], Desk]) -> None:
     assert here.sent()[-1][0] == "update-model"
     ended = here.run("resume", "--yes")
     assert (ended.status, "this rollout has ended" in ended.err) == (2, True)
+
+
+def test_after_an_abort_what_runs_is_counted(desk: Callable[[Case], Desk]) -> None:
+    here = desk(Case(fleet=Fleet(size=3), parameters={"approve": True}))
+    assert here.run("apply").status == 3
+    assert here.run("abort", "--yes").status == 1
+    status = here.status()
+    assert status["model_gives"].endswith("what was there before"), "the model went back"
+    assert (status["on_target"], status["old"]) == (["0"], ["1", "2"])
+    assert (status["instances"]["on_target"], status["instances"]["old"]) == (1, 2)
+    for told in (here.run("status").out, here.run("history").out):
+        assert "1 on target (0), 2 old (1, 2)" in told
+
+
+def test_abort_says_that_it_is_final_and_afterwards_how_to_go_back(desk: Callable[[Case], Desk]) -> None:
+    here = desk(Case(fleet=Fleet(size=3), parameters={"approve": True}))
+    assert here.run("apply").status == 3
+    (choice,) = [one for one in here.status()["choices"] if one["command"].startswith("vmss-sim abort")]
+    assert "final, no rollback afterwards" in choice["does"]
+    assert here.status()["afterwards"] == []
+    assert here.run("abort", "--yes").status == 1
+    told, back, apply = here.status()["afterwards"][0], here.status()["afterwards"][2], here.status()["afterwards"][3]
+    assert "left so: 0. " in told
+    assert back == "vmss-sim plan now.json --target 1.0.0 -o back.json"
+    assert apply == "vmss-sim apply back.json"
+    assert back in here.run("status").out
+    assert f"vmss-sim status {here.rollout}" in here.run("rollback", "--yes").err
+    assert here.run("apply", "--again").status == 3
+    assert here.run("resume", "--yes").status == 3
+
+
+def test_after_an_abort_what_was_done_to_another_property_is_counted(desk: Callable[[Case], Desk]) -> None:
+    here = desk(
+        Case(fleet=Fleet(size=3), change=PropertyChange(path=SETTING, value="new"), parameters={"approve": True})
+    )
+    assert here.run("apply").status == 3
+    assert here.run("abort", "--yes").status == 1
+    assert (here.status()["on_target"], here.status()["old"]) == (["0"], ["1", "2"])
 
 
 def test_rollback_from_another_desk(desk: Callable[[Case], Desk]) -> None:
@@ -389,6 +520,7 @@ FIELDS = {
     "schema", "rollout", "scale_set", "plan_sha256", "opened", "state", "phase", "ending", "why", "executor", "choices",
     "evidence_at", "elapsed_s", "forecast", "above_floor", "in_service", "floor", "known_healthy", "fewest_seen", "instances",
     "in_flight", "skipped", "failed", "left_alone", "batch", "model_gives", "temporary_changes", "unheard_requests", "decisions",
+    "on_target", "old", "afterwards", "at", "waits",
 }  # fmt: skip
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -11,12 +12,13 @@ from typing import Any
 import pytest
 
 from backends.azure import connect
+from backends.azure.client import why_no_token
 from backends.azure.clouds import CLOUDS, Scope, place, scope_of, subscription
 from backends.azure.connecting import CREDENTIALS
 from backends.azure.reading import Documents
 from backends.azure.snapshot import snapshot
 from planner.arm_json import read_scale_set
-from planner.errors import InputError
+from planner.errors import InputError, PlatformError
 from tests.azure_arm import (
     SECRET,
     SET,
@@ -31,6 +33,74 @@ from tests.azure_arm import (
     listening,
 )
 from vmss_sim.cli import main
+
+# -- no token ------------------------------------------------------------------------------------------------------------
+
+ALL_FAIL = """DefaultAzureCredential failed to retrieve a token from the included credentials.
+Attempted credentials:
+\tEnvironmentCredential: EnvironmentCredential authentication unavailable. Environment variables are not fully configured.
+Visit https://aka.ms/azsdk/python/identity/environmentcredential/troubleshoot to troubleshoot this issue.
+\tManagedIdentityCredential: ManagedIdentityCredential authentication unavailable, no response from the IMDS endpoint.
+\tAzureCliCredential: ERROR: AADSTS700082: The refresh token has expired due to inactivity. Trace ID: 12-34
+Timestamp: 2026-01-01
+To re-authenticate, please run: az login
+\tAzurePowerShellCredential: PowerShell is not installed
+To mitigate this issue, please refer to the troubleshooting guidelines here at https://aka.ms/azsdk/python/identity/defaultazurecredential/troubleshoot."""
+
+
+def test_why_there_is_no_token_is_one_line_of_what_matters() -> None:
+    assert why_no_token(ALL_FAIL) == (
+        "AzureCliCredential: ERROR: AADSTS700082: The refresh token has expired due to inactivity.; "
+        "not set up here: Environment, ManagedIdentity, AzurePowerShell"
+    )
+    assert why_no_token("Please run 'az login' to set up an account") == "Please run 'az login' to set up an account"
+    long = why_no_token("word " * 100 + "https://aka.ms/x")
+    assert (long.endswith(" …"), len(long) < 210) == (True, True)
+
+
+def test_what_the_sdk_logs_by_itself_is_not_printed() -> None:
+    script = (
+        "import logging; from backends.azure import connect; "
+        f"connect({SET!r}, credential='environment'); "
+        "logging.getLogger('azure.identity._credentials.chained').warning('LOUD'); logging.getLogger('msal.x').warning('LOUD')"
+    )
+    ran = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert ran.stderr == ""
+
+
+# -- nobody answers ------------------------------------------------------------------------------------------------------
+
+
+def unreachable() -> str:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return f"https://127.0.0.1:{free.getsockname()[1]}"
+
+
+def test_whom_it_waits_for_is_said_and_it_gives_up() -> None:
+    said: list[str] = []
+    at = unreachable()
+    clock = ManualSleeper()
+    place = connect(
+        SET, endpoint=at, audience=at, authority=at, credential=Token(), sleeper=clock, says=said.append, patience_s=60
+    )
+    begun = clock.now_ms()
+    with pytest.raises(PlatformError, match=r"cannot be reached for .* s: the connection is refused"):
+        place.observe()
+    host = at.removeprefix("https://")
+    assert 20_000 < clock.now_ms() - begun <= 60_000
+    assert said
+    assert all(one.startswith(f"{host} cannot be reached for ") and one.endswith("; trying on") for one in said)
+
+
+def test_without_patience_a_read_is_tried_for_minutes() -> None:
+    at, clock = unreachable(), ManualSleeper()
+    place = connect(SET, endpoint=at, audience=at, authority=at, credential=Token(), sleeper=clock)
+    begun = clock.now_ms()
+    with pytest.raises(PlatformError):
+        place.observe()
+    assert clock.now_ms() - begun > 300_000
+
 
 # -- which Azure ---------------------------------------------------------------------------------------------------------
 

@@ -116,3 +116,21 @@ def test_no_private_traces() -> None:
             and path != Path(__file__)
         ):
             assert not wrong.search(path.read_text(errors="ignore")), name
+
+
+def test_the_readme_says_truly_which_commands_send_anything() -> None:
+    """Every command that can carry something out is named, and how the operator's page is found."""
+    assert "(docs/operate.md)" in README
+    (text,) = re.findall(r"What changes anything in Azure: (.*?)\n\n", README, re.DOTALL)
+    changing, _, reading = text.partition("All of them")
+    found = {
+        path.stem: set(re.findall(r"reach: options\.Azure|azure: options\.Azure", path.read_text()))
+        for path in (ROOT / "vmss_sim" / "cli").glob("*.py")
+    }
+    reaches = {name for name, how in found.items() if how} - {"operating"}
+    assert reaches == {"apply", "recover", "rollouts", "snapshot"}, (
+        "a command that reaches Azure is told of in the README"
+    )
+    assert set(re.findall(r"`(\w+)`", changing)) == {"apply", "recover", "resume", "abort", "rollback", "release"}
+    assert "`snapshot` reads" in reading
+    assert "sends nothing to Azure" not in README

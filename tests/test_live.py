@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 import time
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from backends.store.files import FileStore
 from planner.phases import Phase
 from planner.planfile import Forecast, Proportion, Summary
 from planner.rollout import Asked
+from planner.standing import waits_for
 from tests.fleet import Case, Fleet
 from tests.loopback import served
 from tests.test_executor_process import Story
@@ -64,6 +66,32 @@ def test_the_picture_shows_heatmap_batch_gate_and_time(tmp_path: Path) -> None:
     assert "4 of 6 in service" in flying or "6 of 6" in flying
     assert "ended" in seen[-1]
     assert max(len(line) for one in seen for line in one.splitlines()) <= 100
+
+
+def test_what_it_waits_for_is_said(tmp_path: Path) -> None:
+    picture = live.Picture(Console(width=100, file=io.StringIO()), CASE.plan(), None, "web-1")
+    seen = ""
+    for told in turns(tmp_path):
+        picture.show(told)
+        seen += drawn(picture)
+    assert re.search(r"waits for [\d, ]+ to serve \(\d+ s of 10 min\)", seen), seen
+    state = msgspec.structs.replace(told.state, phase=Phase.ROLLING, batch=0, gate_ms=told.now_ms - 100_000)
+    assert waits_for(CASE.plan(), state, told.scale_set, told.now_ms) == (
+        "waits for the gate of batch 1 to hold (1 min of 15 min)"
+    )
+    state = msgspec.structs.replace(state, held_ms=told.now_ms - 20_000)
+    assert waits_for(CASE.plan(), state, told.scale_set, told.now_ms) == "waits while the gate of batch 1 holds (20 s)"
+
+
+def test_a_log_is_not_silent_while_it_waits(tmp_path: Path) -> None:
+    told = next(
+        one for one in turns(tmp_path) if "to serve" in waits_for(CASE.plan(), one.state, one.scale_set, one.now_ms)
+    )
+    file = io.StringIO()
+    log = live.Log(Console(width=100, file=file), CASE.plan())
+    for after_s in (0, 20, 40, 60, 80, 100, 120):
+        log.show(msgspec.structs.replace(told, now_ms=told.now_ms + after_s * 1000, records=()))
+    assert [line.count("to serve (") for line in file.getvalue().splitlines()] == [1, 1]
 
 
 def test_below_the_floor_is_said_loudly(tmp_path: Path) -> None:

@@ -99,7 +99,7 @@ def test_the_unattended_story(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
         assert seen["executor"]["alive"] is False
         assert seen["above_floor"] is True
         assert seen["temporary_changes"] == ["automatic repairs are suspended"]
-        assert f"vmss-sim resume {rollout}" in [one["command"] for one in seen["choices"]]
+        assert f"vmss-sim resume {rollout} --store file:{there}" in [one["command"] for one in seen["choices"]]
 
         # It skips the sick one and goes on: to the end, in the same window.
         skipped = vmss_sim("skip", rollout, sick, "--reason", "its disk is full, ticket 99", *desk)

@@ -14,6 +14,7 @@ Contract:
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from typing import Any
 from urllib.parse import urlsplit
@@ -29,6 +30,8 @@ from azure.mgmt.core.policies import ARMChallengeAuthenticationPolicy, ARMHttpLo
 from backends.azure.clock import Sleeper
 
 NOT_SENT, NO_ANSWER, NO_TOKEN = "not-sent", "no-answer", "no-token"
+SAYS_MS = 10_000
+"""So long it is silent about a host that cannot be reached."""
 _UNREACHED = ("NewConnectionError", "ConnectTimeoutError", "NameResolutionError", "ConnectTimeout")
 _READS = {"retry_total": 16, "retry_connect": 16, "retry_read": 16, "retry_status": 16, "retry_backoff_max": 60}
 
@@ -64,14 +67,44 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Transport(RequestsTransport):  # type: ignore[misc, unused-ignore]
-    """The SDK's own transport, but waits by the backend's clock."""
+    """The SDK's own transport, but waits by the backend's clock, says whom it waits for, and gives up after `patience_s`."""
 
-    def __init__(self, sleeper: Sleeper, **options: Any) -> None:
+    def __init__(
+        self,
+        sleeper: Sleeper,
+        *,
+        says: Callable[[str], None] | None = None,
+        patience_s: float | None = None,
+        **options: Any,
+    ) -> None:
         super().__init__(**options)
-        self._sleeper = sleeper
+        self._sleeper, self._says, self._patience_s = sleeper, says, patience_s
+        self._since_ms: int | None = None
+        self._said_ms = 0
+        self._host, self._last = "", AzureError("")
+
+    def send(self, request: Any, **options: Any) -> Any:
+        """One attempt."""
+        try:
+            answer = super().send(request, **options)
+        except AzureError as error:
+            self._host, self._last = urlsplit(request.url).netloc, error
+            if self._since_ms is None:
+                self._since_ms = self._said_ms = self._sleeper.now_ms()
+            raise
+        self._since_ms = None
+        return answer
 
     def sleep(self, duration: float) -> None:
         """Between two attempts of a read."""
+        if self._since_ms is not None:
+            now_ms = self._sleeper.now_ms()
+            text = f"{self._host} cannot be reached for {(now_ms - self._since_ms) // 1000} s: {_plainly(self._last)}"
+            if self._patience_s is not None and now_ms - self._since_ms + duration * 1000 > self._patience_s * 1000:
+                raise ServiceRequestError(text, error=self._last)
+            if self._says is not None and now_ms - self._said_ms >= SAYS_MS:
+                self._said_ms = now_ms
+                self._says(f"{text}; trying on")
         self._sleeper.sleep_ms(round(duration * 1000))
 
 
@@ -185,13 +218,53 @@ def _fault(error: AzureError) -> Answer:
     """Why there is no answer. Not sent is said only where the connection was never made: everything else may have been done."""
     text = str(error).replace("\n", " ")[:300]
     if isinstance(error, ClientAuthenticationError):
-        return Answer(fault=NO_TOKEN, text=text)
+        return Answer(fault=NO_TOKEN, text=why_no_token(str(error)))
     if isinstance(error, ServiceRequestError) and not isinstance(error, HttpResponseError):
         chain: list[BaseException] = []
         _causes(error, chain)
         if any(type(one).__name__ in _UNREACHED for one in chain):
             return Answer(fault=NOT_SENT, text=text)
     return Answer(fault=NO_ANSWER, text=text)
+
+
+_ABSENT = ("unavailable", "not configured", "not installed", "not found on path", "not available", "no accounts")
+_ADVICE = re.compile(r"\s*(?:\b(?:Visit|See|To mitigate|Please visit|Trace ID|Correlation ID)\b|https?://).*", re.S)
+_TRIED = re.compile(r"^\s*(\w+Credential): ", re.M)
+
+
+def why_no_token(text: str) -> str:
+    """What azure-identity says about its credentials, in one line: of each that was tried and is set up here the first sentence, of
+    those that are not set up the names.
+    """
+    first, *tried = _TRIED.split(text)
+    if not tried:
+        return _sentence(first)
+    told = [(name, _sentence(why)) for name, why in zip(tried[::2], tried[1::2], strict=True)]
+    matter = [f"{name}: {why}" for name, why in told if not any(word in why.lower() for word in _ABSENT)]
+    absent = [name.removesuffix("Credential") for name, why in told if any(word in why.lower() for word in _ABSENT)]
+    return "; ".join((*matter, *([f"not set up here: {', '.join(absent)}"] if absent else [])))
+
+
+def _sentence(text: str) -> str:
+    lines = [line.strip() for line in _ADVICE.sub("", text).splitlines()]
+    found = next((line for line in lines if line), text.strip()[:80])
+    return found if len(found) <= 200 else found[:200].rsplit(" ", 1)[0] + " …"
+
+
+_PLAINLY = (
+    ("NameResolutionError", "its name cannot be resolved"),
+    ("ConnectTimeout", "no connection in time"),
+    ("SSLError", "its certificate is not trusted (--ca says whose is)"),
+    ("NewConnectionError", "the connection is refused"),
+    ("ReadTimeout", "no answer in time"),
+)
+
+
+def _plainly(error: BaseException) -> str:
+    chain: list[BaseException] = []
+    _causes(error, chain)
+    names = " ".join(type(one).__name__ for one in chain)
+    return next((text for name, text in _PLAINLY if name in names), str(error).replace("\n", " ")[:120])
 
 
 def _causes(error: BaseException, into: list[BaseException]) -> None:

@@ -6,6 +6,8 @@ Errors are `InputError`: one line, what to do.
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -49,25 +51,34 @@ def connect(
     authority: str | None = None,
     audience: str | None = None,
     ca: Path | str | None = None,
-    credential: Any = "default",
+    credential: Any = None,
     tenant: str | None = None,
     client_id: str | None = None,
     api_version: str | None = None,
     sleeper: Sleeper | None = None,
     schedule: Schedule | None = None,
     transport: HttpTransport[Any, Any] | None = None,
+    says: Callable[[str], None] | None = None,
+    patience_s: float | None = None,
 ) -> AzureBackend:
     """A backend for one scale set.
 
     plan: what it is to be looked at for (the model's paths, run-commands, the platform's rollout). watch: model paths beside the
     plan's. credential: a name of `CREDENTIALS`, or an object with `get_token`. client_id: of a managed or workload identity.
-    api_version: where an endpoint does not know the SDK's. transport: another than the SDK's, for tests.
+    api_version: where an endpoint does not know the SDK's. transport: another than the SDK's, for tests. says: is told whom it waits for.
+    patience_s: a read gives up when nobody answered for so long; not given: after about ten minutes.
     """
+    credential = credential or "default"
     scope = scope_of(scale_set_id)
     where = place(cloud=cloud, endpoint=endpoint, authority=authority, audience=audience, ca=ca)
     clock = sleeper or WallSleeper()
     wire = transport or Transport(
-        clock, connection_timeout=CONNECT_S, read_timeout=READ_S, connection_verify=where.ca or True
+        clock,
+        says=says,
+        patience_s=patience_s,
+        connection_timeout=CONNECT_S,
+        read_timeout=READ_S,
+        connection_verify=where.ca or True,
     )
     base, scopes, authority = _endpoint(where, wire, asked=not isinstance(credential, str) or credential in _LOCAL)
     chosen = credential
@@ -125,6 +136,11 @@ def _credential(name: str, where: Place, authority: str | None, *, tenant: str |
     """A credential of azure-identity. Raises InputError where it cannot be made."""
     import azure.identity  # noqa: PLC0415  # half a second, and not needed with a credential at hand
 
+    for logger in (
+        "azure",
+        "msal",
+    ):  # what they would print by themselves stands in the error; who sets logging up still hears it
+        logging.getLogger(logger).addHandler(logging.NullHandler())
     if name not in CREDENTIALS:
         raise InputError("unknown credential", "--credential", repr(name), ", ".join(CREDENTIALS))
     local = name in _LOCAL

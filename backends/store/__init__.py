@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -23,6 +24,7 @@ import msgspec
 
 from backends.journal import Journal
 from backends.lease import Held, Holder
+from backends.where import Where
 from planner.errors import InputError
 from planner.plan import Plan
 from planner.planfile import PlanFile, decode
@@ -31,7 +33,9 @@ VARIABLE = "VMSS_SIM_STORE"
 
 
 class Entry(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """One rollout in a store. scale_set: what the lease is for, the resource id (else the name) in lower case."""
+    """One rollout in a store. scale_set: what the lease is for, the resource id (else the name) in lower case. where: None for
+    one from before that was kept.
+    """
 
     id: str
     scale_set: str
@@ -39,6 +43,7 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     plan_sha256: str
     tool: str
     opened_ms: int
+    where: Where | None = None
 
 
 class Approval(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -124,12 +129,21 @@ def open_store(text: str | None) -> Store:
     )
 
 
-def lease_key(plan: Plan) -> str:
-    """What one executor at a time may work on."""
-    return (plan.scale_set.id or plan.scale_set.name).lower()
+def lease_key(plan: Plan, where: Where | None = None) -> str:
+    """What one executor at a time may work on: a set of this id at an endpoint of one's own is not the one in Azure."""
+    at = f"@{where.endpoint}" if where is not None and where.endpoint else ""
+    return f"{plan.scale_set.id or plan.scale_set.name}{at}".lower()
 
 
-def new_entry(store: Store, read: PlanFile, tool: str) -> Entry:
+def as_option(store: Store) -> str:
+    """What a command needs to find this store again: nothing where it is the default one."""
+    import platformdirs  # noqa: PLC0415  # only where it is told
+
+    default = os.environ.get(VARIABLE) or f"file:{platformdirs.user_state_path('vmss-sim', appauthor=False)}"
+    return "" if store.name == default else f" --store {shlex.quote(store.name)}"
+
+
+def new_entry(store: Store, read: PlanFile, tool: str, where: Where | None = None) -> Entry:
     """Rule 2: the entry of a new rollout of this plan."""
     slug = re.sub(r"[^a-z0-9]+", "-", read.plan.scale_set.name.lower()).strip("-")[:40] or "set"
     base = f"{slug}-{read.sha256[:8]}"
@@ -137,11 +151,12 @@ def new_entry(store: Store, read: PlanFile, tool: str) -> Entry:
     number = next(n for n in range(1, len(taken) + 2) if (base if n == 1 else f"{base}-{n}") not in taken)
     return Entry(
         id=base if number == 1 else f"{base}-{number}",
-        scale_set=lease_key(read.plan),
+        scale_set=lease_key(read.plan, where),
         name=read.plan.scale_set.name,
         plan_sha256=read.sha256,
         tool=tool,
         opened_ms=now_ms(),
+        where=where,
     )
 
 

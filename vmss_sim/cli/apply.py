@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -12,6 +13,7 @@ from vmss_sim.cli import operating, options
 if TYPE_CHECKING:
     from backends.lease import Held
     from backends.store import Entry, Store
+    from backends.where import Where
     from planner.planfile import PlanFile
     from planner.rollout import State
 
@@ -63,6 +65,7 @@ def register(app: typer.Typer) -> None:
         from backends import operate  # noqa: PLC0415  # heavy imports wait until a command runs
         from backends.executor import rests  # noqa: PLC0415
         from backends.store import open_store  # noqa: PLC0415
+        from backends.where import where_of  # noqa: PLC0415
         from planner.machine import windows  # noqa: PLC0415
         from planner.planfile import decode  # noqa: PLC0415
         from scenarios.files import read_bytes  # noqa: PLC0415
@@ -72,22 +75,24 @@ def register(app: typer.Typer) -> None:
         read = decode(data, str(file))
         _expected(read, expect)
         kept = open_store(store)
-        entry, state, held = _known(kept, read, again=again)
+        where = where_of(asdict(reach))
+        said = bool(reach.endpoint or reach.cloud)
+        entry, state, held = _known(kept, read, where, said=said, again=again)
         if entry is None:
             _approved(kept, read, require_approvals)
             _healthy(read, accepted=accept_no_health)
-        backend = operating.open_world(read, reach)
+        backend = operating.open_world(read, reach if entry is None else operating.there(entry, reach))
         if entry is not None:
             if state is not None and rests(state) and not state.reason.startswith(windows.REASON) and not running.stay:
                 operating.say(f"{entry.id} was begun with this plan and rests: {state.reason}")
-                operating.say(f"`vmss-sim status {entry.id}` tells what can be done")
+                operating.say(f"{operating.told('status', kept, entry)} tells what can be done")
                 raise typer.Exit(3)
             operating.say(f"{entry.id} was begun with this plan and has not ended: going on with it")
             operating.confirm("Go on?", yes=yes)
         else:
             _look(read, backend, running.log_format)
             operating.confirm(f"Apply this plan to {read.plan.scale_set.id or read.plan.scale_set.name}?", yes=yes)
-            entry, held = operate.begin(kept, read, data, read.plan.tool, says=operating.say)
+            entry, held = operate.begin(kept, read, data, read.plan.tool, where=where, says=operating.say)
             operating.say(f"rollout {entry.id} in {kept.name}")
         raise typer.Exit(
             operating.carry_on(
@@ -102,12 +107,17 @@ def register(app: typer.Typer) -> None:
         )
 
 
-def _known(store: Store, read: PlanFile, *, again: bool) -> tuple[Entry | None, State | None, Held | None]:
-    """The rollout of this plan that is to be gone on with. One that has ended gives its exit status, unless `--again`."""
+def _known(
+    store: Store, read: PlanFile, where: Where, *, said: bool, again: bool
+) -> tuple[Entry | None, State | None, Held | None]:
+    """The rollout of this plan here that is to be gone on with. One that has ended gives its exit status, unless `--again`.
+    said: the command line names the place.
+    """
     from backends.operate import has_ended, latest  # noqa: PLC0415  # heavy imports wait until a command runs
 
-    met = latest(store, read)
+    met = latest(store, read, where)
     if met is None:
+        _elsewhere(store, read, where, said=said)
         return None, None, None
     entry, state = met
     if state is None or not has_ended(state):
@@ -116,6 +126,28 @@ def _known(store: Store, read: PlanFile, *, again: bool) -> tuple[Entry | None, 
         return None, None, None
     operating.say(f"{entry.id} carried this plan out and ended: {state.ending}; nothing is begun again without --again")
     raise typer.Exit(read.plan.ends[state.ending].exit_code)
+
+
+def _elsewhere(store: Store, read: PlanFile, where: Where, *, said: bool) -> None:
+    """The plan was begun at another Resource Manager: that is told; who does not name the place may have meant that one. Raises InputError."""
+    from backends.operate import has_ended, latest  # noqa: PLC0415  # heavy imports wait until a command runs
+    from planner.errors import InputError  # noqa: PLC0415
+
+    met = latest(store, read)
+    if met is None or met[0].where is None:
+        return
+    entry, state = met
+    place = met[0].where
+    if said or has_ended(state):
+        operating.say(f"{entry.id} was begun with this plan at {place.name}; at {where.name} this is another rollout")
+        return
+    raise InputError(
+        "this plan was begun at another Resource Manager and has not ended there",
+        entry.id,
+        where.name,
+        place.name,
+        f"{operating.told('resume', store, entry)} goes on there; say --endpoint or --cloud to begin another rollout; nothing was sent",
+    )
 
 
 def _expected(read: PlanFile, expect: str | None) -> None:

@@ -94,7 +94,7 @@ class Running:
 def status_of(store: Store, entry: Entry) -> Status:
     """Everything that is told of a rollout."""
     from backends.operate import plan_of  # noqa: PLC0415  # heavy imports wait until a command runs
-    from backends.store import now_ms  # noqa: PLC0415
+    from backends.store import as_option, now_ms  # noqa: PLC0415
     from planner.standing import standing  # noqa: PLC0415
     from vmss_sim.report.status import Status  # noqa: PLC0415
 
@@ -109,6 +109,7 @@ def status_of(store: Store, entry: Entry) -> Status:
         standing=standing(read.plan, journal.records(), unheard=unheard),
         holder=store.holder(entry.scale_set),
         now_ms=now_ms(),
+        store=as_option(store),
     )
 
 
@@ -125,6 +126,20 @@ def user() -> str:
 def say(text: str) -> None:
     """Something beside the results."""
     typer.echo(f"vmss-sim: {text}", err=True)
+
+
+class Voice:
+    """Where a backend's words go: beside the results, or into the view while there is one."""
+
+    def __init__(self) -> None:
+        self.says = say
+
+    def __call__(self, text: str) -> None:
+        """Say it."""
+        self.says(text)
+
+
+VOICE = Voice()
 
 
 def confirm(question: str, *, yes: bool) -> None:
@@ -162,7 +177,7 @@ def carry_on(
 
     running.check()
     if backend is None:
-        backend = open_world(read, reach)
+        backend = open_world(read, there(entry, reach))
     signals = Signals(terminal=sys.stdout.isatty() and sys.stdin.isatty())
     hooks = Hooks(
         running.hook or (),
@@ -172,7 +187,7 @@ def carry_on(
         says=say,
     )
     with live.view(read.plan, read.forecast, entry.id, running.log_format, console.out()) as view:
-        signals.says = hooks.says = view.say
+        signals.says = hooks.says = VOICE.says = view.say
 
         def listen(told: Told) -> None:
             view.show(told)
@@ -194,18 +209,36 @@ def carry_on(
             reason=reason,
         )
         hooks.close(1.0 if ended.why is Why.DETACHED else 15.0)
+        VOICE.says = say
     state = ended.state
     if ended.error:
         say(f"{entry.id}: {ended.error}")
+    if ended.exit_code == 2 and ended.error:
+        say(f"{entry.id}: nothing was sent; {told('resume', store, entry)} tries again")
+        return 2
     if ended.why is Why.ENDED:
         say(f"{entry.id} ended: {state.ending}{': ' + state.reason if state.reason else ''}")
     elif ended.why is Why.RESTS:
         say(f"{entry.id} rests: {state.reason}")
     else:
-        say(f"{entry.id}: detached; what was sent goes on, and is adopted by `vmss-sim resume {entry.id}`")
+        say(f"{entry.id}: detached; what was sent goes on, and is adopted by {told('resume', store, entry)}")
     if ended.exit_code:
-        say(f"`vmss-sim status {entry.id}` tells where it stands and what can be done")
+        say(f"{told('status', store, entry)} tells where it stands and what can be done")
     return ended.exit_code
+
+
+def there(entry: Entry, reach: options.Azure) -> options.Azure:
+    """How this rollout is reached: as it was begun, where nothing else is said. Raises InputError for another place."""
+    from backends.where import going_on  # noqa: PLC0415  # heavy imports wait until a command runs
+
+    return options.Azure(**going_on(entry.id, entry.where, asdict(reach)))
+
+
+def told(word: str, store: Store, entry: Entry) -> str:
+    """A command about this rollout, to be copied."""
+    from backends.store import as_option  # noqa: PLC0415  # heavy imports wait until a command runs
+
+    return f"`vmss-sim {word} {entry.id}{as_option(store)}`"
 
 
 def open_world(read: PlanFile, reach: options.Azure) -> Any:
@@ -213,7 +246,7 @@ def open_world(read: PlanFile, reach: options.Azure) -> Any:
     from backends import connect  # noqa: PLC0415  # heavy imports wait until a command runs
     from backends.probes import Probed  # noqa: PLC0415
 
-    made = connect.open_backend(read.plan, asdict(reach))
+    made = connect.open_backend(read.plan, asdict(reach) | {"says": VOICE})
     return made if read.plan.hooks is None else Probed(made, read.plan, read.plan.hooks)
 
 
@@ -232,6 +265,11 @@ def check_format(given: str | None) -> None:
 
     if given not in (None, "text", "json"):
         raise InputError("unknown choice", "--log-format", repr(given), "text or json")
+
+
+def _over(store: Store, entry: Entry) -> str:
+    status, history = told("status", store, entry), told("history", store, entry)
+    return f"{status} tells what stays moved and how a new plan takes it back, {history} how it ended"
 
 
 def ask(
@@ -257,7 +295,7 @@ def ask(
     journal = kept.journal(entry.id)
     state = journal.last_state()
     if state is not None and state.phase is Phase.ENDED:
-        raise InputError("this rollout has ended", entry.id, state.ending, "", "`vmss-sim history` tells how")
+        raise InputError("this rollout has ended", entry.id, state.ending, "", _over(kept, entry))
     read = plan_of(kept, entry)
     known = read.plan.scale_set.instances.keys() | (
         {*state.appended, *state.surge.fresh, *state.memory} if state is not None else set()
@@ -268,12 +306,12 @@ def ask(
     alive = is_alive(kept, entry)
     if alive or not drives:
         journal.ask(asked, ids, reason)
-        told = (
+        heard = (
             "its executor will hear it"
             if alive
-            else f"no executor is alive: `vmss-sim resume {entry.id}` carries it on"
+            else f"no executor is alive: {told('resume', kept, entry)} carries it on"
         )
-        say(f"{entry.id}: {asked.value} is asked for; {told}")
+        say(f"{entry.id}: {asked.value} is asked for; {heard}")
         return
     confirm(f"{asked.value} {entry.id} ({read.plan.scale_set.id or read.plan.scale_set.name})?", yes=yes)
     raise typer.Exit(

@@ -145,12 +145,13 @@ class Azure:
         Path | None, typer.Option(metavar="FILE", help="Its certificate authority, PEM.", show_default=False)
     ] = None
     credential: Annotated[
-        str,
+        str | None,
         typer.Option(
             metavar="NAME",
             help="default, environment, workload-identity, managed-identity, cli, developer-cli, powershell or device-code.",
+            show_default=False,
         ),
-    ] = "default"
+    ] = None
     tenant: Annotated[str | None, typer.Option(metavar="ID", help="The subscription's tenant.", show_default=False)] = (
         None
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -38,6 +39,7 @@ def register(app: typer.Typer) -> None:
     ) -> None:
         from backends import operate  # noqa: PLC0415  # heavy imports wait until a command runs
         from backends.store import open_store  # noqa: PLC0415
+        from backends.where import where_of  # noqa: PLC0415
         from planner.errors import InputError  # noqa: PLC0415
         from planner.planfile import decode  # noqa: PLC0415
         from scenarios.files import read_bytes  # noqa: PLC0415
@@ -46,10 +48,15 @@ def register(app: typer.Typer) -> None:
         data = read_bytes(file)
         read = decode(data, str(file))
         kept = open_store(store)
-        known = operate.latest(kept, read)
+        where = where_of(asdict(reach))
+        known = operate.latest(kept, read, where)
         if known is not None and not operate.has_ended(known[1]):
             raise InputError(
-                "its journal is there", kept.name, known[0].id, "", f"`vmss-sim resume {known[0].id}` goes on with it"
+                "its journal is there",
+                kept.name,
+                known[0].id,
+                "",
+                f"{operating.told('resume', kept, known[0])} goes on with it",
             )
         backend = operating.open_world(read, reach)
         found = _look(read, backend)
@@ -60,7 +67,7 @@ def register(app: typer.Typer) -> None:
         operating.confirm(
             f"Go on with {read.plan.scale_set.id or read.plan.scale_set.name} from what it shows?", yes=yes
         )
-        entry, held = operate.begin(kept, read, data, f"{read.plan.tool}, recovered", says=operating.say)
+        entry, held = operate.begin(kept, read, data, f"{read.plan.tool}, recovered", where=where, says=operating.say)
         operating.say(f"rollout {entry.id} in {kept.name}")
         status = operating.carry_on(
             kept, entry, read, reach, running, backend=backend, held=held, recovered=found.state

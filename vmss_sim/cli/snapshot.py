@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from vmss_sim.cli import options
+from vmss_sim.cli import operating, options
 
 SNAPSHOT = """Read a scale set from Azure into a file: its model, all instances with instance view, the state of automatic repairs, the
 platform's last rollout. Reads only. The file is what preview, init, compare, plan and lint take.
@@ -23,6 +23,9 @@ Examples:
 Left out: protected settings, user data, keys, and the settings of extensions other than the health extension.
 Exit status: 0 done, 1 Azure failed, 2 bad input or refused.
 """
+
+
+PATIENCE_S = 60
 
 
 def register(app: typer.Typer) -> None:
@@ -47,7 +50,7 @@ def register(app: typer.Typer) -> None:
         from planner.arm_json import read_scale_set  # noqa: PLC0415
 
         options.refuse_existing(output, force=force)
-        backend = connect(which.id(), **asdict(azure))
+        backend = connect(which.id(), **asdict(azure), says=operating.say, patience_s=PATIENCE_S)
         made = take(backend.documents())
         backend.close()
         reading = read_scale_set([("the snapshot", made)])

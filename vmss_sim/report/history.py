@@ -19,7 +19,7 @@ from planner.commands import Status as OutcomeStatus
 from planner.planfile import describe
 from planner.standing import looks
 from planner.trace import Executor, Receipt, Record, Refusal, Turn
-from vmss_sim.report.status import Status, executor_of, state_of, trouble, why_of
+from vmss_sim.report.status import Status, counts_of, executor_of, state_of, trouble, why_of
 from vmss_sim.report.times import coarse, when
 
 
@@ -60,6 +60,8 @@ _TO_SAY = (
 def _short(status: Status) -> list[str]:
     now = status.standing
     lines = [f"state: {state_of(status)}", f"why: {why_of(status)}", f"executor: {executor_of(status)}"]
+    if status.entry.where is not None:
+        lines.append(f"at {status.entry.where.name}")
     if now is None:
         return lines
     lines.append(
@@ -75,9 +77,7 @@ def _short(status: Status) -> list[str]:
     duration = status.forecast.metrics.get("duration_s") if status.forecast is not None else None
     if duration is not None and duration.p50 is not None and duration.p95 is not None:
         lines.append(f"forecast: {coarse(duration.p50)} (p50), {coarse(duration.p95)} (p95)")
-    lines.append(
-        f"{now.on_target} on target, {now.old} old, {len(now.in_flight)} in flight, {len(now.failed)} failed, {len(now.skipped)} skipped"
-    )
+    lines.append(counts_of(now))
     lines.append(f"a new instance would boot {now.model_gives}")
     lines.append(f"still changed: {'; '.join(now.temporary) or 'nothing'}")
     return lines

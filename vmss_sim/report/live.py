@@ -21,13 +21,15 @@ from planner.model import in_service
 from planner.phases import Phase
 from planner.plan import Plan
 from planner.planfile import Forecast
-from planner.standing import floor_now
+from planner.standing import floor_now, waits_for
 from planner.trace import Receipt, Turn
 from vmss_sim.report.colours import LOUD
 from vmss_sim.report.heatmap import STATES, legend_line, rows
 from vmss_sim.report.times import at, clock, stamp
 
 LISTED = 8
+SILENT_MS = 60_000
+"""So long a log is silent while it waits."""
 KEPT = 6
 
 
@@ -42,14 +44,23 @@ class View(Protocol):
 
 
 class Log:
-    """One line a decision."""
+    """One line a decision, and where none comes for a while, what it waits for."""
 
-    def __init__(self, console: Console) -> None:
-        self._console = console
+    def __init__(self, console: Console, plan: Plan) -> None:
+        self._console, self._plan = console, plan
+        self._last_ms: int | None = None
 
     def show(self, told: Told) -> None:
         """One turn."""
-        for line in note_lines(told):
+        lines = list(note_lines(told))
+        if lines or self._last_ms is None:
+            self._last_ms = told.now_ms
+        elif told.now_ms - self._last_ms >= SILENT_MS:
+            waits = waits_for(self._plan, told.state, told.scale_set, told.now_ms)
+            if waits:
+                self._last_ms = told.now_ms
+                lines.append(Text(f"{at(told.now_ms):>9}  {'':<20}{_plain(waits)}"))
+        for line in lines:
             self._console.print(line, soft_wrap=True)
 
     def say(self, text: str) -> None:
@@ -192,11 +203,7 @@ class Picture:
             return state.reason or state.ending
         if state.ticket is not None:
             return f"{state.ticket.command.kind.value} since {at(state.ticket.sent_ms)}: {state.ticket.command.why}"
-        if state.gate_ms is not None:
-            held = "holds" if state.held_ms is not None else "does not hold"
-            since = state.held_ms if state.held_ms is not None else state.gate_ms
-            return f"gate of batch {state.batch + 1} {held} since {at(since)}"
-        return "waits"
+        return waits_for(self._plan, state, told.scale_set, told.now_ms) or "waits"
 
 
 @contextmanager
@@ -208,4 +215,4 @@ def view(plan: Plan, forecast: Forecast | None, title: str, log_format: str | No
         with Picture(console, plan, forecast, title).open() as picture:
             yield picture
     else:
-        yield Log(console)
+        yield Log(console, plan)

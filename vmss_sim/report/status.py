@@ -27,6 +27,8 @@ from vmss_sim.report.times import REAL_MS, coarse, stamp, when
 SCHEMA = "vmss-sim/status/1"
 WIDTH = 80
 LISTED = 4
+FEW = 8
+"""So many ids are listed beside a number."""
 LONGEST = 132
 """Of a failed instance's line: the JSON has all of it."""
 COMMANDS = {
@@ -35,7 +37,7 @@ COMMANDS = {
 
 
 class Status(msgspec.Struct, frozen=True, kw_only=True):
-    """All that `status` tells of one rollout. now_ms: wall clock."""
+    """All that `status` tells of one rollout. now_ms: wall clock. store: what a command needs beside the id to find it."""
 
     entry: Entry
     plan: Plan
@@ -43,6 +45,7 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
     standing: Standing | None
     holder: Holder | None
     now_ms: int
+    store: str = ""
 
     @property
     def alive(self) -> bool:
@@ -99,13 +102,39 @@ def executor_of(status: Status) -> str:
     return f"{held.executor} is gone, {heard}"
 
 
+def counts_of(now: Standing) -> str:
+    """How many instances are where, with their ids where they are few."""
+    groups = (
+        ("on target", now.on_target),
+        ("old", now.old),
+        ("in flight", now.in_flight),
+        ("failed", tuple(one.id for one in now.failed)),
+        ("skipped", now.skipped),
+    )
+    told = (
+        f"{len(ids)} {word}" + (f" ({', '.join(ids)})" if 0 < len(ids) <= FEW and len(ids) < now.total else "")
+        for word, ids in groups
+        if ids or word != "skipped"
+    )
+    return ", ".join(told)
+
+
 def command_of(status: Status, choice: Option) -> str:
     """The exact command."""
     word = COMMANDS.get(choice.asked, choice.asked.value)
     parts = ["vmss-sim", word, status.entry.id, *choice.ids[:20]]
     if choice.reason_needed:
         parts.append("--reason '…'")
-    return " ".join(parts)
+    return " ".join(parts) + status.store
+
+
+def place_of(status: Status) -> str:
+    """Which Resource Manager, and how it is reached: what a command takes where nothing else is said."""
+    where = status.entry.where
+    if where is None:
+        return "not kept: say --endpoint, --ca and --credential where it was begun with them"
+    more = f", certificate authority {where.ca}" if where.ca else ""
+    return f"{where.name}{more}, credential {where.credential}"
 
 
 def forecast_of(status: Status, choice: Option) -> str:
@@ -123,6 +152,21 @@ def choices_of(status: Status) -> tuple[Option, ...]:
     return () if status.standing is None else options(status.plan, status.standing, alive=status.alive)
 
 
+def afterwards_of(status: Status) -> tuple[str, ...]:
+    """What can be done about instances that stay on the target where a rollout ended before its end: it is over, a new plan is needed."""
+    now = status.standing
+    if now is None or now.state.ending not in ("abort", "stop", "drift") or not now.on_target:
+        return ()
+    scope = status.plan.scale_set.id or status.plan.scale_set.name
+    ids = ", ".join(now.on_target[:20]) + (f" and {len(now.on_target) - 20} more" if len(now.on_target) > 20 else "")
+    lines = [f"this rollout is over; on target, and left so: {ids}. To take them back, make a new plan:"]
+    reach = status.entry.where.options if status.entry.where is not None else ""
+    lines.append(f"vmss-sim snapshot --scale-set {scope} -o now.json {reach}".rstrip())
+    lines.append(f"vmss-sim plan now.json --target {now.back_to or 'WHAT-IT-WAS'} -o back.json")
+    lines.append(f"vmss-sim apply back.json {reach}".rstrip() + status.store)
+    return tuple(_plain(one) for one in lines)
+
+
 def document(status: Status) -> dict[str, Any]:
     """The JSON."""
     now = status.standing
@@ -130,6 +174,7 @@ def document(status: Status) -> dict[str, Any]:
         "schema": SCHEMA,
         "rollout": status.entry.id,
         "scale_set": status.plan.scale_set.id or status.plan.scale_set.name,
+        "at": None if status.entry.where is None else msgspec.to_builtins(status.entry.where),
         "plan_sha256": status.entry.plan_sha256,
         "opened": stamp(status.entry.opened_ms),
         "state": state_of(status),
@@ -150,6 +195,7 @@ def document(status: Status) -> dict[str, Any]:
             }
             for one in choices_of(status)
         ],
+        "afterwards": list(afterwards_of(status)),
     }
     if now is None:
         return made
@@ -164,12 +210,14 @@ def document(status: Status) -> dict[str, Any]:
         "fewest_seen": {"in_service": now.fewest, "at": stamp(now.fewest_ms)},
         "instances": {
             "total": now.total,
-            "on_target": now.on_target,
-            "old": now.old,
+            "on_target": len(now.on_target),
+            "old": len(now.old),
             "in_flight": len(now.in_flight),
             "failed": len(now.failed),
             "skipped": len(now.skipped),
         },
+        "on_target": list(now.on_target),
+        "old": list(now.old),
         "in_flight": list(now.in_flight),
         "skipped": list(now.skipped),
         "failed": [
@@ -187,6 +235,7 @@ def document(status: Status) -> dict[str, Any]:
         "batch": {"number": now.batch, "of": now.batches, "why": now.batch_why},
         "model_gives": now.model_gives,
         "temporary_changes": list(now.temporary),
+        "waits": now.waits,
         "unheard_requests": now.unheard,
         "decisions": [{"rule": one.rule, "text": one.text, "instances": list(one.ids)} for one in now.notes],
     }
@@ -206,6 +255,7 @@ def render(console: Console, status: Status) -> None:
     _print(console, head)
     _row(console, "why", why_of(status))
     _row(console, "set", f"{status.plan.scale_set.name}, plan sha256 {status.entry.plan_sha256[:12]}")
+    _row(console, "at", place_of(status))
     _row(console, "executor", executor_of(status))
     if now is not None:
         above = "above the floor" if now.in_service > now.floor else "at the floor"
@@ -215,15 +265,12 @@ def render(console: Console, status: Status) -> None:
         if not now.known_healthy:
             text += "; running, not known healthy"
         _row(console, "service", text, bad if now.in_service < now.floor else "")
-        _row(
-            console,
-            "instances",
-            f"{now.on_target} on target, {now.old} old, {len(now.in_flight)} in flight, {len(now.failed)} failed"
-            + (f", {len(now.skipped)} skipped" if now.skipped else ""),
-        )
+        _row(console, "instances", counts_of(now))
         if now.batches:
             _row(console, "batch", f"{now.batch} of {now.batches}" + (f" ({now.batch_why})" if now.batch_why else ""))
         _row(console, "elapsed", _elapsed(status, now))
+        if now.waits:
+            _row(console, "waits", now.waits)
         for one in now.failed[1:LISTED]:
             _row(console, "failed", _short(trouble(one)), bad)
         if len(now.failed) > LISTED:
@@ -244,6 +291,16 @@ def render(console: Console, status: Status) -> None:
         else:
             _print(console, line)
             _print(console, Text("      ") + does)
+    _afterwards(console, status)
+
+
+def _afterwards(console: Console, status: Status) -> None:
+    """Commands stand whole on their line, so that they can be copied."""
+    for number, line in enumerate(afterwards_of(status)):
+        if number:
+            console.print(Text(f"  {line}", style="cyan"), soft_wrap=True)
+        else:
+            _row(console, "afterwards", line)
 
 
 def _elapsed(status: Status, now: Standing) -> str:

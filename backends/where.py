@@ -1,0 +1,86 @@
+"""Where a rollout is carried out: which Resource Manager, and how it is reached. Kept with the rollout; nothing in it is secret.
+
+Rules this module decides:
+
+1. The same plan at another Resource Manager is another rollout: a rehearsal on an emulator is not the real thing.
+2. Who goes on with a rollout and says nothing reaches it as it was begun: endpoint, certificate authority, kind of credential.
+   Another Resource Manager is refused; another credential or certificate authority may be said.
+3. A rollout from before this was kept is wherever it is asked for.
+"""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from backends.azure.clouds import place
+from planner.errors import InputError
+
+
+class Where(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
+    """One of endpoint and cloud is said. ca: a file. credential: its kind, as `--credential` names it."""
+
+    endpoint: str = ""
+    cloud: str = ""
+    ca: str = ""
+    credential: str = "default"
+    tenant: str = ""
+    client_id: str = ""
+
+    @property
+    def name(self) -> str:
+        """For people."""
+        return self.endpoint or f"the {self.cloud} cloud"
+
+    @property
+    def options(self) -> str:
+        """What a command line says to lead there; nothing where Azure's default is meant."""
+        given = (("endpoint", self.endpoint), ("ca", self.ca), ("credential", self.credential), ("tenant", self.tenant))
+        made = [f"--{name} {shlex.quote(value)}" for name, value in given if value and value != "default"]
+        return " ".join(made)
+
+    @property
+    def key(self) -> tuple[str, str]:
+        """Rule 1."""
+        return self.endpoint.lower(), self.cloud
+
+
+def where_of(options: Mapping[str, Any]) -> Where:
+    """Where these options of a command lead, with what the environment and az say. Raises InputError."""
+    found = place(cloud=options.get("cloud"), endpoint=options.get("endpoint"), ca=options.get("ca"))
+    return Where(
+        endpoint=found.endpoint or "",
+        cloud=found.cloud.name if found.cloud is not None else "",
+        ca=str(Path(found.ca).absolute()) if found.ca else "",
+        credential=options.get("credential") or "default",
+        tenant=options.get("tenant") or "",
+        client_id=options.get("client_id") or "",
+    )
+
+
+def going_on(rollout: str, begun: Where | None, options: Mapping[str, Any]) -> dict[str, Any]:
+    """Rule 2: the options to go on with. Raises InputError where they lead elsewhere."""
+    made = dict(options)
+    if begun is None:
+        return made
+    said = bool(options.get("endpoint") or options.get("cloud"))
+    if said and (now := where_of(options)).key != begun.key:
+        raise InputError(
+            "this rollout was begun elsewhere, and another Resource Manager is another rollout",
+            rollout,
+            now.name,
+            begun.name,
+            "leave --endpoint and --cloud out to go on there; nothing was sent",
+        )
+    if begun.endpoint:
+        made["endpoint"] = begun.endpoint
+    elif not said and where_of({}).cloud != begun.cloud:
+        made["cloud"] = begun.cloud
+    for name in ("ca", "credential", "tenant", "client_id"):
+        if made.get(name) is None:
+            made[name] = getattr(begun, name) or None
+    return made
