@@ -105,7 +105,7 @@ def report(console: Console, found: dict[str, Any]) -> None:
                 Text(f"{what} was never met: its numbers count requests of every kind", style="yellow"), soft_wrap=True
             )
     if found["started_s"] is None:
-        console.print(f"nothing was changed; {serving}")
+        console.print(Text(f"nothing was changed; {serving}"), soft_wrap=True)
         return
     if metrics is None:
         console.print(Text(f"no figures: {found['refused']}", style="bold yellow"), soft_wrap=True)
@@ -122,7 +122,8 @@ def report(console: Console, found: dict[str, Any]) -> None:
             f"outage {span(metrics['outage_s'])}, capacity lost {metrics['capacity_lost_vm_s'] / 3600:.2f} VM-h"
             + (f", on a bad image {bad / 3600:.2f} VM-h" if bad else "")
         )
-    console.print(serving + (f", {instances['failed']} failed" if instances["failed"] else ""))
+    failed = f", {instances['failed']} failed" if instances["failed"] else ""
+    console.print(Text(serving + failed), soft_wrap=True)
     spent = ", ".join(
         f"{words} {span(time[key])}"
         for key, words in (
