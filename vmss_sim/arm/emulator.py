@@ -96,7 +96,6 @@ class Emulator:
     def _use(self, endpoint: Endpoint, now_ms: int) -> None:
         endpoint.clock = self.clock
         self.endpoint, self.site = endpoint, endpoint.site
-        self.measured_set: ArmSet = self.site.sets[0]
         self.clock.world = endpoint
         self.clock.begin_at(now_ms)
         self.started_ms: int | None = None
@@ -145,6 +144,11 @@ class Emulator:
         self.clock.ledger.changing()
         if self.started_ms is None:
             self.started_ms = self.site.now_ms
+
+    @property
+    def measured_set(self) -> ArmSet:
+        """The set that the report is about."""
+        return self.site.measured
 
     @property
     def busy(self) -> bool:
