@@ -118,13 +118,14 @@ class Emulator:
         poll = _operation(request.path)
         self.clock.arrived(poll)
         changing = request.method not in READS
+        before = self._asked
         response = self.endpoint.answer(request)
         if response.status >= 400 and "retry-after" in response.headers:
             wait = str(self.clock.refused(int(response.headers["retry-after"])))
             response = msgspec.structs.replace(response, headers={**response.headers, "retry-after": wait})
         told = _told(response, poll)
         if changing:
-            self._note_change(response)
+            self._note_change(response, of_the_set=self._asked != before)
         else:
             self.counts["reads"] += 1
         self.clock.answered(poll, told, busy=self.busy)
@@ -133,7 +134,7 @@ class Emulator:
             self.progress(request, response, self.site.now_ms)
         return response
 
-    def _note_change(self, response: Response) -> None:
+    def _note_change(self, response: Response, *, of_the_set: bool) -> None:
         self.counts["changing"] += 1
         if self.counts["changing"] % FOLDED_EVERY == 0:
             for one in self.site.sets:
@@ -141,9 +142,18 @@ class Emulator:
         if response.status >= 400:
             self.counts["refused"] += 1
             return
+        if not of_the_set:
+            return
         self.clock.ledger.changing()
         if self.started_ms is None:
             self.started_ms = self.site.now_ms
+
+    @property
+    def _asked(self) -> tuple[int, bool, int]:
+        """Differs once the measured set was asked for something: which set it is, and how often it was."""
+        one = self.measured_set
+        single = bool(one.world.model.get("properties.singlePlacementGroup"))
+        return id(one), single, one.world.requests
 
     @property
     def measured_set(self) -> ArmSet:
