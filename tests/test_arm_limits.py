@@ -387,3 +387,20 @@ def test_operations_that_were_never_forgotten_would_be_seen(monkeypatch: pytest.
 
 def test_a_request_is_a_value() -> None:
     assert Request(method="GET", path="/") == Request(method="GET", path="/")
+
+
+def test_instances_that_are_gone_leave_their_outages_and_nothing_else() -> None:
+    client = Client(config(2))
+    for capacity in (6, 2, 6, 2):
+        client.do("POST", "/scale", {"capacity": capacity})
+        client.clock.advance(600_000)
+        client.ask("GET")
+    one, world = client.one, client.one.world
+    before = (one.ever, sorted(one.outages(), key=str), client.ask("GET", "/virtualMachines").body)
+    assert len(world.gone) == 8
+    for _ in range(2):
+        world.fold()
+        assert (one.ever, sorted(one.outages(), key=str), client.ask("GET", "/virtualMachines").body) == before
+    assert len(world.gone) == 1, "one for each image, which can still be looked up"
+    assert not world.dirty
+    assert not world.disturbed

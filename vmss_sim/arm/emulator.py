@@ -35,6 +35,8 @@ from vmss_sim.world.vm import NEVER
 SNAPSHOT = "vmss-sim/emulator-snapshot/1"
 _OPERATION = re.compile(r"/providers/microsoft\.compute/locations/[^/]+/operations/([^/?]+)", re.IGNORECASE)
 FOLDED_EVERY = 1_000
+MOST_GONE = 200
+"""Requests that change something, or instances that are gone, after which a world's meter is folded."""
 IDLE_LIMIT_MS = 7 * 86_400_000
 
 Progress = Callable[[Request, Response, int], None]
@@ -136,8 +138,9 @@ class Emulator:
 
     def _note_change(self, response: Response, *, of_the_set: bool) -> None:
         self.counts["changing"] += 1
-        if self.counts["changing"] % FOLDED_EVERY == 0:
-            for one in self.site.sets:
+        often = self.counts["changing"] % FOLDED_EVERY == 0
+        for one in self.site.sets:
+            if often or len(one.world.gone) > MOST_GONE:
                 one.world.fold()
         if response.status >= 400:
             self.counts["refused"] += 1
@@ -401,5 +404,5 @@ def _set(one: ArmSet) -> Any:
         sorted((down, NEVER if up is None else up) for down, up in world.outages()),
         [(work.name, work.kind, work.ids, work.started_at, work.ends_at) for work in world.running.values()],
         str(world.rolling_upgrade),
-        len(world.gone),
+        one.ever,
     ]

@@ -62,7 +62,7 @@ class ArmSet:
     @property
     def ever(self) -> int:
         """How many instances there ever were."""
-        return self._before + len(self.world.vms) + len(self.world.gone)
+        return self._before + len(self.world.vms) + len(self.world.gone) + self.world.forgotten
 
     def outages(self) -> Iterator[tuple[int, int | None]]:
         """Every span in which an instance did not serve; None: to the end."""
