@@ -11,7 +11,7 @@ from typing import Any
 from vmss_sim.arm import changes, creation, documents, policies, shapes, versions
 from vmss_sim.arm.call import Accepted, Call, etag_of, member, refused
 from vmss_sim.arm.http import Refused, Response
-from vmss_sim.arm.reads import plain
+from vmss_sim.arm.wire import plain
 from vmss_sim.world import errors
 
 
