@@ -299,3 +299,11 @@ def test_a_flexible_set_is_created() -> None:
     assert client.ask("GET", path).body["properties"]["orchestrationMode"] == "Flexible"
     names = [one["name"] for one in client.ask("GET", path + "/virtualMachines").body["value"]]
     assert names == ["flex_00000000", "flex_00000001"]
+
+
+def test_a_set_whose_deletion_failed_says_so() -> None:
+    client = Client(faults=(Fault(verdict="fail", of="delete-set", first=1, last=1),))
+    assert client.do("DELETE")["status"] == "Failed"
+    assert client.ask("GET").body["properties"]["provisioningState"] == "Failed"
+    client.do("PATCH", "", {"tags": {"a": "b"}})
+    assert client.ask("GET").body["properties"]["provisioningState"] == "Succeeded"

@@ -44,7 +44,7 @@ class ArmSet:
         self.unique_id = unique_id
         self.created_ms = world.now
         self.last_update: Operation | None = None
-        """The last PUT or PATCH, also that which created it: a set whose update failed shows it."""
+        """The last PUT, PATCH or DELETE, also that which created it: a set on which it failed shows it."""
         self.scripts: dict[str, Operation] = {}
         """The operations of managed run-commands, by id: `instances` names them."""
         self.ended_ms = 0

@@ -85,7 +85,8 @@ def delete_set(call: Call) -> Accepted | Response:
     if one.world.going:
         work = next(work for work in one.world.running.values() if work.kind == "delete-set")
         return Accepted(tracked=call.site.operations.find(work.name), status=202)
-    return call.accept(call.submit("delete-set"), 202)
+    one.last_update = work = call.submit("delete-set")
+    return call.accept(work, 202)
 
 
 def put_instance(call: Call) -> Accepted:
