@@ -307,3 +307,9 @@ def test_a_set_whose_deletion_failed_says_so() -> None:
     assert client.ask("GET").body["properties"]["provisioningState"] == "Failed"
     client.do("PATCH", "", {"tags": {"a": "b"}})
     assert client.ask("GET").body["properties"]["provisioningState"] == "Succeeded"
+
+
+def test_an_identity_is_of_the_tenant_of_the_site() -> None:
+    client = Client()
+    client.do("PATCH", "", {"identity": {"type": "SystemAssigned"}})
+    assert client.ask("GET").body["identity"]["tenantId"] == client.site.tenant

@@ -34,6 +34,7 @@ class ArmSet:
         document: dict[str, Any],
         epoch: datetime,
         unique_id: str,
+        tenant: str = "",
     ) -> None:
         self.subscription, self.group, self.name, self.location = subscription, group, name, location
         self.world = world
@@ -41,7 +42,7 @@ class ArmSet:
         self.instances: dict[str, dict[str, Any]] = {}
         self.models: dict[int, dict[str, Any]] = {-1: document, world.content: document}
         self.epoch = epoch
-        self.unique_id = unique_id
+        self.unique_id, self.tenant = unique_id, tenant
         self.created_ms = world.now
         self.last_update: Operation | None = None
         """The last PUT, PATCH or DELETE, also that which created it: a set on which it failed shows it."""
