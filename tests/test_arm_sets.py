@@ -313,3 +313,11 @@ def test_an_identity_is_of_the_tenant_of_the_site() -> None:
     client = Client()
     client.do("PATCH", "", {"identity": {"type": "SystemAssigned"}})
     assert client.ask("GET").body["identity"]["tenantId"] == client.site.tenant
+
+
+def test_head_is_get_without_a_body() -> None:
+    client = Client()
+    for path in ("", "/virtualMachines/0"):
+        found = client.ask("HEAD", path)
+        assert (found.status, found.body) == (200, None)
+    assert client.ask("HEAD", "/virtualMachines/99").status == 404
