@@ -8,7 +8,7 @@ import pytest
 
 from tests.arm_site import Client, config
 from tests.test_arm_changes import EXTENSION
-from vmss_sim.world.config import Machine
+from vmss_sim.world.config import Machine, Platform
 from vmss_sim.world.faults import Fault
 
 SETS = "/providers/Microsoft.Compute/virtualMachineScaleSets"
@@ -321,3 +321,12 @@ def test_head_is_get_without_a_body() -> None:
         found = client.ask("HEAD", path)
         assert (found.status, found.body) == (200, None)
     assert client.ask("HEAD", "/virtualMachines/99").status == 404
+
+
+@pytest.mark.parametrize(("path", "told"), [("manualupgrade", "manualupgrade"), ("reimageall", "reimageall")])
+def test_a_refusal_names_the_operation_as_azure_does(path: str, told: str) -> None:
+    world = config(2, platform=Platform(protected_named="refuse"))
+    client = Client(world)
+    client.do("PUT", "/virtualMachines/0", {"properties": {"protectionPolicy": {"protectFromScaleSetActions": True}}})
+    found = client.ask("POST", f"/{path}", {"instanceIds": ["0"]})
+    assert found.body["error"]["message"].startswith(f"Operation '{told}' is not allowed on instance '0'")
