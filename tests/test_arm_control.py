@@ -16,6 +16,7 @@ from rich.console import Console
 from tests.arm_http import Az, code_of
 from vmss_sim.arm.client import Control, ControlError
 from vmss_sim.arm.emulator import digest
+from vmss_sim.arm.redaction import clean_body
 from vmss_sim.checks.emulated import Emulated
 from vmss_sim.report import emulation
 
@@ -302,3 +303,10 @@ def test_at_speed_1_time_passes_by_itself(vmss_emulator: Make) -> None:
     before = azure.control.state()["now_s"]
     time.sleep(0.3)
     assert 0.25 <= azure.control.state()["now_s"] - before <= 3
+
+
+def test_a_parameter_that_is_named_as_a_secret_is_one() -> None:
+    body = {"parameters": [{"name": "adminPassword", "value": "s3cret-1"}, {"name": "size", "value": "4"}]}
+    found = json.loads(clean_body(json.dumps(body).encode()))["parameters"]
+    assert "s3cret-1" not in json.dumps(found)
+    assert found[1] == {"name": "size", "value": "4"}

@@ -8,7 +8,7 @@ import tracemalloc
 
 import pytest
 
-from tests.arm_site import PARTS, Client, config
+from tests.arm_site import PARTS, VERSION, Client, config
 from vmss_sim.arm import endpoint as endpoint_module
 from vmss_sim.arm import operations
 from vmss_sim.arm.http import Request, Response
@@ -387,3 +387,33 @@ def test_operations_that_were_never_forgotten_would_be_seen(monkeypatch: pytest.
 
 def test_a_request_is_a_value() -> None:
     assert Request(method="GET", path="/") == Request(method="GET", path="/")
+
+
+def test_instances_that_are_gone_leave_their_outages_and_nothing_else() -> None:
+    client = Client(config(2))
+    for capacity in (6, 2, 6, 2):
+        client.do("POST", "/scale", {"capacity": capacity})
+        client.clock.advance(600_000)
+        client.ask("GET")
+    one, world = client.one, client.one.world
+    before = (one.ever, sorted(one.outages(), key=str), client.ask("GET", "/virtualMachines").body)
+    assert len(world.gone) == 8
+    for _ in range(2):
+        world.fold()
+        assert (one.ever, sorted(one.outages(), key=str), client.ask("GET", "/virtualMachines").body) == before
+    assert len(world.gone) == 1, "one for each image, which can still be looked up"
+    assert not world.dirty
+    assert not world.disturbed
+
+
+def test_an_operation_url_is_signed_whole_and_names_its_place() -> None:
+    client = Client(opaque_urls=True)
+    url = client.ask("POST", "/restart", {"instanceIds": ["0"]}).headers["azure-asyncoperation"]
+    assert client.follow(url).status == 200
+    for old, new in (("?p=", "?p=0"), (f"api-version={VERSION}", "api-version=2023-03-01")):
+        assert old in url
+        assert client.follow(url.replace(old, new)).status == 403
+    plain = Client()
+    url = plain.ask("POST", "/restart", {"instanceIds": ["0"]}).headers["azure-asyncoperation"]
+    assert plain.follow(url.replace("/locations/westeurope/", "/locations/West Europe/")).status == 200
+    assert plain.follow(url.replace("/locations/westeurope/", "/locations/eastus/")).status == 404

@@ -224,3 +224,43 @@ def test_what_is_folded_measures_the_same(vmss_emulator: Make) -> None:
     assert azure.control.report() == report
     az.do("POST", "restart", {"instanceIds": ["0"]})
     assert len(list(world.outages())) == len(before) + 1
+
+
+def test_a_set_that_is_created_again_goes_on_being_measured(vmss_emulator: Make) -> None:
+    """Both had the name: the report is of the one that went, of the time without any, and of the one that came."""
+    azure = vmss_emulator("two-vms", clock="manual")
+    az = Az(azure)
+    body = az.ask("GET").json()
+    for _ in range(2):
+        azure.control.advance(100)
+        assert az.ask("DELETE").status_code == 202
+        azure.control.run_until_idle()
+        azure.control.advance(400)
+        assert az.ask("PUT", body=body).status_code == 201
+        azure.control.run_until_idle()
+    before = azure.control.snapshot()
+    found = azure.report()
+    assert found["instances"]["serving"] == 2
+    assert found["complete"]
+    assert (found["metrics"]["min_healthy"], found["started_s"]) == (0, 100)
+    assert found["metrics"]["outage_s"] > 800
+    assert found["metrics"]["outage_s"] < found["metrics"]["duration_s"] < 3_600
+    assert "left-broken" not in found["breaches"]
+    azure.control.restore(before)
+    assert azure.control.report()["instances"]["serving"] == 2
+    assert az.ask("POST", "restart", {"instanceIds": ["0"]}).status_code == 202
+    assert azure.report()["metrics"]["min_healthy"] == 1
+
+
+def test_measured_time_begins_with_what_changes_the_set(vmss_emulator: Make) -> None:
+    azure = vmss_emulator("two-vms", clock="manual")
+    az = Az(azure)
+    network = f"{azure.id.partition('/Microsoft.Compute')[0]}/Microsoft.Network/virtualNetworks/net"
+    assert az.ask("PUT", network, {"location": "westeurope"}).status_code == 201
+    assert azure.control.report()["started_s"] is None
+    azure.control.advance(3_600)
+    assert az.ask("POST", "restart", {"instanceIds": ["0"]}).status_code == 202
+    assert az.ask("PUT", network, {"location": "westeurope"}).status_code == 200
+    found = azure.report()
+    assert found["started_s"] == 3_600
+    assert found["requests"] == {"changing": 3, "refused": 0, "reads": 0}

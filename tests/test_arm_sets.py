@@ -8,7 +8,7 @@ import pytest
 
 from tests.arm_site import Client, config
 from tests.test_arm_changes import EXTENSION
-from vmss_sim.world.config import Machine
+from vmss_sim.world.config import Machine, Platform
 from vmss_sim.world.faults import Fault
 
 SETS = "/providers/Microsoft.Compute/virtualMachineScaleSets"
@@ -299,3 +299,34 @@ def test_a_flexible_set_is_created() -> None:
     assert client.ask("GET", path).body["properties"]["orchestrationMode"] == "Flexible"
     names = [one["name"] for one in client.ask("GET", path + "/virtualMachines").body["value"]]
     assert names == ["flex_00000000", "flex_00000001"]
+
+
+def test_a_set_whose_deletion_failed_says_so() -> None:
+    client = Client(faults=(Fault(verdict="fail", of="delete-set", first=1, last=1),))
+    assert client.do("DELETE")["status"] == "Failed"
+    assert client.ask("GET").body["properties"]["provisioningState"] == "Failed"
+    client.do("PATCH", "", {"tags": {"a": "b"}})
+    assert client.ask("GET").body["properties"]["provisioningState"] == "Succeeded"
+
+
+def test_an_identity_is_of_the_tenant_of_the_site() -> None:
+    client = Client()
+    client.do("PATCH", "", {"identity": {"type": "SystemAssigned"}})
+    assert client.ask("GET").body["identity"]["tenantId"] == client.site.tenant
+
+
+def test_head_is_get_without_a_body() -> None:
+    client = Client()
+    for path in ("", "/virtualMachines/0"):
+        found = client.ask("HEAD", path)
+        assert (found.status, found.body) == (200, None)
+    assert client.ask("HEAD", "/virtualMachines/99").status == 404
+
+
+@pytest.mark.parametrize(("path", "told"), [("manualupgrade", "manualupgrade"), ("reimageall", "reimageall")])
+def test_a_refusal_names_the_operation_as_azure_does(path: str, told: str) -> None:
+    world = config(2, platform=Platform(protected_named="refuse"))
+    client = Client(world)
+    client.do("PUT", "/virtualMachines/0", {"properties": {"protectionPolicy": {"protectFromScaleSetActions": True}}})
+    found = client.ask("POST", f"/{path}", {"instanceIds": ["0"]})
+    assert found.body["error"]["message"].startswith(f"Operation '{told}' is not allowed on instance '0'")

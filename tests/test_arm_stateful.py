@@ -251,7 +251,9 @@ def play(
 def well(one: Client, request: Request, response: Response) -> None:
     """What holds for every answer."""
     assert response.status == 0 or 200 <= response.status < 500, (request, response)
-    if response.status >= 400:
+    if request.method.upper() == "HEAD":
+        assert response.body is None
+    elif response.status >= 400:
         error = response.body["error"]
         assert error["code"], request
         assert error["message"], request

@@ -19,7 +19,7 @@ Virtual time only ever moves between two requests, or while one is answered; a c
 8. What a JumpClock does not count is distortion: all work. An undeclared gap while something runs counts 1:1, so that a client that waits
    in its own way (reading the set every 30 s) gets there; while nothing runs it is not counted, and distortion.
 9. An answer that refuses and says when to come back (`Retry-After`) is a told sleep: it says that time as the clock has it.
-10. The ledger is of the measured time only: from the first request that changes something, and without what comes after the last one's work
+10. The ledger is of the measured time only: from the first request that changes the scale set, and without what comes after the last one's work
    was done. Distortion of more than 5 % of the measured duration makes any figure about availability worthless.
 """
 

@@ -56,6 +56,7 @@ def host(
         document={key: value for key, value in document.items() if key not in ("name", "id", "type")},
         epoch=site.epoch,
         unique_id=site.guid("unique", group.lower(), name.lower()),
+        tenant=site.tenant,
     )
     one.document = changes.whole(one)
     one.world.furnish(changes.model_of(one.document))
@@ -93,6 +94,7 @@ def create(call: Call) -> Accepted:
             document=document,
             epoch=site.epoch,
             unique_id=site.guid("unique", names["group"].lower(), name.lower(), number),
+            tenant=site.tenant,
         )
     )
     work = call.submit(

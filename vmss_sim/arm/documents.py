@@ -88,7 +88,7 @@ def _show_identity(made: Body, one: ArmSet, said: Body, version: str) -> None:
         return
     shown: Body = {"type": said["type"]}
     if "systemassigned" in kinds:
-        shown |= {"principalId": _guid(one, "principal"), "tenantId": _guid(one, "tenant")}
+        shown |= {"principalId": _guid(one, "principal"), "tenantId": one.tenant or _guid(one, "tenant")}
     if "userassigned" in kinds:
         names = list(said.get("userAssignedIdentities") or {})
         known = one.provisioning != "Creating"

@@ -37,6 +37,8 @@ from vmss_sim.world.vm import NEVER
 SNAPSHOT = "vmss-sim/emulator-snapshot/1"
 _OPERATION = re.compile(r"/providers/microsoft\.compute/locations/[^/]+/operations/([^/?]+)", re.IGNORECASE)
 FOLDED_EVERY = 1_000
+MOST_GONE = 200
+"""Requests that change something, or instances that are gone, after which a world's meter is folded."""
 IDLE_LIMIT_MS = 7 * 86_400_000
 
 Progress = Callable[[Request, Response, int], None]
@@ -98,7 +100,6 @@ class Emulator:
     def _use(self, endpoint: Endpoint, now_ms: int) -> None:
         endpoint.clock = self.clock
         self.endpoint, self.site = endpoint, endpoint.site
-        self.measured_set: ArmSet = self.site.sets[0]
         self.clock.world = endpoint
         self.clock.begin_at(now_ms)
         self.started_ms: int | None = None
@@ -121,13 +122,14 @@ class Emulator:
         poll = _operation(request.path)
         self.clock.arrived(poll)
         changing = request.method not in READS
+        before = self._asked
         response = self.endpoint.answer(request)
         if response.status >= 400 and "retry-after" in response.headers:
             wait = str(self.clock.refused(int(response.headers["retry-after"])))
             response = msgspec.structs.replace(response, headers={**response.headers, "retry-after": wait})
         told = _told(response, poll)
         if changing:
-            self._note_change(response)
+            self._note_change(response, of_the_set=self._asked != before)
         else:
             self.counts["reads"] += 1
         self.clock.answered(poll, told, busy=self.busy)
@@ -136,17 +138,32 @@ class Emulator:
             self.progress(request, response, self.site.now_ms)
         return response
 
-    def _note_change(self, response: Response) -> None:
+    def _note_change(self, response: Response, *, of_the_set: bool) -> None:
         self.counts["changing"] += 1
-        if self.counts["changing"] % FOLDED_EVERY == 0:
-            for one in self.site.sets:
+        often = self.counts["changing"] % FOLDED_EVERY == 0
+        for one in self.site.sets:
+            if often or len(one.world.gone) > MOST_GONE:
                 one.world.fold()
         if response.status >= 400:
             self.counts["refused"] += 1
             return
+        if not of_the_set:
+            return
         self.clock.ledger.changing()
         if self.started_ms is None:
             self.started_ms = self.site.now_ms
+
+    @property
+    def _asked(self) -> tuple[int, bool, int]:
+        """Differs once the measured set was asked for something: which set it is, and how often it was."""
+        one = self.measured_set
+        single = bool(one.world.model.get("properties.singlePlacementGroup"))
+        return id(one), single, one.world.requests
+
+    @property
+    def measured_set(self) -> ArmSet:
+        """The set that the report is about."""
+        return self.site.measured
 
     @property
     def busy(self) -> bool:
@@ -414,5 +431,5 @@ def _set(one: ArmSet) -> Any:
         sorted((down, NEVER if up is None else up) for down, up in world.outages()),
         [(work.name, work.kind, work.ids, work.started_at, work.ends_at) for work in world.running.values()],
         str(world.rolling_upgrade),
-        len(world.gone),
+        one.ever,
     ]

@@ -99,6 +99,8 @@ class Endpoint:
             LOG.exception("%s %s: internal error", request.method, request.path)
             response = Refused(500, "InternalServerError", "The server encountered an unexpected error.").response()
         response = self._with_headers(request, response, remaining)
+        if request.method.upper() == "HEAD":  # as GET, without a body
+            response = msgspec.structs.replace(response, body=None)
         if self.observer is not None:
             self.observer(request, response, self.site.now_ms)
         return response
@@ -109,7 +111,8 @@ class Endpoint:
         if found is None or call is None or (call.is_machine and call.found is None):
             return self._elsewhere(request)
         version(request)
-        route = found.routes.get(request.method.upper())
+        method = request.method.upper()
+        route = found.routes.get("GET" if method == "HEAD" else method)
         if route is None:
             allowed = ", ".join(sorted(found.routes))
             raise NotAllowed(request, allowed)

@@ -2,13 +2,14 @@
 
 Rules this module decides:
 
-1. The measured time begins with the first request that changed something and was not refused. It ends at T, when every operation and
+1. The measured time begins with the first request that changed the scale set and was not refused. It ends at T, when every operation and
    rollout has ended and every instance that went out of service before that serves again; who is not coming back does not delay it.
 2. Before T the figures are those so far, `complete` is false, and T is now. What never ends (it hangs) does not delay T, and is never complete.
 3. Where the clock makes time other than the client's own by more than 5 % of the duration (`clock.py`, rule 10), there are no figures,
    and the report says why. A manual clock is in nobody's way: who moves it knows what he does.
 4. What is left behind is known at the horizon, to which the last report runs on: fewer in service than required are the breach `left-broken`.
-5. Measures are of the scenario's set. Sets that clients create have no required capacity, so nothing is said of them.
+5. Measures are of the scenario's set, and where it is deleted and created again under its name of both, one after the other. Other sets that
+   clients create have no required capacity, so nothing is said of them.
 """
 
 from __future__ import annotations
@@ -65,7 +66,7 @@ def measured(one: ArmSet, yardstick: Yardstick, clock: BaseClock, started_ms: in
             refused=_why(clock, share),
             distortion=share,
         )
-    healthy = from_intervals(len(world.vms) + len(world.gone), world.outages(), 0)
+    healthy = from_intervals(one.ever, one.outages(), 0)
     made = measure(
         healthy,
         total=yardstick.total,
@@ -73,7 +74,7 @@ def measured(one: ArmSet, yardstick: Yardstick, clock: BaseClock, started_ms: in
         started_ms=started_ms,
         ended_ms=ended,
         horizon_ms=yardstick.horizon_ms,
-        bad=count_intervals(world.exposures(), 0) if yardstick.bad else None,
+        bad=count_intervals(one.exposures(), 0) if yardstick.bad else None,
     )
     last = started_ms + yardstick.horizon_ms
     known = clock.now_ms() >= last
@@ -95,7 +96,7 @@ def end(one: ArmSet, started_ms: int) -> tuple[bool, int]:
         return False, world.now
     status = world.rolling_upgrade
     done = max(started_ms, one.ended_ms, 0 if status is None or status.ended_ms is None else status.ended_ms)
-    back = [up for down, up in world.outages() if up is not None and down <= done]
+    back = [up for down, up in one.outages() if up is not None and down <= done]
     ended = max([done, *back])
     return not world.running and ended <= world.now, min(ended, world.now)
 

@@ -23,7 +23,7 @@ from typing import Any
 from urllib.parse import urlencode
 
 from vmss_sim.arm.http import Refused
-from vmss_sim.arm.wire import moment
+from vmss_sim.arm.wire import moment, plain
 from vmss_sim.world import errors
 from vmss_sim.world.vm import Operation
 
@@ -80,15 +80,14 @@ class Operations:
                 break
             del self._ended[name]
 
-    def find(self, name: str) -> Tracked:
-        """The operation of this id. Raises Refused: none, or none any more."""
+    def find(self, name: str, location: str | None = None) -> Tracked:
+        """The operation of this id. location: where it is asked for. Raises Refused: none there, or none any more."""
         name = name.lower()
         found = self.running.get(name)
-        if found is None:
-            ended = self._ended.get(name)
-            if ended is None:
-                raise Refused(errors.NOT_FOUND.http_status, errors.NOT_FOUND.code, errors.NOT_FOUND.sentence())
-            found = ended[1]
+        if found is None and name in self._ended:
+            found = self._ended[name][1]
+        if found is None or (location is not None and plain(location) != plain(found.location)):
+            raise Refused(errors.NOT_FOUND.http_status, errors.NOT_FOUND.code, errors.NOT_FOUND.sentence())
         return found
 
     def __len__(self) -> int:
@@ -103,22 +102,21 @@ class Operations:
             query["monitor"] = "true"
         query["api-version"] = version
         if self.opaque:
-            query |= self._signature(one, monitor)
+            query |= self._signature(one, query)
         path = f"/subscriptions/{one.subscription}/providers/Microsoft.Compute/locations/{one.location}/operations/{one.id}"
         return f"{base}{path}?{urlencode(query)}"
 
     def admit(self, one: Tracked, query: Mapping[str, str]) -> None:
         """Rule 4. Raises Refused."""
-        monitor = query.get("monitor", "").lower() == "true"
-        if self.opaque and any(query.get(key) != value for key, value in self._signature(one, monitor).items()):
+        if self.opaque and any(query.get(key) != value for key, value in self._signature(one, query).items()):
             raise Refused(
                 403,
                 "AuthorizationFailed",
                 "The signature of the operation URL does not match: the URL must be used exactly as it was given.",
             )
 
-    def _signature(self, one: Tracked, monitor: bool) -> dict[str, str]:
-        about = f"{one.id}/{monitor}"
+    def _signature(self, one: Tracked, query: Mapping[str, str]) -> dict[str, str]:
+        about = "/".join((one.id, *(query.get(key, "") for key in ("p", "monitor", "api-version"))))
         sizes = zip(SIGNED, (12, 2200, 256, 32), strict=True)
         return {
             key: base64.urlsafe_b64encode(self._bytes(f"{key}/{about}", size)).decode().rstrip("=")

@@ -8,6 +8,7 @@ from vmss_sim.arm import documents, lists, views
 from vmss_sim.arm.call import Call, refused
 from vmss_sim.arm.http import Refused, Response
 from vmss_sim.arm.operations import poll_body
+from vmss_sim.arm.wire import plain
 from vmss_sim.world import errors
 
 
@@ -31,11 +32,6 @@ def sets(call: Call) -> Response:
     if "location" in names:
         found = [one for one in found if plain(one.location) == plain(names["location"])]
     return Response(status=200, body=lists.sets(found, call.request))
-
-
-def plain(location: str) -> str:
-    """A location as names of locations compare: `West US 2` is `westus2`."""
-    return location.replace(" ", "").lower()
 
 
 def set_view(call: Call) -> Response:
@@ -93,7 +89,7 @@ def machine(call: Call) -> Response:
 def operation(call: Call) -> Response:
     """A poll: `Azure-AsyncOperation`, or with `monitor=true` `Location` (rules 2 and 3 of operations.py)."""
     site = call.site
-    tracked = site.operations.find(call.names["operation"])
+    tracked = site.operations.find(call.names["operation"], call.names["location"])
     site.operations.admit(tracked, call.request.query)
     if call.request.query.get("monitor", "").lower() != "true":
         return Response(status=200, body=poll_body(tracked, call.version, site.epoch))

@@ -7,6 +7,7 @@ Rules this module decides:
    key vault are none: Azure shows them again. Two equal secrets are replaced by the same text, two others by others (a keyed digest whose key lives in this
    process only), so that a changed password is still a change. The public half of a key pair is none.
 2. A SAS signature is a secret wherever it stands in text, and so is the query of a URL where it names one of `QUERY`.
+   So is the `value` beside a `name` that is one of these (a run-command's parameters).
 3. Of the headers only those in `HEADERS` are kept: a list of what may be seen cannot forget one that may not.
 4. A body without any of these names comes out as it went in, byte by byte.
 """
@@ -81,8 +82,12 @@ def clean_body(body: bytes) -> bytes:
 def clean(value: Any) -> Any:
     """A JSON value without its secrets."""
     if isinstance(value, dict):
+        named = value.get("name")
+        secret = isinstance(named, str) and _is_secret(named)
         return {
-            key: _digest(one) if _is_secret(key) and one not in (None, "", {}, []) else clean(one)
+            key: _digest(one)
+            if (_is_secret(key) or (secret and key.lower() == "value")) and one not in (None, "", {}, [])
+            else clean(one)
             for key, one in value.items()
         }
     if isinstance(value, list):

@@ -7,11 +7,14 @@ made from both by `documents.py`; what is written is split between both by `chan
 
 from __future__ import annotations
 
+from array import array
+from collections.abc import Iterator
 from datetime import datetime
+from itertools import chain
 from typing import Any
 
 from vmss_sim.world.scale_set import World
-from vmss_sim.world.vm import Operation
+from vmss_sim.world.vm import NEVER, Operation
 
 
 class ArmSet:
@@ -31,6 +34,7 @@ class ArmSet:
         document: dict[str, Any],
         epoch: datetime,
         unique_id: str,
+        tenant: str = "",
     ) -> None:
         self.subscription, self.group, self.name, self.location = subscription, group, name, location
         self.world = world
@@ -38,14 +42,38 @@ class ArmSet:
         self.instances: dict[str, dict[str, Any]] = {}
         self.models: dict[int, dict[str, Any]] = {-1: document, world.content: document}
         self.epoch = epoch
-        self.unique_id = unique_id
+        self.unique_id, self.tenant = unique_id, tenant
         self.created_ms = world.now
         self.last_update: Operation | None = None
-        """The last PUT or PATCH, also that which created it: a set whose update failed shows it."""
+        """The last PUT, PATCH or DELETE, also that which created it: a set on which it failed shows it."""
         self.scripts: dict[str, Operation] = {}
         """The operations of managed run-commands, by id: `instances` names them."""
         self.ended_ms = 0
         """When the last operation on it ended."""
+        self._before = 0
+        self._outages, self._exposures = array("q"), array("q")
+
+    # -- the meter: of the world, and of those that had the name before ---------------------------------------------
+
+    def succeed(self, other: ArmSet) -> None:
+        """That set had the name before and is deleted: what it cost stays part of what there is to measure."""
+        self._before, self.ended_ms = other.ever, max(self.ended_ms, other.ended_ms)
+        self._outages, self._exposures = _flat(other.outages()), _flat(other.exposures())
+
+    @property
+    def ever(self) -> int:
+        """How many instances there ever were."""
+        return self._before + len(self.world.vms) + len(self.world.gone) + self.world.forgotten
+
+    def outages(self) -> Iterator[tuple[int, int | None]]:
+        """Every span in which an instance did not serve; None: to the end."""
+        return chain(_spans(self._outages), self.world.outages())
+
+    def exposures(self) -> Iterator[tuple[int, int | None]]:
+        """Every span in which an instance ran the bad image; None: it still does."""
+        return chain(_spans(self._exposures), self.world.exposures())
+
+    # -- what it shows of itself -------------------------------------------------------------------------------------
 
     @property
     def provisioning(self) -> str:
@@ -67,3 +95,11 @@ class ArmSet:
             f"/subscriptions/{self.subscription}/resourceGroups/{self.group}"
             f"/providers/Microsoft.Compute/virtualMachineScaleSets/{self.name}"
         )
+
+
+def _flat(spans: Iterator[tuple[int, int | None]]) -> array[int]:
+    return array("q", (NEVER if when is None else when for span in spans for when in span))
+
+
+def _spans(flat: array[int]) -> Iterator[tuple[int, int | None]]:
+    return ((down, None if up == NEVER else up) for down, up in zip(flat[::2], flat[1::2], strict=True))

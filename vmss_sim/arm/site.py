@@ -85,6 +85,7 @@ class Site:
         self.others: dict[str, Other] = {}
         """All other resources, by id in lower case."""
         self._sets: dict[tuple[str, str, str], ArmSet] = {}
+        self._measured: tuple[tuple[str, str, str], ArmSet] | None = None
         self._counts: dict[str, int] = {}
 
     @property
@@ -152,7 +153,18 @@ class Site:
         one.world.buckets = None  # the endpoint throttles: its buckets are a caller's, over all sets of a subscription
         self.add_group(one.subscription, one.group, one.location)
         self._sets[key] = one
+        if self._measured is None:
+            self._measured = key, one
+        elif self._measured[0] == key:
+            one.succeed(self._measured[1])
+            self._measured = key, one
         return one
+
+    @property
+    def measured(self) -> ArmSet:
+        """The set that is measured: the first that was added, or that which has its name since it was deleted; there is one."""
+        assert self._measured is not None, "no set was added"
+        return self._measured[1]
 
     def remove(self, one: ArmSet) -> None:
         """A set is gone."""

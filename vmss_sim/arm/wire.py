@@ -135,3 +135,8 @@ def id_name(image_id: str) -> str:
     if lower.startswith("/sharedgalleries/"):
         return "sharedGalleryImageId"
     return "communityGalleryImageId" if lower.startswith("/communitygalleries/") else "id"
+
+
+def plain(location: str) -> str:
+    """A location as names of locations compare: `West US 2` is `westus2`."""
+    return location.replace(" ", "").lower()

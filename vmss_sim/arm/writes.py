@@ -11,7 +11,7 @@ from typing import Any
 from vmss_sim.arm import changes, creation, documents, lookups, policies, shapes, versions
 from vmss_sim.arm.call import Accepted, Call, etag_of, member, refused
 from vmss_sim.arm.http import Refused, Response
-from vmss_sim.arm.reads import plain
+from vmss_sim.arm.wire import plain
 from vmss_sim.world import errors
 from vmss_sim.world.images import IMAGE
 
@@ -88,7 +88,8 @@ def delete_set(call: Call) -> Accepted | Response:
     if one.world.going:
         work = next(work for work in one.world.running.values() if work.kind == "delete-set")
         return Accepted(tracked=call.site.operations.find(work.name), status=202)
-    return call.accept(call.submit("delete-set"), 202)
+    one.last_update = work = call.submit("delete-set")
+    return call.accept(work, 202)
 
 
 def put_instance(call: Call) -> Accepted:

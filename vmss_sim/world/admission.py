@@ -155,15 +155,20 @@ def _ids(world: World, kind: str, ids: tuple[str, ...]) -> Reply | None:
     return _refuse(errors.INSTANCE_UNKNOWN, id=next(one for one in ids if one not in vms))
 
 
+def _said(kind: str) -> str:
+    """A kind as Azure's own paths name it."""
+    return "manualupgrade" if kind == "upgrade" else kind.replace("-", "")
+
+
 def _kind(world: World, kind: str, ids: tuple[str, ...], args: dict[str, Any]) -> Reply | None:
     config, options = world.config, world.config.platform
     if config.flexible and not works(kind, True, options):
-        asked = "VirtualMachineScaleSets.ManualUpgrade.POST" if kind == "upgrade" else kind
+        asked = "VirtualMachineScaleSets.ManualUpgrade.POST" if kind == "upgrade" else _said(kind)
         return _refuse(errors.NOT_ON_FLEXIBLE, operation=asked, name=config.name)
     if kind in SCALE_SET_ACTIONS and options.protected_named == "refuse" and ids != ("*",):
         vms = world.vms
         if any(map(_PROTECTED, map(vms.__getitem__, ids))):
-            return _refuse(errors.PROTECTED, operation=kind, id=next(one for one in ids if vms[one].protected))
+            return _refuse(errors.PROTECTED, operation=_said(kind), id=next(one for one in ids if vms[one].protected))
     if kind == "os-rolling-upgrade":
         if world.mode != "rolling" and options.os_rolling_needs_mode:
             return _refuse(errors.OS_ROLLING_NEEDS_MODE)

@@ -98,6 +98,8 @@ class World:
         self.heirs: dict[int, str] = {}
         self.gone: list[Vm] = []
         self.folded: Sequence[int] = ()
+        self.forgotten = 0
+        """How many VMs are gone of which nothing but their outages is kept."""
         self.operations: dict[str, Operation] = {}
         self.running: dict[str, Operation] = {}
         self.ended: list[Operation] = []
@@ -658,18 +660,30 @@ class World:
 
     def outages(self) -> Iterator[tuple[int, int | None]]:
         """Every span in which a VM of the original set did not serve; None: to the end."""
-        yield from zip(self.folded[::2], self.folded[1::2], strict=True)
+        for start, end in zip(self.folded[::2], self.folded[1::2], strict=True):
+            yield start, None if end == NEVER else end
         for vm in (*self.vms.values(), *self.gone):
             for start, end in vm.outages:
                 yield start, None if end == NEVER else end
 
     def fold(self) -> None:
-        """Keep the outages that are over for good in a tenth of the room, for a world that lives long. The meter says the same."""
+        """Keep the outages that are over for good in a tenth of the room, for a world that lives long. The meter says the same.
+
+        Of VMs that are gone one stays for each image. What changed is forgotten: only for a world whose changes nobody reads.
+        """
         self.folded = array("q", self.folded)
-        for vm in (*self.vms.values(), *self.gone):
+        for vm in self.vms.values():
             for span in vm.outages[:-1]:
                 self.folded.extend(span)
             del vm.outages[:-1]
+        for vm in self.gone:
+            for span in vm.outages:
+                self.folded.extend(span)
+            vm.outages = []
+        kept = {vm.image: vm for vm in self.gone}
+        self.forgotten += len(self.gone) - len(kept)
+        self.gone = list(kept.values())
+        self.dirty, self.disturbed = {}, {}
 
     def exposures(self) -> Iterator[tuple[int, int | None]]:
         """Every span in which a VM ran the bad image; None: it still does."""
