@@ -289,24 +289,6 @@ def test_actions_that_say_something_wrong(path: str, body: object, status: int, 
     assert not client.one.world.running
 
 
-@pytest.mark.parametrize(
-    ("method", "path"),
-    [
-        ("DELETE", ""),
-        ("POST", "/restart"),
-        ("POST", "/reimage"),
-        ("POST", "/deallocate"),
-        ("POST", "/approveRollingUpgrade"),
-    ],
-)
-def test_a_star_in_a_path_is_nobody(method: str, path: str) -> None:
-    """In a body it is all of them; in a path it names one, and nobody is called so."""
-    client = Client()
-    response = client.ask(method, f"/virtualMachines/*{path}")
-    assert (response.status, response.body["error"]["code"]) == (400, "InvalidParameter")
-    assert not client.one.world.running
-
-
 def test_queries_of_actions_are_flags() -> None:
     client = Client()
     assert client.ask("POST", "/poweroff", skipshutdown="perhaps").status == 400

@@ -86,9 +86,7 @@ class Call:
 
     @property
     def vm_id(self) -> str:
-        """The instance that the path names, as the world writes it: names compare without case. Raises Refused for `*`, which is nobody."""
-        if self.names["vm"] == "*":
-            raise refused(errors.INSTANCE_UNKNOWN, id="*")
+        """The instance that the path names, as the world writes it: names compare without case."""
         found = self.found
         return self.names["vm"] if found is None else self._id_in(found)
 
