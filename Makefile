@@ -19,7 +19,7 @@ test: $(VENV)/.test
 # What takes minutes more: the machine and the world under thousands of orders of events, Azure's rules broken one by one, and the benchmarks
 # run once (they check themselves).
 check: $(VENV)/.test
-	HYPOTHESIS_PROFILE=soak $(BIN)/python -m pytest tests/test_machine_stateful.py tests/test_world_stateful.py
+	HYPOTHESIS_PROFILE=check $(BIN)/python -m pytest -n 2 tests/test_machine_stateful.py tests/test_world_stateful.py
 	$(BIN)/python -m tests.azure_rules --mutants -j 2
 	$(BIN)/python -m bench.rollout --replications 5
 	$(BIN)/python -m bench.startup

@@ -97,6 +97,11 @@ def examples(count: int) -> settings:
     return settings(max_examples=count * (20 if os.environ.get("HYPOTHESIS_PROFILE") == "soak" else 1))
 
 
+def lives(count: int, *, check: int, soak: int) -> int:
+    """How many lives a state machine lives, by Hypothesis profile."""
+    return {"check": check, "soak": soak}.get(os.environ.get("HYPOTHESIS_PROFILE", "ci"), count)
+
+
 # -- fleets ------------------------------------------------------------------------------------------------------------
 
 

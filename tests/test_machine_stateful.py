@@ -26,7 +26,7 @@ from planner.model import RollingPolicy, UpgradeMode
 from planner.phases import TRANSITIONS, Phase
 from planner.rollout import Asked, Rollout
 from planner.trace import Turn, replay
-from tests.fleet import NEW, Case, Fleet, others_act
+from tests.fleet import NEW, Case, Fleet, lives, others_act
 from vmss_sim.world.faults import Fault
 
 FLEETS = (
@@ -195,7 +195,7 @@ def _reachable(earlier: Phase, later: Phase) -> bool:
 
 def test_whatever_happens_in_whatever_order() -> None:
     usual = settings()
-    examples = 200 if usual.derandomize else 5_000
+    examples = lives(200, check=800, soak=5_000)
     run_state_machine_as_test(
         Rolling,
         settings=settings(

@@ -22,6 +22,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
 
 from tests import world_choices as choices
+from tests.fleet import lives
 from tests.world_choices import Action, Pick, Request, Wait
 from tests.world_value import history, played
 from tests.world_watch import WHY, Watch
@@ -106,7 +107,7 @@ class Living(RuleBasedStateMachine):
 
 def test_whatever_happens_in_whatever_order() -> None:
     usual = settings()
-    examples = 250 if usual.derandomize else 3_000
+    examples = lives(250, check=250, soak=3_000)
     run_state_machine_as_test(
         Living,
         settings=settings(

@@ -284,7 +284,9 @@ class World:
                 operation.code = verdict.code or "OSProvisioningTimedOut"
                 wait = verdict.delay_ms or TIMED_OUT_MS
             self.finish_at(operation, self.now + wait)
-            if kind == "create-set":  # its VMs never come to be
+            if (
+                kind == "create-set" and verdict.kind == "fail"
+            ):  # its VMs never come to be; those that time out are there (REC)
                 for vm in list(self.vms.values()):
                     lifecycle.down(vm, self.now)
                     self.remove_at(vm, operation.ends_at)
