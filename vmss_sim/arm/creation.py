@@ -62,6 +62,7 @@ def host(
     one.world.furnish(changes.model_of(one.document))
     one.models = {-1: one.document}
     shapes.remember(one)
+    site.hosted.append(config)
     return site.add(one)
 
 

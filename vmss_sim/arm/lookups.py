@@ -33,9 +33,10 @@ def in_play(site: Site) -> dict[tuple[str, str, str], list[str]]:
     for each in site.sets:
         world = each.world
         candidates += [(vm.image, None) for vm in (*world.vms.values(), *world.gone)]
-        candidates += [(machine.image, None) for machine in world.config.machines]
         candidates.append((world.model_image, world.latest))
-        candidates.append((image_of(world.config.model, world.config.latest), world.config.latest))
+    for config in (*site.hosted, *(each.world.config for each in site.sets)):
+        candidates += [(machine.image, None) for machine in config.machines]
+        candidates.append((image_of(config.model, config.latest), config.latest))
     for image, latest in candidates:
         if image is None or not (image.publisher and image.offer and image.sku):
             continue

@@ -18,7 +18,7 @@ from vmss_sim.arm.http import Refused
 from vmss_sim.arm.operations import Operations, Tracked
 from vmss_sim.arm.sets import ArmSet
 from vmss_sim.world import errors
-from vmss_sim.world.config import Image, Platform, Timings
+from vmss_sim.world.config import Image, Platform, Timings, WorldConfig
 from vmss_sim.world.draws import Draws
 from vmss_sim.world.faults import Fault
 from vmss_sim.world.vm import Operation
@@ -80,6 +80,8 @@ class Site:
         """How often each fault was met, by its place among them."""
         self.images: tuple[Image, ...] = ()
         """Images that clients can look up beside those that the sets know: what a scenario upgrades to."""
+        self.hosted: list[WorldConfig] = []
+        """What the sets of scenarios were made from: their images stay, also when a set is deleted."""
         self.versions_known = True
         """Are the versions in play all that there are of the platform images in `images`?"""
         self.others: dict[str, Other] = {}
