@@ -107,7 +107,7 @@ class Living(RuleBasedStateMachine):
 
 def test_whatever_happens_in_whatever_order() -> None:
     usual = settings()
-    examples = lives(250, check=250, soak=3_000)
+    examples = lives(250, check=1_000, soak=3_000)
     run_state_machine_as_test(
         Living,
         settings=settings(

@@ -348,10 +348,13 @@ class Watch:
         upgraded = {*rollout.successful, *rollout.failed}
         if len(rollout.done) > books.batches:
             upgraded -= set(rollout.done[-1])  # it began in the same event, and took no time
+        # A surge's new instance stands for the one that it replaced, once that is gone.
+        there = {**{one: world.vms.get(one) for one in upgraded}, **rollout.heirs}
         sick = {
             one
             for one in upgraded
-            if one in rollout.failed or (one in world.vms and self.before.get(id(world.vms[one])) == "unhealthy")
+            if one in rollout.failed
+            or ((vm := there[one]) is not None and vm.id in world.vms and self.before.get(id(vm)) == "unhealthy")
         }
         breach = self._share_exceeds(len(sick), len(upgraded), rollout.policy.max_unhealthy_upgraded_percent)
         if breach and rollout.code == "RollingForward":
