@@ -183,6 +183,9 @@ READS: dict[str, Read] = {
         f"{COMPUTE}/virtualMachines/runCommands/read",
         query="$expand=instanceView",
     ),
+    # Of a subscription or a group, to look at all that is there (fleet.py).
+    "all-sets": Read("{sub}/providers/Microsoft.Compute/virtualMachineScaleSets", f"{_SET}.list_all", f"{_SETS}/read"),
+    "group-sets": Read("{group}/providers/Microsoft.Compute/virtualMachineScaleSets", f"{_SET}.list", f"{_SETS}/read"),
     # For hooks of single instances (facts.py).
     "interfaces": Read(
         "{set}/networkInterfaces",
