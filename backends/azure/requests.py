@@ -198,6 +198,13 @@ READS: dict[str, Read] = {
     "locks": Read(
         "{set}/providers/Microsoft.Authorization/locks", "", "Microsoft.Authorization/locks/read", version="2020-05-01"
     ),
+    "denials": Read(
+        "{set}/providers/Microsoft.Authorization/denyAssignments",
+        "",
+        "Microsoft.Authorization/denyAssignments/read",
+        version="2022-04-01",
+        query="$filter=atScope()",
+    ),
     "image": Read(
         "{sub}/providers/Microsoft.Compute/locations/{location}/publishers/{publisher}/artifacttypes/vmimage/offers/{offer}"
         "/skus/{sku}/versions/{version}",
@@ -210,10 +217,12 @@ READS: dict[str, Read] = {
         "usage.list",
         f"{COMPUTE}/locations/usages/read",
     ),
-    "sizes": Read(
-        "{sub}/providers/Microsoft.Compute/locations/{location}/vmSizes",
-        "virtual_machine_sizes.list",
-        f"{COMPUTE}/locations/vmSizes/read",
+    "skus": Read(
+        "{sub}/providers/Microsoft.Compute/skus",
+        "resource_skus.list",
+        f"{COMPUTE}/skus/read",
+        version="2021-07-01",
+        query="$filter=location eq '{location}'",
     ),
 }
 """What is read."""
