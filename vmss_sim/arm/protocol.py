@@ -7,6 +7,8 @@ Rules this module decides:
    request id. Recorded by users of `management.azure.com`: Azure/azure-powershell#9086 and hashicorp/terraform-provider-azurerm#21790
    (Invalid URL), Azure/azure-libraries-for-net#1288 (Request Too Long). Clients meet it: their readers of JSON fail on it. `PAGES` says
    which fault of a request is which page; where several would do, nobody told which one Azure takes.
+3. What still comes of such a request is read and dropped, until `LINGER_S` pass without any, or `head_s` in all: closing on bytes that nobody read
+   would reset the connection, and take the page away from the client.
 """
 
 from __future__ import annotations
@@ -23,6 +25,7 @@ from starlette.types import Scope
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 HEAD_S = 10.0
+LINGER_S = 0.05
 LARGEST_HEAD = 65_536
 """Bytes; of Azure's limit only the page is known, and that URLs of 5 kB are well below it."""
 
@@ -84,6 +87,7 @@ class Protocol(H11Protocol):
         self.open[self._key()] = transport
         self.every.add(transport)
         self._deadline: asyncio.TimerHandle | None = None
+        self._refused_until: float | None = None
         self._expect_head()
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -93,23 +97,29 @@ class Protocol(H11Protocol):
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        """Bytes came: of a head that is complete now, or of one that began."""
+        """Bytes came: of a head that is complete now, or of one that began; or more of what was refused."""
+        if self._refused_until is not None:
+            self._linger()
+            return
         before = self.cycle
         super().data_received(data)
+        if self._refused_until is not None:
+            return
         if self.cycle is not before:
             self._cancel()
         elif (self.cycle is None or self.cycle.response_complete) and self._deadline is None:
             self._expect_head()
 
     def send_400_response(self, msg: str) -> None:  # noqa: ARG002 - uvicorn says the same of all
-        """Rule 2; called while the parser's complaint is handled."""
+        """Rules 2 and 3; called while the parser's complaint is handled."""
         said = str(sys.exception())
         body = page(next(words for part, words in PAGES if part in said))
         told = {**HTML, "date": formatdate(usegmt=True), "content-length": str(len(body))}
         answer = h11.Response(status_code=400, headers=list(told.items()), reason=b"Bad Request")
         for event in (answer, h11.Data(data=body), h11.EndOfMessage()):
             self.transport.write(self.conn.send(event) or b"")
-        self.transport.close()
+        self._refused_until = self.loop.time() + self.head_s
+        self._linger()
 
     def shutdown(self) -> None:
         """The server stops: a client that has its answer need not say goodbye (TLS would wait for that)."""
@@ -117,6 +127,12 @@ class Protocol(H11Protocol):
         super().shutdown()
         if idle:
             self.loop.call_later(0.05, self.transport.abort)
+
+    def _linger(self) -> None:
+        """Rule 3."""
+        self._cancel()
+        quiet = LINGER_S if self.loop.time() < (self._refused_until or 0) else 0
+        self._deadline = self.loop.call_later(quiet, self.transport.close)
 
     def _expect_head(self) -> None:
         self._deadline = self.loop.call_later(self.head_s, self.transport.abort)
