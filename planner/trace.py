@@ -4,7 +4,7 @@ A rollout is a list of records. `Opened` comes first. A `Turn` is one step of th
 against the turn before (a key frame holds everything), the notes, the commands (intent: written before they are sent)
 and the resulting State. A `Receipt` says that a command was sent and by which handle it can be asked for. `Refusal` is the
 guard's. `Executor` says who goes on from here, `Recovered` where from, where an older journal is lost, `Found` what moved in
-the set while nobody looked.
+the set while nobody looked, `Unread` that the set cannot be looked at.
 Replaying the turns from the start reproduces every State; that is a test, resume loads the last one.
 """
 
@@ -60,6 +60,14 @@ class Found(_Record, frozen=True, tag="found"):
     moved: tuple[Moved, ...]
 
 
+class Unread(_Record, frozen=True, tag="unread"):
+    """The set cannot be looked at, since when (ms since 1970), and why; empty: it can again. host: who does not answer, where it is that."""
+
+    wall_ms: int
+    why: str = ""
+    host: str = ""
+
+
 class Turn(_Record, frozen=True, tag="turn"):
     """One step. `key`: a key frame, the observation stands here whole and was looked at whole."""
 
@@ -93,7 +101,7 @@ class Refusal(_Record, frozen=True, tag="refusal"):
     violations: tuple[Violation, ...]
 
 
-Record = Opened | Executor | Recovered | Found | Turn | Receipt | Refusal
+Record = Opened | Executor | Recovered | Found | Unread | Turn | Receipt | Refusal
 
 
 def turn(
@@ -176,6 +184,7 @@ __all__ = [
     "Recovered",
     "Refusal",
     "Turn",
+    "Unread",
     "View",
     "last_look",
     "observations",

@@ -84,7 +84,7 @@ def connect(
     chosen = credential
     if isinstance(credential, str):
         chosen = _credential(credential, where, authority, tenant=tenant, client_id=client_id)
-    return AzureBackend(
+    made = AzureBackend(
         Client(chosen, scope.subscription, base, scopes, wire),
         scope,
         plan=plan,
@@ -94,6 +94,13 @@ def connect(
         api_version=api_version,
         public=where.cloud is not None,
     )
+
+    def tells(host: str, why: str, for_ms: int) -> None:
+        made.unreached(host, why, for_ms)  # whom that tells is set later
+
+    if isinstance(wire, Transport):
+        wire.tells = tells
+    return made
 
 
 def _endpoint(

@@ -95,18 +95,22 @@ def status_of(store: Store, entry: Entry) -> Status:
     """Everything that is told of a rollout."""
     from backends.operate import plan_of  # noqa: PLC0415  # heavy imports wait until a command runs
     from backends.store import as_option, now_ms  # noqa: PLC0415
-    from planner.standing import standing  # noqa: PLC0415
+    from planner.standing import past, standing  # noqa: PLC0415
+    from planner.trace import Unread  # noqa: PLC0415
     from vmss_sim.report.status import Status  # noqa: PLC0415
 
     read = plan_of(store, entry)
     journal = store.journal(entry.id)
     last = journal.last_state()
     unheard = len(journal.requests(last.request if last is not None else 0))
+    unread: list[Unread] = []
+    made = standing(read.plan, past(journal.records(), unread), unheard=unheard)
     return Status(
         entry=entry,
         plan=read.plan,
         forecast=read.forecast,
-        standing=standing(read.plan, journal.records(), unheard=unheard),
+        standing=made,
+        unread=unread[0] if unread else None,
         holder=store.holder(entry.scale_set),
         now_ms=now_ms(),
         store=as_option(store),
