@@ -51,6 +51,15 @@ def test_tls_is_verified_by_the_ca_for_every_name_of_loopback(azure: Emulated) -
         requests.get(f"{azure.url}/metadata/endpoints", timeout=10)
 
 
+def test_an_answer_waits_for_no_acknowledgement(azure: Emulated) -> None:
+    with requests.Session() as session:  # keeps its connections open
+        for url in (azure.url, azure.http_url):
+            session.get(f"{url}/metadata/endpoints", verify=azure.ca, timeout=10)
+        open_now = [one.get_extra_info("socket") for one in azure.session.server._app.every if not one.is_closing()]
+        assert len(open_now) >= 2
+        assert all(one.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY) for one in open_now)
+
+
 def _has_ipv6() -> bool:
     try:
         with socket.socket(socket.AF_INET6, socket.SOCK_STREAM) as made:
