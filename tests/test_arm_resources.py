@@ -184,7 +184,7 @@ def test_what_would_have_an_effect_is_refused_not_echoed(site: Site) -> None:
     group = f"{SUB}/resourceGroups/vmss-sim/providers"
     assert _code(site, "PUT", f"{group}/Microsoft.Resources/deployments/x", {}) == (400, "NotSupported")
     assert _ask(site, "PUT", f"{group}/Microsoft.Compute/virtualMachineScaleSets/web/nonsense/x", {}) is None
-    assert _got(site, f"{group}/Microsoft.Compute/virtualMachineScaleSets/web/anything") == {"value": []}
+    assert _got(site, f"{group}/Microsoft.Compute/virtualMachineScaleSets/web/publicIPAddresses") == {"value": []}
 
 
 @pytest.mark.parametrize(

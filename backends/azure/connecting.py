@@ -48,6 +48,7 @@ class Reached(NamedTuple):
     client: Client
     clock: Sleeper
     public: bool
+    wire: HttpTransport[Any, Any]
 
 
 def connect(
@@ -66,7 +67,7 @@ def connect(
     """
     scope = scope_of(scale_set_id)
     way = reached(scope.subscription, **reach)
-    return AzureBackend(
+    made = AzureBackend(
         way.client,
         scope,
         plan=plan,
@@ -76,6 +77,13 @@ def connect(
         api_version=api_version,
         public=way.public,
     )
+
+    def tells(host: str, why: str, for_ms: int) -> None:
+        made.unreached(host, why, for_ms)  # whom that tells is set later
+
+    if isinstance(way.wire, Transport):
+        way.wire.tells = tells
+    return made
 
 
 def connect_fleet(subscription: str, group: str = "", **reach: Any) -> Fleet:
@@ -121,7 +129,7 @@ def reached(
     chosen = credential
     if isinstance(credential, str):
         chosen = _credential(credential, where, authority, tenant=tenant, client_id=client_id)
-    return Reached(Client(chosen, subscription, base, scopes, wire), clock, where.cloud is not None)
+    return Reached(Client(chosen, subscription, base, scopes, wire), clock, where.cloud is not None, wire)
 
 
 def _endpoint(

@@ -24,9 +24,9 @@ from vmss_sim.arm.paths import Where, take_apart
 from vmss_sim.arm.site import Group, Other, Site
 
 SETS = "microsoft.compute/virtualmachinescalesets"
+OF_OTHERS = frozenset({"networkinterfaces", "publicipaddresses", "ipconfigurations", "lifecyclehookevents"})
+"""What can be listed below a set or an instance; of all but interfaces (`interfaces.py`) here never is any."""
 NOT_EMULATED = frozenset({"microsoft.resources/deployments", "microsoft.resources/deploymentstacks"})
-
-
 PERMISSIONS = "microsoft.authorization/permissions"
 
 
@@ -225,7 +225,7 @@ def _other(request: Request, site: Site, path: str) -> Response | None:
     subscription = site.require_subscription(found[1])
     kind = where.full_kind.lower()
     if kind.startswith(SETS):
-        if request.method != "GET" or not where.rest:
+        if request.method != "GET" or where.rest.lower() not in OF_OTHERS:
             return None
         return _list(interfaces.of_set(site, where.scope, where.name) if where.rest.lower() == interfaces.NAME else ())
     if any(kind.startswith(one) for one in NOT_EMULATED) and request.method != "GET":
