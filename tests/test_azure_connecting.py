@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import requests
 
 from backends.azure import connect
 from backends.azure.client import why_no_token
@@ -100,6 +101,24 @@ def test_without_patience_a_read_is_tried_for_minutes() -> None:
     with pytest.raises(PlatformError):
         place.observe()
     assert clock.now_ms() - begun > 300_000
+
+
+def test_before_anybody_has_answered_it_gives_up_sooner() -> None:
+    """As `apply` begins: a minute for the first answer, ten once there was one."""
+    at, clock = unreachable(), ManualSleeper()
+    place = connect(SET, endpoint=at, audience=at, authority=at, credential=Token(), sleeper=clock, first_s=60)
+    begun = clock.now_ms()
+    with pytest.raises(PlatformError, match=r"cannot be reached for .* s: the connection is refused"):
+        place.observe()
+    assert 20_000 < clock.now_ms() - begun <= 60_000
+    with listening(Arm()) as arm:
+        place = backend(clock := ManualSleeper(), first_s=60)
+        place.observe()
+        arm.tell("GET", "", Told(error=requests.exceptions.ConnectTimeout("nobody")))
+        begun = clock.now_ms()
+        with pytest.raises(PlatformError):
+            place.observe()
+        assert clock.now_ms() - begun > 300_000
 
 
 # -- which Azure ---------------------------------------------------------------------------------------------------------

@@ -82,7 +82,8 @@ def register(app: typer.Typer) -> None:
             operate.refuse_expired(read)
             _approved(kept, read, require_approvals)
             _healthy(read, accepted=accept_no_health)
-        backend = operating.open_world(read, reach if entry is None else operating.there(entry, reach))
+        reach_it = reach if entry is None else operating.there(entry, reach)
+        backend = operating.open_world(read, reach_it, begins=entry is None)
         if entry is not None:
             if state is not None and rests(state) and not state.reason.startswith(windows.REASON) and not running.stay:
                 operating.say(f"{entry.id} was begun with this plan and rests: {state.reason}")
