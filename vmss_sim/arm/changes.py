@@ -11,7 +11,8 @@ Rules (recordings C1; API; JSON merge patch, RFC 7396; azure-vmss.md 1.2, 2, 3.1
 4. The world is asked for the difference only, so a resource that is put as it was read changes nothing (but it is an update:
    in mode Rolling that starts a rollout). Content of the model: the VM profile and the size.
 5. What a set cannot be without (`NEEDED`) cannot be taken away: no capacity would be capacity 0, and every instance gone.
-6. An update of the mode alone is `set-mode`, one of the capacity alone `set-capacity`, else `update-model`.
+6. Zones may be added, and none taken away (hashicorp/terraform-provider-azurerm #27288; the words: azure-powershell #4704).
+7. An update of the mode alone is `set-mode`, one of the capacity alone `set-capacity`, else `update-model`.
 """
 
 from __future__ import annotations
@@ -23,11 +24,12 @@ from typing import Any
 import msgspec
 
 from vmss_sim.arm import defaults, documents, policies, versions
-from vmss_sim.arm.call import missing
+from vmss_sim.arm.call import missing, refused
 from vmss_sim.arm.kinds import typed
 from vmss_sim.arm.names import canonical
 from vmss_sim.arm.sets import ArmSet
 from vmss_sim.arm.wire import SECRET
+from vmss_sim.world import errors
 
 READ_ONLY = frozenset(
     {
@@ -223,6 +225,8 @@ def change(old: Document, body: Document, known: dict[str, Any], *, patch: bool)
         now = read(new)
         if now != read(old):
             args[name] = now
+    if set(policies.zones(old)) - set(policies.zones(new)):
+        raise refused(errors.PROPERTY_FIXED, target="zones", property="zones")
     if set(policies.zones(new)) - set(policies.zones(old)):
         args["places"] = policies.places(new)
     kind = "update-model"

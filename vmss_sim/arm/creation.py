@@ -79,6 +79,7 @@ def create(call: Call) -> Accepted:
         )
     said, secrets = changes.written(call.body())
     document = _filled_in(changes.merged({}, said, patch=False))
+    policies.require_extensions(name, document, {})
     location = str(document["location"])
     config = _config(site, name, document, secrets)
     number = site.founded + 1

@@ -73,6 +73,7 @@ def _write(call: Call, *, patch: bool) -> Accepted:
         old = {key: value for key, value in known.properties.items() if key != "provisioningState"}
         properties = changes.merged(old, properties, patch=True)
     name = known.name if known else call.names["extension"]
+    policies.require_extension({"name": name, "properties": properties})
     work = call.submit("protect", (call.vm.id,))
     _keep(call, name, {"name": name, "properties": properties})
     status = 201 if known is None else 200
