@@ -26,7 +26,7 @@ from planner.model import HealthSource, Instance, Model, ScaleSet, Service, Upgr
 from planner.phases import Phase
 from planner.plan import MovedBy, Plan
 from planner.rollout import Asked, Note, Observation, Rollout, State, surplus
-from planner.trace import Record, Turn
+from planner.trace import Record, Turn, Unread
 
 
 class Trouble(msgspec.Struct, frozen=True, kw_only=True):
@@ -109,6 +109,16 @@ def looks(records: Iterable[Record], source: HealthSource) -> Iterator[Look]:
         model = record.model or model
         if model is not None:
             yield Look(record, serving, model, instances)
+
+
+def past(records: Iterable[Record], unread: list[Unread]) -> Iterator[Record]:
+    """The records, on their way; when they are past, `unread` holds what keeps the set from being looked at, if anything does."""
+    for record in records:
+        if isinstance(record, Unread):
+            unread[:] = [record] if record.why else []
+        elif isinstance(record, Turn):
+            unread.clear()
+        yield record
 
 
 def standing(plan: Plan, records: Iterable[Record], *, unheard: int = 0) -> Standing | None:

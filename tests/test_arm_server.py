@@ -285,6 +285,17 @@ def test_status_0_is_no_answer_and_the_next_is_served(server_of: Callable[..., S
     assert requests.post(server.url, timeout=10).status_code == 200
 
 
+def test_what_is_written_is_sent_at_once(azure: Emulated) -> None:
+    """Else a client that keeps its connection waits 40 ms for each body (Nagle, and an ACK that is delayed)."""
+    with requests.Session() as client:
+        for url in (azure.url, azure.http_url):
+            client.get(f"{url}/metadata/endpoints", params={"api-version": "2022-09-01"}, verify=azure.ca, timeout=10)
+        open_now = [one for one in azure.session.server._app.every if not one.is_closing()]
+        assert len(open_now) >= 2
+        for one in open_now:
+            assert one.get_extra_info("socket").getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY) != 0
+
+
 def test_an_error_of_ours_is_500_without_a_traceback(
     server_of: Callable[..., Server], caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -54,7 +54,9 @@ class _Flight:
 
 
 class AzureBackend:
-    """One scale set in Azure. asked: has an operator asked for something since? (`wait` returns then); settable."""
+    """One scale set in Azure. asked: has an operator asked for something since? (`wait` returns then); settable. unreached: is told
+    (host, why, for how many ms) that nobody answers, and with an empty `why` that somebody does again; settable.
+    """
 
     def __init__(
         self,
@@ -73,6 +75,7 @@ class AzureBackend:
         self.public = public
         """Is this one of Microsoft's clouds, and no endpoint of somebody's own?"""
         self.asked: Callable[[], bool] | None = None
+        self.unreached: Callable[[str, str, int], None] = lambda _host, _why, _for_ms: None
         self._version: dict[str, Any] = {"api_version": api_version} if api_version else {}
         self._budget = Budget()
         paths = dict.fromkeys((*watch, *(plan.scale_set.settings if plan else ())))

@@ -67,7 +67,9 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Transport(RequestsTransport):  # type: ignore[misc, unused-ignore]
-    """The SDK's own transport, but waits by the backend's clock, says whom it waits for, and gives up after `patience_s`."""
+    """The SDK's own transport, but waits by the backend's clock, says whom it waits for, and gives up after `patience_s`. tells: is told
+    (host, why not, for how many ms) once a host could not be reached for `SAYS_MS`, and with an empty `why` when it answers again.
+    """
 
     def __init__(
         self,
@@ -82,6 +84,8 @@ class Transport(RequestsTransport):  # type: ignore[misc, unused-ignore]
         self._since_ms: int | None = None
         self._said_ms = 0
         self._host, self._last = "", AzureError("")
+        self.tells: Callable[[str, str, int], None] | None = None
+        self._told = False
 
     def send(self, request: Any, **options: Any) -> Any:
         """One attempt."""
@@ -91,9 +95,18 @@ class Transport(RequestsTransport):  # type: ignore[misc, unused-ignore]
             self._host, self._last = urlsplit(request.url).netloc, error
             if self._since_ms is None:
                 self._since_ms = self._said_ms = self._sleeper.now_ms()
+            self._tell(self._sleeper.now_ms() - self._since_ms)
             raise
         self._since_ms = None
+        if self._told and self.tells is not None:
+            self._told = False
+            self.tells(self._host, "", 0)
         return answer
+
+    def _tell(self, for_ms: int) -> None:
+        if self.tells is not None and not self._told and for_ms >= SAYS_MS:
+            self._told = True
+            self.tells(self._host, _plainly(self._last), for_ms)
 
     def sleep(self, duration: float) -> None:
         """Between two attempts of a read."""

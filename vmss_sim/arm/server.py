@@ -320,7 +320,8 @@ class Server:
 def _bound(address: str, port: int) -> socket.socket:
     """A socket that listens. Raises InputError."""
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
-    made = socket.socket(family, socket.SOCK_STREAM)
+    # Said, not left to 0: asyncio sends at once (TCP_NODELAY) only what it knows for TCP, and each answer would wait 40 ms for an ACK.
+    made = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     try:
         made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         if family == socket.AF_INET6:

@@ -88,6 +88,8 @@ def register(app: typer.Typer) -> None:
                 operating.say(f"{operating.told('status', kept, entry)} tells what can be done")
                 raise typer.Exit(3)
             operating.say(f"{entry.id} was begun with this plan and has not ended: going on with it")
+            if not yes:
+                operating.tell_moved(kept, entry, read, backend, running.log_format)
             operating.confirm("Go on?", yes=yes)
         else:
             _look(read, backend, running.log_format)

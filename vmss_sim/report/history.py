@@ -18,7 +18,7 @@ import msgspec
 from planner.commands import Status as OutcomeStatus
 from planner.planfile import describe
 from planner.standing import looks
-from planner.trace import Executor, Receipt, Record, Refusal, Turn
+from planner.trace import Executor, Found, Receipt, Record, Refusal, Turn
 from vmss_sim.report.status import Status, counts_of, executor_of, state_of, trouble, why_of
 from vmss_sim.report.times import coarse, when
 
@@ -37,6 +37,7 @@ def blocks(status: Status, records: Sequence[Record]) -> tuple[Block, ...]:
         Block("In short", tuple(_short(status))),
         Block("The plan", _plan(status)),
         Block("Executors", table=_executors(records)),
+        Block("What moved while nobody looked", table=_moved(records)),
         Block("Decisions", table=_decisions(records)),
         Block("Operators", table=_operators(records)),
         Block("Operations", table=_operations(status, records)),
@@ -96,6 +97,15 @@ def _plan(status: Status) -> tuple[str, ...]:
 def _executors(records: Sequence[Record]) -> tuple[tuple[str, ...], ...]:
     rows = [(when(one.wall_ms), one.name, str(one.fence)) for one in records if isinstance(one, Executor)]
     return (("began", "executor", "lease"), *rows)
+
+
+def _moved(records: Sequence[Record]) -> tuple[tuple[str, ...], ...]:
+    rows: dict[tuple[str, ...], None] = {}
+    for one in records:
+        if isinstance(one, Found):
+            for it in one.moved:
+                rows[when(one.since_ms), when(one.now_ms), it.kind, it.what, it.found, it.before, it.does] = None
+    return (("between", "and", "rule", "what", "found", "was", "the rollout"), *rows)
 
 
 def _decisions(records: Sequence[Record]) -> tuple[tuple[str, ...], ...]:

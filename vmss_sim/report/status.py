@@ -22,6 +22,7 @@ from planner.plan import Plan
 from planner.planfile import Forecast
 from planner.rollout import Asked
 from planner.standing import Option, Standing, Trouble, options
+from planner.trace import Unread
 from vmss_sim.report.times import REAL_MS, coarse, stamp, when
 
 SCHEMA = "vmss-sim/status/1"
@@ -37,7 +38,9 @@ COMMANDS = {
 
 
 class Status(msgspec.Struct, frozen=True, kw_only=True):
-    """All that `status` tells of one rollout. now_ms: wall clock. store: what a command needs beside the id to find it."""
+    """All that `status` tells of one rollout. now_ms: wall clock. store: what a command needs beside the id to find it. unread: why the
+    set cannot be looked at, where that is so.
+    """
 
     entry: Entry
     plan: Plan
@@ -46,6 +49,7 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
     holder: Holder | None
     now_ms: int
     store: str = ""
+    unread: Unread | None = None
 
     @property
     def alive(self) -> bool:
@@ -71,13 +75,23 @@ def state_of(status: Status) -> str:
 
 def why_of(status: Status) -> str:
     """Why it is in that state, in a sentence: instance, zone, Azure's error, and when that was seen."""
-    now = status.standing
+    now, blind = status.standing, unread_of(status)
     if now is None:
-        return "nothing was looked at or sent yet"
+        return _plain(blind or "nothing was looked at or sent yet")
     text = now.doing.rstrip(".")
     if now.failed and now.state.ending != "finish":
         text += "; " + trouble(now.failed[0])
-    return _plain(f"{text} (seen {when(now.at_ms)})")
+    text = f"{text} (seen {when(now.at_ms)})"
+    return _plain(f"{blind}; before that: {text}" if blind else text)
+
+
+def unread_of(status: Status) -> str:
+    """Why the set cannot be looked at, and since when; empty where it can."""
+    unread = status.unread
+    if unread is None:
+        return ""
+    what = f"cannot reach {unread.host}" if unread.host else "the set cannot be looked at"
+    return f"{what} since {when(unread.wall_ms)}: {unread.why.rstrip('.')}"
 
 
 def trouble(one: Trouble) -> str:
@@ -181,6 +195,9 @@ def document(status: Status) -> dict[str, Any]:
         "phase": now.state.phase.value if now is not None else "preparing",
         "ending": now.state.ending if now is not None else "",
         "why": why_of(status),
+        "unreachable": None
+        if status.unread is None
+        else {"host": status.unread.host or None, "since": stamp(status.unread.wall_ms), "why": status.unread.why},
         "executor": {
             "alive": status.alive,
             "name": status.holder.executor if status.holder is not None else None,
@@ -253,7 +270,7 @@ def render(console: Console, status: Status) -> None:
     head = Text(f"{status.entry.id}  ", style="bold")
     head.append(state_of(status), style="bold green" if done else "bold yellow")
     _print(console, head)
-    _row(console, "why", why_of(status))
+    _row(console, "why", why_of(status), "" if status.unread is None else bad)
     _row(console, "set", f"{status.plan.scale_set.name}, plan sha256 {status.entry.plan_sha256[:12]}")
     _row(console, "at", place_of(status))
     _row(console, "executor", executor_of(status))
