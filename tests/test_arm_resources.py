@@ -194,13 +194,6 @@ JSON = st.recursive(
 )
 
 
-@settings(max_examples=50)
-@given(JSON, JSON)
-def test_merging_twice_is_merging_once(old: Any, patch: Any) -> None:
-    once = resources.merge(old, patch)
-    assert resources.merge(once, patch) == once
-
-
 # -- secrets -----------------------------------------------------------------------------------------------------------
 
 
