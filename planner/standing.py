@@ -395,7 +395,7 @@ def options(plan: Plan, now: Standing, *, alive: bool) -> tuple[Option, ...]:
         )
     if not ending:
         kept = "the model goes back" if plan.ends["abort"].model == "pinned" and plan.resolved.reverse else "end here"
-        add(Asked.ABORT, f"final, no rollback afterwards: no more is moved, what was moved stays, {kept}", 0)
+        add(Asked.ABORT, f"final, no rollback afterwards: what was moved stays, {kept}", 0)
     held = now.temporary and state.phase is Phase.PAUSED and not ending and not platform and state.ticket is None
     if held and now.scale_set.model.mode in UpgradeMode:
         add(Asked.RELEASE, "undo the temporary changes and stay paused", 0)
