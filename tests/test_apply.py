@@ -419,6 +419,64 @@ def test_abort_says_that_it_is_final_and_afterwards_how_to_go_back(desk: Callabl
     assert here.run("resume", "--yes").status == 3
 
 
+def undo(here: Desk) -> list[tuple[str, str]]:
+    return [(one["change"], one["command"]) for one in here.status()["undo"]]
+
+
+def test_after_an_abort_the_mode_that_stayed_is_named_with_its_way_back(desk: Callable[[Case], Desk]) -> None:
+    case = Case(fleet=Fleet(size=3, mode=UpgradeMode.ROLLING, repairs=True), parameters={"approve": True})
+    here = desk(case)
+    assert here.run("apply").status == 3
+    assert undo(here) == [], "release does, as long as it has not ended"
+    ran = here.run("abort", "--yes")
+    assert "still changed: mode manual instead of rolling" in ran.err
+    assert here.world.mode == "manual"
+    assert undo(here) == [("mode", "az vmss update -g GROUP -n web --set upgradePolicy.mode=Rolling")]
+    (told,) = here.status()["undo"]
+    assert told["instances"] == ["0"], "it is on the new image, and the model is not"
+    assert "the platform would move 0" in told["why"]
+    shown = here.run("status").out
+    assert "mode manual instead of rolling" in shown
+    assert "  az vmss update -g GROUP -n web --set upgradePolicy.mode=Rolling\n" in shown
+
+
+def test_after_an_abort_repairs_that_could_not_be_resumed_are_named(desk: Callable[[Case], Desk]) -> None:
+    here = desk(
+        Case(
+            fleet=Fleet(size=3, repairs=True),
+            parameters={"approve": True},
+            faults=(Fault(verdict="fail", of="resume-repairs", first=1, last=99),),
+        )
+    )
+    assert here.run("apply").status == 3
+    for _ in range(2):  # releasing fails, too: it stays paused, and may be tried again
+        assert here.run("release", "--yes").status == 3
+        assert here.status()["temporary_changes"] == ["automatic repairs are suspended"]
+        assert any(one["command"].startswith("vmss-sim release") for one in here.status()["choices"])
+    ran = here.run("abort", "--yes")
+    assert "still changed: automatic repairs are suspended; status has the commands that undo it" in ran.err
+    resume = "az vmss set-orchestration-service-state --service-name AutomaticRepairs --action Resume -g GROUP -n web"
+    assert undo(here) == [("repairs", resume)]
+    assert resume in here.run("status").out
+
+
+def test_after_an_abort_that_undid_all_it_is_as_before(desk: Callable[[Case], Desk]) -> None:
+    here = desk(Case(fleet=Fleet(size=3, repairs=True), parameters={"approve": True}))
+    assert here.run("apply").status == 3
+    ran = here.run("abort", "--yes")
+    assert "what was changed for the time of the rollout is as before" in ran.err
+    assert undo(here) == []
+    assert "nothing: all is as before" in here.run("status").out
+    assert not here.world.repairs_suspended
+
+
+def test_the_commands_that_undo_name_the_set_in_azure() -> None:
+    from vmss_sim.report.status import _az
+
+    scope = "/subscriptions/s1/resourceGroups/rg/providers/Microsoft.Compute/virtualMachineScaleSets/web"
+    assert _az(scope, "web") == "-g rg -n web --subscription s1"
+
+
 def test_after_an_abort_what_was_done_to_another_property_is_counted(desk: Callable[[Case], Desk]) -> None:
     here = desk(
         Case(fleet=Fleet(size=3), change=PropertyChange(path=SETTING, value="new"), parameters={"approve": True})
@@ -520,7 +578,7 @@ FIELDS = {
     "schema", "rollout", "scale_set", "plan_sha256", "opened", "state", "phase", "ending", "why", "executor", "choices",
     "evidence_at", "elapsed_s", "forecast", "above_floor", "in_service", "floor", "known_healthy", "fewest_seen", "instances",
     "in_flight", "skipped", "failed", "left_alone", "batch", "model_gives", "temporary_changes", "unheard_requests", "decisions",
-    "on_target", "old", "afterwards", "at", "waits", "unreachable",
+    "on_target", "old", "afterwards", "at", "waits", "unreachable", "undo",
 }  # fmt: skip
 
 

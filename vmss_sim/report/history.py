@@ -19,7 +19,7 @@ from planner.commands import Status as OutcomeStatus
 from planner.planfile import describe
 from planner.standing import looks
 from planner.trace import Executor, Found, Receipt, Record, Refusal, Turn
-from vmss_sim.report.status import Status, counts_of, executor_of, state_of, trouble, why_of
+from vmss_sim.report.status import Status, counts_of, executor_of, state_of, temporary_of, trouble, why_of
 from vmss_sim.report.times import coarse, when
 
 
@@ -80,7 +80,7 @@ def _short(status: Status) -> list[str]:
         lines.append(f"forecast: {coarse(duration.p50)} (p50), {coarse(duration.p95)} (p95)")
     lines.append(counts_of(now))
     lines.append(f"a new instance would boot {now.model_gives}")
-    lines.append(f"still changed: {'; '.join(now.temporary) or 'nothing'}")
+    lines.append(f"still changed: {temporary_of(now) or 'nothing'}")
     return lines
 
 

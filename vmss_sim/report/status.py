@@ -18,11 +18,12 @@ from rich.text import Text
 
 from backends.lease import LASTS_MS, Holder, is_gone
 from backends.store import Entry
+from planner.lint.wording import names
 from planner.phases import Phase
 from planner.plan import Plan
 from planner.planfile import Forecast
 from planner.rollout import Asked
-from planner.standing import Option, Standing, Trouble, options
+from planner.standing import Change, Option, Standing, Temporary, Trouble, options
 from planner.trace import Unread
 from vmss_sim.report.console import folded
 from vmss_sim.report.times import REAL_MS, coarse, stamp, when
@@ -169,16 +170,52 @@ def choices_of(status: Status) -> tuple[Option, ...]:
 def afterwards_of(status: Status) -> tuple[str, ...]:
     """What can be done about instances that stay on the target where a rollout ended before its end: it is over, a new plan is needed."""
     now = status.standing
-    if now is None or now.state.ending not in ("abort", "stop", "drift") or not now.on_target:
+    failed = tuple(one.id for one in now.failed) if now is not None else ()
+    if now is None or now.state.ending not in ("abort", "stop", "drift") or not (now.on_target or failed):
         return ()
     scope = status.plan.scale_set.id or status.plan.scale_set.name
-    ids = ", ".join(now.on_target[:20]) + (f" and {len(now.on_target) - 20} more" if len(now.on_target) > 20 else "")
-    lines = [f"this rollout is over; on target, and left so: {ids}. To take them back, make a new plan:"]
+    stays = f"on target, and left so: {names(now.on_target, 20)}" if now.on_target else "nothing is on target"
+    if failed:
+        stays += f"; failed: {names(failed, 20)}"
+    lines = [f"this rollout is over; {stays}. To take them back, make a new plan:"]
     reach = status.entry.where.options if status.entry.where is not None else ""
     lines.append(f"vmss-sim snapshot --scale-set {scope} -o now.json {reach}".rstrip())
     lines.append(f"vmss-sim plan now.json --target {now.back_to or 'WHAT-IT-WAS'} -o back.json")
     lines.append(f"vmss-sim apply back.json {reach}".rstrip() + status.store)
     return tuple(_plain(one) for one in lines)
+
+
+def temporary_of(now: Standing) -> str:
+    """What is still changed for the time of the rollout, in a phrase; empty where nothing is."""
+    return "; ".join(one.text for one in now.temporary)
+
+
+def undo_of(status: Status) -> tuple[tuple[Temporary, str, str], ...]:
+    """What is still changed though the rollout has ended: why, and the command that undoes it. Before the end, `release` does."""
+    now = status.standing
+    if now is None or now.state.phase is not Phase.ENDED:
+        return ()
+    return tuple(_undo(status.plan, one) for one in now.temporary)
+
+
+def _undo(plan: Plan, one: Temporary) -> tuple[Temporary, str, str]:
+    where, old = _az(plan.scale_set.id, plan.scale_set.name), plan.scale_set.mode.value
+    if one.change is Change.REPAIRS:
+        does = "set-orchestration-service-state --service-name AutomaticRepairs --action Resume"
+        return one, "they could not be resumed", f"az vmss {does} {where}"
+    if one.change is Change.ADDED:
+        why = "the floor needed them, they were protected, or taking them away failed"
+        return one, why, f"az vmss delete-instances {where} --instance-ids {' '.join(one.ids)}"
+    moves = f"in mode {old} the platform would move {names(one.ids)}, which {'do' if len(one.ids) > 1 else 'does'} not have the model"
+    why = f"{moves}: take that back first" if one.ids else f"nothing would move in mode {old}"
+    return one, why, f"az vmss update {where} --set upgradePolicy.mode={old.capitalize()}"
+
+
+def _az(scale_set_id: str, name: str) -> str:
+    parts = scale_set_id.split("/")
+    if len(parts) < 9:
+        return f"-g GROUP -n {name}"
+    return f"-g {parts[4]} -n {parts[8]} --subscription {parts[2]}"
 
 
 def document(status: Status) -> dict[str, Any]:
@@ -251,7 +288,11 @@ def document(status: Status) -> dict[str, Any]:
         "left_alone": now.left_alone,
         "batch": {"number": now.batch, "of": now.batches, "why": now.batch_why},
         "model_gives": now.model_gives,
-        "temporary_changes": list(now.temporary),
+        "temporary_changes": [one.text for one in now.temporary],
+        "undo": [
+            {"change": one.change.value, "why": why, "command": command, "instances": list(one.ids)}
+            for one, why, command in undo_of(status)
+        ],
         "waits": now.waits,
         "unheard_requests": now.unheard,
         "decisions": [{"rule": one.rule, "text": one.text, "instances": list(one.ids)} for one in now.notes],
@@ -295,7 +336,9 @@ def render(console: Console, status: Status) -> None:
         if len(now.failed) > LISTED:
             _row(console, "failed", f"and {len(now.failed) - LISTED} more (--json lists all)")
         _row(console, "a new one", f"would boot {now.model_gives}")
-        _row(console, "temporary", "; ".join(now.temporary) or "nothing is changed for the time of the rollout")
+        over = now.state.phase is Phase.ENDED
+        none = "nothing: all is as before" if over else "nothing is changed for the time of the rollout"
+        _row(console, "still so" if over else "temporary", temporary_of(now) or none)
         if now.unheard:
             _row(console, "unheard", f"{now.unheard} request(s) that no executor has heard yet")
     for number, choice in enumerate(choices_of(status)):
@@ -308,6 +351,9 @@ def render(console: Console, status: Status) -> None:
 
 
 def _afterwards(console: Console, status: Status) -> None:
+    for one, why, command in undo_of(status):
+        _row(console, "afterwards", f"{one.text}: {why}. As before again with:")
+        _command(console, command)
     for number, line in enumerate(afterwards_of(status)):
         if number:
             _command(console, line)
