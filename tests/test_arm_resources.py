@@ -123,6 +123,11 @@ def test_quotas_count_what_is_there(site: Site) -> None:
     }
     assert used["virtualMachines"] == 10
     assert used["virtualMachineScaleSets"] == 1
+    size = next(iter(site.sets)).document["sku"]["name"]
+    skus = _got(site, f"{SUB}/providers/Microsoft.Compute/skus", **{"$filter": "location eq 'northeurope'"})["value"]
+    (sku,) = (one for one in skus if one["name"] == size)
+    assert (sku["family"], sku["locations"]) == ("standardDSv5Family", ["northeurope"])
+    assert used["standardDSv5Family"] == used["cores"], "all VMs of the region are of that family"
     assert _got(site, f"{SUB}/providers/Microsoft.Compute/locations/westeurope/vmSizes")["value"]
     assert _got(site, f"{SUB}/providers/Microsoft.Compute/skus")["value"]
 

@@ -38,6 +38,10 @@ _SET, _LIST, _LATEST, _VIEW, _RUNS = (
 )
 
 
+class NoSuchSet(InputError):
+    """It is not there, or not there any more."""
+
+
 class Look(msgspec.Struct, frozen=True, kw_only=True):
     """One look. changed: ids that differ from the look before; None: it was the first. document: the set's own, as Azure gave it."""
 
@@ -226,7 +230,7 @@ def unreadable(answer: Answer, what: str, scope: Scope) -> NoReturn:
     if answer.status == 403:
         raise InputError(f"{what} may not be read", scope.id, said, "the role Reader at least")
     if answer.status == 404:
-        raise InputError("there is no such scale set", scope.id, said, "an id that exists", "`az vmss list -o table`")
+        raise NoSuchSet("there is no such scale set", scope.id, said, "an id that exists", "`az vmss list -o table`")
     if answer.fault == NOT_SENT:
         raise PlatformError("Unreachable", f"{what} cannot be read: {said}")
     raise PlatformError(code or answer.fault or str(answer.status), f"{what} cannot be read: {said or answer.status}")

@@ -23,6 +23,8 @@ from vmss_sim.arm.http import Refused, Request, Response
 from vmss_sim.arm.site import Group, Other, Site
 
 SETS = "microsoft.compute/virtualmachinescalesets"
+OF_OTHERS = frozenset({"networkinterfaces", "publicipaddresses", "ipconfigurations", "lifecyclehookevents"})
+"""What can be listed below a set or an instance, and here never is any of: most are the network provider's."""
 NOT_EMULATED = frozenset({"microsoft.resources/deployments", "microsoft.resources/deploymentstacks"})
 
 
@@ -238,7 +240,7 @@ def _other(request: Request, site: Site, path: str) -> Response | None:
     subscription = site.require_subscription(found[1])
     kind = where.full_kind.lower()
     if kind.startswith(SETS):
-        return _list(()) if request.method == "GET" and where.rest else None
+        return _list(()) if request.method == "GET" and where.rest.lower() in OF_OTHERS else None
     if any(kind.startswith(one) for one in NOT_EMULATED) and request.method != "GET":
         raise Refused(
             400,
