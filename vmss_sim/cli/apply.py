@@ -78,8 +78,8 @@ def register(app: typer.Typer) -> None:
         where = where_of(asdict(reach))
         said = bool(reach.endpoint or reach.cloud)
         entry, state, held = _known(kept, read, where, said=said, again=again)
+        _approved(kept, read, require_approvals, entry)
         if entry is None:
-            _approved(kept, read, require_approvals)
             _healthy(read, accepted=accept_no_health)
         backend = operating.open_world(read, reach if entry is None else operating.there(entry, reach))
         if entry is not None:
@@ -165,10 +165,11 @@ def _expected(read: PlanFile, expect: str | None) -> None:
         )
 
 
-def _approved(store: Store, read: PlanFile, needed: int) -> None:
+def _approved(store: Store, read: PlanFile, needed: int, begun: Entry | None) -> None:
+    """Also where a rollout is gone on with: whoever began it may have counted none. Raises InputError."""
     from backends.approvals import check  # noqa: PLC0415  # heavy imports wait until a command runs
 
-    check(store, read, needed)
+    check(store, read, needed, None if begun is None else begun.opened_ms)
 
 
 def _healthy(read: PlanFile, *, accepted: bool) -> None:
