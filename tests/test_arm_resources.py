@@ -208,13 +208,6 @@ JSON = st.recursive(
 )
 
 
-@settings(max_examples=50)
-@given(JSON, JSON)
-def test_merging_twice_is_merging_once(old: Any, patch: Any) -> None:
-    once = resources.merge(old, patch)
-    assert resources.merge(once, patch) == once
-
-
 # -- secrets -----------------------------------------------------------------------------------------------------------
 
 
@@ -249,6 +242,24 @@ def test_what_stands_for_a_secret_is_of_its_kind_and_tells_others_apart() -> Non
 def test_any_password_is_a_secret_whatever_it_is_the_password_of() -> None:
     assert "hunter2" not in str(redaction.clean({"administratorLoginPassword": "hunter2"}))
     assert redaction.clean({"disablePasswordAuthentication": True}) == {"disablePasswordAuthentication": True}
+
+
+@settings(max_examples=50)
+@given(JSON, st.sampled_from(["userData", "USERDATA", "script"]), st.integers(0, 3))
+def test_what_is_private_is_in_no_file_and_what_stands_for_it_stays(value: Any, name: str, depth: int) -> None:
+    value = {name: "hunter2", "beside": value, "parameters": [{"name": "n", "value": "hunter3"}]}
+    value["deployed"] = {"parameters": {"key": {"value": {"deep": "hunter4"}}}}
+    for number in range(depth):
+        value = [value] if number % 2 else {"in": value}
+    once = redaction.for_files(json.dumps(value).encode())
+    assert b"hunter" not in once
+    assert redaction.for_files(once) == once
+
+
+def test_files_keep_what_names_nothing_private() -> None:
+    data = b'{"value": "hunter2",  "settings": {"a": 1}}'
+    assert redaction.for_files(data) == data
+    assert redaction.text_for_files("{nonsense") == "{nonsense"
 
 
 def test_what_azure_shows_again_is_kept_as_it_is() -> None:

@@ -588,7 +588,7 @@ def test_a_plan_in_words() -> None:
         "image version 2.0.0, by upgrade",
         'properties.virtualMachineProfile.storageProfile.imageReference.version: "1.0.0" -> "2.0.0"',
         "strategy batch (version 1), the planner moves the instances",
-        f"parameters {msgspec.json.encode(made.parameters).decode()}",
+        f"parameters {json.dumps(msgspec.to_builtins(made.parameters), ensure_ascii=False)}",
     )
     assert told["What is lost"] == (
         "each instance that is moved loses its OS disk and its temporary disk; data disks are kept",

@@ -128,6 +128,45 @@ def test_expires_is_asked_for_as_a_time_to_come(tmp_path: Path) -> None:
 
 
 # -- approvals that expire, and batches --------------------------------------------------------------------------------
+def test_going_on_with_a_begun_rollout_counts_approvals_too(desk: Callable[[Case], Desk]) -> None:
+    here = desk(authored())
+    assert here.run("apply", "--max-runtime", "0s").status == 3, "whoever began it asked for none"
+    sent = here.sent()
+    ran = here.run("apply", "--require-approvals", "1")
+    assert (ran.status, "found 0 (none)" in ran.err, "nothing was sent" in ran.err) == (2, True, True), ran
+    assert here.sent() == sent
+    assert here.run("approve", str(here.file), "--by", "bob").status == 0
+    assert here.run("apply", "--require-approvals", "1").status == 0
+
+
+def test_what_counted_at_the_begin_counts_until_the_rollout_ends(
+    desk: Callable[[Case], Desk], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here = desk(authored(CASE.but(parameters={"approve": True})))
+    assert here.run("approve", str(here.file), "--by", "bob", "--expires", "2h").status == 0
+    assert here.run("apply", "--require-approvals", "1").status == 3
+    later = here.store.rollouts()[-1].opened_ms + 3 * 3_600_000
+    monkeypatch.setattr("backends.approvals.now_ms", lambda: later)
+    ran = here.run("apply", "--require-approvals", "1")
+    assert (ran.status, "rests: approval needed for batch 2" in ran.err) == (3, True), ran
+    assert here.run("apply", "--require-approvals", "2").status == 2
+    for _ in range(2):
+        assert here.run("approve", here.rollout).status == 0
+        here.run("resume", "--yes")
+    assert here.state.ending == "finish"
+    ran = here.run("apply", "--require-approvals", "1", "--again")
+    assert (ran.status, "1 expired" in ran.err) == (2, True), "a new rollout needs one that counts now"
+
+
+def test_an_approval_from_after_the_begin_that_expired_does_not_count(
+    desk: Callable[[Case], Desk], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here = desk(authored())
+    assert here.run("apply", "--max-runtime", "0s").status == 3
+    assert here.run("approve", str(here.file), "--by", "bob", "--expires", "2h").status == 0
+    later = here.store.rollouts()[-1].opened_ms + 3 * 3_600_000
+    monkeypatch.setattr("backends.approvals.now_ms", lambda: later)
+    assert here.run("apply", "--require-approvals", "1").status == 2
 
 
 @pytest.mark.parametrize("expires", ["0s", "soon"])

@@ -105,6 +105,11 @@ def _set(plan: Plan) -> Iterator[str]:
 _STATES = ((Service.OUT, "out of service"), (Service.UNKNOWN, "not known"))
 
 
+def _spaced(value: Any) -> str:
+    """JSON that can be folded between its parts."""
+    return msgspec.json.format(msgspec.json.encode(value), indent=0).decode()
+
+
 def _change(plan: Plan) -> Iterator[str]:
     resolved = plan.resolved
     yield f"{describe_change(resolved.change)}, by {resolved.action.value}"
@@ -123,7 +128,7 @@ def _change(plan: Plan) -> Iterator[str]:
         )
     by = "the platform moves" if plan.moved_by is MovedBy.PLATFORM else "the planner moves"
     yield f"strategy {plan.strategy} (version {plan.strategy_version}), {by} the instances"
-    yield f"parameters {_json(plan.parameters)}"
+    yield f"parameters {_spaced(plan.parameters)}"
 
 
 def _lost(plan: Plan) -> Iterator[str]:

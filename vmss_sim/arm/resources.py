@@ -20,6 +20,7 @@ import msgspec
 
 from vmss_sim.arm import catalogue, interfaces, lookups, redaction
 from vmss_sim.arm.http import Refused, Request, Response
+from vmss_sim.arm.merging import NOTHING_OF_ARM, merged
 from vmss_sim.arm.paths import Where, take_apart
 from vmss_sim.arm.site import Group, Other, Site
 
@@ -284,7 +285,7 @@ def _one_other(request: Request, site: Site, where: Where) -> Response | None:
                     raise _not_found(where)
                 return _ok(card)
             if request.method == "PATCH":
-                known.document = merge(known.document, _stripped(_object(request)))
+                known.document = merged(known.document, _stripped(_object(request)), NOTHING_OF_ARM)
                 known.document["properties"] = {**_properties(known.document), "provisioningState": "Succeeded"}
             return _ok(known.body())
     return None
@@ -299,19 +300,6 @@ def _not_found(where: Where) -> Refused:
         f"The Resource '{where.kind}/{where.name}'{about} was not found. For more details please go to "
         "https://aka.ms/ARMResourceNotFoundFix",
     )
-
-
-def merge(old: Any, patch: Any) -> Any:
-    """RFC 7396: what is null goes, objects are merged, all else is replaced."""
-    if not isinstance(patch, dict):
-        return patch
-    made = dict(old) if isinstance(old, dict) else {}
-    for key, value in patch.items():
-        if value is None:
-            made.pop(key, None)
-        else:
-            made[key] = merge(made.get(key), value)
-    return made
 
 
 def _stripped(value: Any) -> Any:

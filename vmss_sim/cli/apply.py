@@ -78,9 +78,9 @@ def register(app: typer.Typer) -> None:
         where = where_of(asdict(reach))
         said = bool(reach.endpoint or reach.cloud)
         entry, state, held = _known(kept, read, where, said=said, again=again)
+        _approved(kept, read, require_approvals, entry)
         if entry is None:
             operate.refuse_expired(read)
-            _approved(kept, read, require_approvals)
             _healthy(read, accepted=accept_no_health)
         reach_it = reach if entry is None else operating.there(entry, reach)
         backend = operating.open_world(read, reach_it, begins=entry is None)
@@ -168,10 +168,11 @@ def _expected(read: PlanFile, expect: str | None) -> None:
         )
 
 
-def _approved(store: Store, read: PlanFile, needed: int) -> None:
+def _approved(store: Store, read: PlanFile, needed: int, begun: Entry | None) -> None:
+    """Also where a rollout is gone on with: whoever began it may have counted none. Raises InputError."""
     from backends.approvals import check  # noqa: PLC0415  # heavy imports wait until a command runs
 
-    check(store, read, needed)
+    check(store, read, needed, None if begun is None else begun.opened_ms)
 
 
 def _healthy(read: PlanFile, *, accepted: bool) -> None:

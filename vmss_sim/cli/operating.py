@@ -237,6 +237,7 @@ def carry_on(
         return 2
     if ended.why is Why.ENDED:
         say(f"{entry.id} ended: {state.ending}{': ' + state.reason if state.reason else ''}")
+        _left(status_of(store, entry))
     elif ended.why is Why.RESTS:
         say(f"{entry.id} rests: {state.reason}")
     else:
@@ -244,6 +245,17 @@ def carry_on(
     if ended.exit_code:
         say(f"{told('status', store, entry)} tells where it stands and what can be done")
     return ended.exit_code
+
+
+def _left(status: Status) -> None:
+    """What is still changed, where the rollout changed something for its own time."""
+    from vmss_sim.report.status import temporary_of  # noqa: PLC0415  # heavy imports wait until a command runs
+
+    plan, now = status.plan, status.standing
+    if now is not None and now.temporary:
+        say(f"{status.entry.id}: still changed: {temporary_of(now)}; status has the commands that undo it")
+    elif plan.suspend_repairs or plan.work_mode is not plan.scale_set.mode or plan.surge is not None:
+        say(f"{status.entry.id}: what was changed for the time of the rollout is as before")
 
 
 def there(entry: Entry, reach: options.Azure) -> options.Azure:
