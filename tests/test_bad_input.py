@@ -67,12 +67,18 @@ def _set_says(told: Told) -> Callable[[Login], None]:
     return lambda arm: arm.tell("GET", "", told)
 
 
+def _no_tenant(arm: Login) -> None:
+    body = {"error": "invalid_tenant", "error_description": "AADSTS90002: Tenant 't' not found."}
+    arm.tell("GET", "/t/v2.0/.well-known/openid-configuration", Told(400, body))
+
+
 def _refuses(arm: Login) -> None:
     arm.refuses = AADSTS
 
 
 TROUBLES: tuple[tuple[str, Callable[[Login], None], str], ...] = (
     ("expired", _refuses, "no token could be had; found Authentication failed: AADSTS7000222: The provided client secret keys"),
+    ("no-such-tenant", _no_tenant, "no token could be had; found Authentication failed: login.microsoftonline.com knows no tenant 't'; expected a login"),
     (
         "wrong-tenant",
         _set_says(error(401, "InvalidAuthenticationTokenTenant", "The access token is from the wrong issuer")),
