@@ -355,11 +355,16 @@ def _model_gives(plan: Plan, model: Model) -> str:
 
 
 def _back_to(plan: Plan, state: State) -> str:
-    """The version that a new plan would take the moved ones back to, once this rollout has ended; empty where none is known."""
+    """The image (version, id, or all four words of it) that a new plan would take the moved ones back to, once this rollout has ended; empty where none is known."""
     was = plan.resolved.back_image
-    if state.phase is not Phase.ENDED or was is None or plan.resolved.target.image is None or was.uri:
+    gave = plan.resolved.model_image
+    if state.phase is not Phase.ENDED or was is None or plan.resolved.target.image is None:
         return ""
-    return was.id or was.exact_version or was.version or ""
+    version = was.exact_version or was.version or ""
+    other = gave is not None and (was.publisher, was.offer, was.sku) != (gave.publisher, gave.offer, gave.sku)
+    if was.publisher and other and version:
+        return f"{was.publisher}:{was.offer}:{was.sku}:{version}"
+    return was.id or was.uri or version
 
 
 def _temporary(plan: Plan, state: State, scale_set: ScaleSet) -> Iterator[Temporary]:

@@ -411,7 +411,7 @@ def test_abort_says_that_it_is_final_and_afterwards_how_to_go_back(desk: Callabl
     assert here.run("abort", "--yes").status == 1
     told, back, apply = here.status()["afterwards"][0], here.status()["afterwards"][2], here.status()["afterwards"][3]
     assert "left so: 0. " in told
-    assert back == "vmss-sim plan now.json --target 1.0.0 -o back.json"
+    assert back == "vmss-sim plan now.json --target 1.0.0 -s one-by-one --slo 'healthy >= n-1' -o back.json"
     assert apply == "vmss-sim apply back.json"
     assert back in here.run("status").out
     assert f"vmss-sim status {here.rollout}" in here.run("rollback", "--yes").err

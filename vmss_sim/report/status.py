@@ -25,6 +25,7 @@ from planner.planfile import Forecast
 from planner.rollout import Asked
 from planner.standing import Change, Option, Standing, Temporary, Trouble, options
 from planner.trace import Unread
+from vmss_sim.report import way_back
 from vmss_sim.report.console import folded
 from vmss_sim.report.times import REAL_MS, coarse, stamp, when
 
@@ -173,15 +174,12 @@ def afterwards_of(status: Status) -> tuple[str, ...]:
     failed = tuple(one.id for one in now.failed) if now is not None else ()
     if now is None or now.state.ending not in ("abort", "stop", "drift") or not (now.on_target or failed):
         return ()
-    scope = status.plan.scale_set.id or status.plan.scale_set.name
     stays = f"on target, and left so: {names(now.on_target, 20)}" if now.on_target else "nothing is on target"
     if failed:
         stays += f"; failed: {names(failed, 20)}"
-    lines = [f"this rollout is over; {stays}. To take them back, make a new plan:"]
     reach = status.entry.where.options if status.entry.where is not None else ""
-    lines.append(f"vmss-sim snapshot --scale-set {scope} -o now.json {reach}".rstrip())
-    lines.append(f"vmss-sim plan now.json --target {now.back_to or 'WHAT-IT-WAS'} -o back.json")
-    lines.append(f"vmss-sim apply back.json {reach}".rstrip() + status.store)
+    how = way_back.why_none(status.plan, now) or "To take them back, make a new plan:"
+    lines = [f"this rollout is over; {stays}. {how}", *way_back.commands(status.plan, now, reach, status.store)]
     return tuple(_plain(one) for one in lines)
 
 
@@ -351,14 +349,15 @@ def render(console: Console, status: Status) -> None:
 
 
 def _afterwards(console: Console, status: Status) -> None:
-    for one, why, command in undo_of(status):
-        _row(console, "afterwards", f"{one.text}: {why}. As before again with:")
-        _command(console, command)
+    """What was moved first, then the mode: in the mode from before the platform would take it back by itself, at once."""
     for number, line in enumerate(afterwards_of(status)):
         if number:
             _command(console, line)
         else:
             _row(console, "afterwards", line)
+    for one, why, command in undo_of(status):
+        _row(console, "afterwards", f"{one.text}: {why}. As before again with:")
+        _command(console, command)
 
 
 def _command(console: Console, command: str, does: str = "") -> None:
