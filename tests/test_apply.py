@@ -578,7 +578,7 @@ FIELDS = {
     "schema", "rollout", "scale_set", "plan_sha256", "opened", "state", "phase", "ending", "why", "executor", "choices",
     "evidence_at", "elapsed_s", "forecast", "above_floor", "in_service", "floor", "known_healthy", "fewest_seen", "instances",
     "in_flight", "skipped", "failed", "left_alone", "batch", "model_gives", "temporary_changes", "unheard_requests", "decisions",
-    "on_target", "old", "afterwards", "at", "waits", "unreachable", "undo",
+    "on_target", "old", "afterwards", "at", "waits", "plan_expires", "unreachable", "undo",
 }  # fmt: skip
 
 
@@ -683,3 +683,10 @@ def test_trace_is_the_journal(desk: Callable[[Case], Desk], tmp_path: Path) -> N
     turns = [one for one in records if isinstance(one, Turn)]
     assert [state for _, state in replay(Rollout(here.plan), turns)][-1] == here.state
     assert here.run("trace").out.splitlines()[0].startswith('{"record":"opened"')
+
+
+def test_a_host_is_waited_for_shorter_before_anything_is_begun(desk: Callable[[Case], Desk]) -> None:
+    here = desk(CASE)
+    assert here.run("apply", "--max-runtime", "0s").status == 3
+    assert here.run("apply").status == 0
+    assert [one.get("first_s") for one in here.reached] == [60, None]

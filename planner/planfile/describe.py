@@ -63,6 +63,7 @@ def describe(plan: Plan) -> tuple[Section, ...]:
         ("What is left behind", _ends(plan)),
         ("If the set differs when it is applied", _drift(plan)),
         ("Windows", _windows(plan)),
+        ("Expires", _expires(plan)),
         ("Asked about instances", _hooks(plan)),
         ("Findings", _findings(plan)),
     )
@@ -290,6 +291,11 @@ def _windows(plan: Plan) -> Iterator[str]:
         yield f"when a window closes: {plan.on_window_close}"
     if plan.needs_ms:
         yield f"a batch starts only where the window is open for as long as it takes (95 of 100 runs): at most {span(max(plan.needs_ms))}"
+
+
+def _expires(plan: Plan) -> Iterator[str]:
+    if plan.expires:
+        yield f"{plan.expires}: no rollout is begun with it from then on; one that was begun goes on"
 
 
 def _hooks(plan: Plan) -> Iterator[str]:

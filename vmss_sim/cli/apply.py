@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 HELP = """Carry out exactly what a plan file says, or go on with it where it was broken off.
 
-Before anything is sent: the digest, what moved since the plan was made (its drift table says what that means), and whether it
+Before anything is sent: the digest, whether the plan has expired, what moved since the plan was made (its drift table says what that means), and whether it
 can be done at all. Then the plan is shown, and you are asked. Ctrl-C asks to pause after the current operation, a second one
 detaches. Without a terminal SIGTERM or SIGINT detaches within 5 s; what was sent goes on, and is adopted on resume.
 
@@ -80,8 +80,10 @@ def register(app: typer.Typer) -> None:
         entry, state, held = _known(kept, read, where, said=said, again=again)
         _approved(kept, read, require_approvals, entry)
         if entry is None:
+            operate.refuse_expired(read)
             _healthy(read, accepted=accept_no_health)
-        backend = operating.open_world(read, reach if entry is None else operating.there(entry, reach))
+        reach_it = reach if entry is None else operating.there(entry, reach)
+        backend = operating.open_world(read, reach_it, begins=entry is None)
         if entry is not None:
             if state is not None and rests(state) and not state.reason.startswith(windows.REASON) and not running.stay:
                 operating.say(f"{entry.id} was begun with this plan and rests: {state.reason}")
@@ -94,6 +96,7 @@ def register(app: typer.Typer) -> None:
         else:
             _look(read, backend, running.log_format)
             operating.confirm(f"Apply this plan to {read.plan.scale_set.id or read.plan.scale_set.name}?", yes=yes)
+            operate.refuse_expired(read)  # the answer may have taken its time
             entry, held = operate.begin(kept, read, data, read.plan.tool, where=where, says=operating.say)
             operating.say(f"rollout {entry.id} in {kept.name}")
         raise typer.Exit(

@@ -272,12 +272,17 @@ def told(word: str, store: Store, entry: Entry) -> str:
     return f"`vmss-sim {word} {entry.id}{as_option(store)}`"
 
 
-def open_world(read: PlanFile, reach: options.Azure) -> Any:
-    """The backend; through the module, so that there is one place to choose it."""
+FIRST_S = 60
+
+
+def open_world(read: PlanFile, reach: options.Azure, *, begins: bool = False) -> Any:
+    """The backend; through the module, so that there is one place to choose it. begins: nothing is under way, so a host that does not answer
+    is soon given up; a rollout that was begun is worth ten minutes.
+    """
     from backends import connect  # noqa: PLC0415  # heavy imports wait until a command runs
     from backends.probes import Probed  # noqa: PLC0415
 
-    made = connect.open_backend(read.plan, asdict(reach) | {"says": VOICE})
+    made = connect.open_backend(read.plan, asdict(reach) | {"says": VOICE} | ({"first_s": FIRST_S} if begins else {}))
     return made if read.plan.hooks is None else Probed(made, read.plan, read.plan.hooks)
 
 

@@ -225,6 +225,7 @@ def document(status: Status) -> dict[str, Any]:
         "scale_set": status.plan.scale_set.id or status.plan.scale_set.name,
         "at": None if status.entry.where is None else msgspec.to_builtins(status.entry.where),
         "plan_sha256": status.entry.plan_sha256,
+        "plan_expires": status.plan.expires or None,
         "opened": stamp(status.entry.opened_ms),
         "state": state_of(status),
         "phase": now.state.phase.value if now is not None else "preparing",
@@ -310,7 +311,8 @@ def render(console: Console, status: Status) -> None:
     head.append(state_of(status), style="bold green" if done else "bold yellow")
     console.print(head, soft_wrap=True)
     _row(console, "why", why_of(status), "" if status.unread is None else bad)
-    _row(console, "set", f"{status.plan.scale_set.name}, plan sha256 {status.entry.plan_sha256[:12]}")
+    expires = f", which expires {status.plan.expires}" if status.plan.expires else ""
+    _row(console, "set", f"{status.plan.scale_set.name}, plan sha256 {status.entry.plan_sha256[:12]}{expires}")
     _row(console, "at", place_of(status))
     _row(console, "executor", executor_of(status))
     if now is not None:
