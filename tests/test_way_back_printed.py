@@ -12,11 +12,13 @@ import pytest
 
 from backends.where import Where
 from planner.change import GuestPatch, ImageIdChange, ImageUriChange, PropertyChange
-from planner.model import HealthSource
+from planner.model import HealthSource, UpgradeMode
+from planner.rollout import Asked
 from tests.commands import Ran, vmss_sim
-from tests.fleet import NEW, OLD, SETTING, Case, Fleet, image
+from tests.fleet import NEW, OLD, SETTING, Act, Case, Fleet, act, image
 from tests.test_apply import Desk, desk
 from vmss_sim.checks.emulated import Emulated
+from vmss_sim.world.scale_set import IMAGE
 
 __all__ = ["desk"]
 SCENARIO = """
@@ -103,6 +105,50 @@ def test_the_printed_lines_run_as_they_stand_until_the_set_is_back(azure: Emulat
         ran = run(line, *more)
         assert ran.status == 0, (line, ran)
     assert images(azure) == before
+
+
+# -- the mode from before ----------------------------------------------------------------------------------------------
+
+ROLLING = Case(fleet=Fleet(size=3, mode=UpgradeMode.ROLLING))
+
+
+@pytest.mark.parametrize(
+    ("case", "asked", "ending", "moves"),
+    [
+        (ROLLING.but(parameters={"approve": True}), ("abort",), "abort", ["0"]),
+        (ROLLING.but(parameters={"retries": 0}, fails={1: (1,)}), (), "stop", ["0"]),
+        (ROLLING.but(parameters={"approve": True}), ("skip", "resume", "resume"), "finish-with-exceptions", ["1"]),
+        (ROLLING.but(parameters={"approve": True}), ("drift", "resume"), "drift", ["0", "1", "2"]),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_a_mode_that_did_not_come_back_is_named_with_what_it_would_move(
+    desk: Callable[[Case], Desk], case: Case, asked: tuple[str, ...], ending: str, moves: list[str]
+) -> None:
+    here = desk(case)
+    here.run("apply")
+    for word in asked:
+        if word == "skip":
+            here.run("skip", here.rollout, "1", "--reason", "its disk is full")
+        elif word == "drift":
+            act(here.world, Act(0, "update-model", args={"patch": {IMAGE + "version": "3.0.0"}}))
+            here.world.run(here.world.now + 60_000, stop_on_wake=False)
+        else:
+            here.store.journal(here.rollout).ask(Asked.APPROVE)
+            here.run(word, here.rollout, "--yes")
+    status = here.status()
+    assert status["ending"] == ending, status["why"]
+    assert here.world.mode == "manual"
+    (undo,) = status["undo"]
+    assert undo["command"] == "az vmss update -g GROUP -n web --set upgradePolicy.mode=Rolling"
+    assert undo["instances"] == moves
+    told = " ".join(here.run("status").out.split())
+    assert f"the platform would move {', '.join(moves)}" in told
+
+
+def test_the_help_of_abort_promises_no_mode() -> None:
+    told = " ".join(vmss_sim("abort", "--help").out.replace("│", " ").split())
+    assert "The upgrade mode stays as the rollout set it" in told
 
 
 # -- what is printed where something else was changed, over a simulated world ------------------------------------------

@@ -305,7 +305,7 @@ def check_format(given: str | None) -> None:
 
 def _over(store: Store, entry: Entry) -> str:
     status, history = told("status", store, entry), told("history", store, entry)
-    return f"{status} tells what stays moved and how a new plan takes it back, {history} how it ended"
+    return f"{status} tells what stays moved or changed and how that is taken back, {history} how it ended"
 
 
 def ask(
