@@ -380,6 +380,25 @@ def test_pause_and_resume(desk: Callable[[Case], Desk]) -> None:
     assert "lunch" in here.run("history").out
 
 
+@pytest.mark.parametrize(
+    ("command", "status", "state"),
+    [("approve", 3, "paused"), ("resume", 3, "paused"), ("pause", 3, "paused"), ("abort", 1, "abort")],
+)
+def test_apply_goes_on_where_something_was_asked_that_nobody_heard(
+    desk: Callable[[Case], Desk], command: str, status: int, state: str
+) -> None:
+    here = desk(Case(fleet=Fleet(size=3), parameters={"approve": True}))
+    assert here.run("apply").status == 3
+    assert "rests: approval needed for batch 2" in here.run("apply").err
+    here.store.journal(here.rollout).ask(Asked(command))
+    ran = here.run("apply")
+    assert ran.status == status, ran
+    assert "going on with it" in ran.err
+    seen = here.status()
+    assert (seen["unheard_requests"], seen["ending"] or seen["state"]) == (0, state)
+    assert seen["batch"]["number"] == (3 if command == "approve" else 2)
+
+
 def test_abort_puts_the_model_back(desk: Callable[[Case], Desk]) -> None:
     here = paused(desk)
     ran = here.run("abort", "--yes", "--reason", "wrong image")

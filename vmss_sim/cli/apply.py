@@ -85,7 +85,9 @@ def register(app: typer.Typer) -> None:
         reach_it = reach if entry is None else operating.there(entry, reach)
         backend = operating.open_world(read, reach_it, begins=entry is None)
         if entry is not None:
-            if state is not None and rests(state) and not state.reason.startswith(windows.REASON) and not running.stay:
+            asked = state is not None and kept.journal(entry.id).requests(state.request)  # heard by nobody yet
+            shut = state is not None and state.reason.startswith(windows.REASON)
+            if state is not None and rests(state) and not (asked or shut or running.stay):
                 operating.say(f"{entry.id} was begun with this plan and rests: {state.reason}")
                 operating.say(f"{operating.told('status', kept, entry)} tells what can be done")
                 raise typer.Exit(3)

@@ -345,7 +345,7 @@ def ask(
         heard = (
             "its executor will hear it"
             if alive
-            else f"no executor is alive: {told('resume', kept, entry)} carries it on"
+            else f"no executor is alive: {told('resume', kept, entry)}, or the same apply, carries it on"
         )
         say(f"{entry.id}: {asked.value} is asked for; {heard}")
         return
