@@ -26,7 +26,7 @@ from planner.commands import Status
 from planner.model import HealthSource, Instance, Model, ScaleSet, Service, UpgradeMode, runs, service
 from planner.phases import Phase
 from planner.plan import MovedBy, Plan
-from planner.rollout import Asked, Note, Observation, Rollout, State, is_there, surplus
+from planner.rollout import Asked, Note, Observation, OperatorRequest, Rollout, State, is_there, surplus
 from planner.trace import Record, Turn, Unread
 
 
@@ -69,6 +69,13 @@ class Option(msgspec.Struct, frozen=True, kw_only=True):
     reason_needed: bool = False
 
 
+class Heard(msgspec.Struct, frozen=True, kw_only=True):
+    """What an operator asked, and when that was heard."""
+
+    at_ms: int
+    request: OperatorRequest
+
+
 class Standing(msgspec.Struct, frozen=True, kw_only=True):
     """Where a rollout stands. at_ms: the time of the evidence."""
 
@@ -97,6 +104,7 @@ class Standing(msgspec.Struct, frozen=True, kw_only=True):
     waits: str
     known_healthy: bool
     notes: tuple[Note, ...]
+    asked: tuple[Heard, ...] = ()
     unheard: int = 0
 
 
@@ -148,6 +156,7 @@ def standing(plan: Plan, records: Iterable[Record], *, unheard: int = 0) -> Stan
     errors: dict[str, tuple[str, str, int]] = {}
     commands: dict[str, tuple[str, ...]] = {}
     notes: list[Note] = []
+    asked: list[Heard] = []
     for look in looks(records, source):
         turn = look.turn
         if last is None:
@@ -160,6 +169,7 @@ def standing(plan: Plan, records: Iterable[Record], *, unheard: int = 0) -> Stan
                 for name in commands.get(outcome.command, ()):
                     errors[name] = (outcome.code, outcome.message, turn.now_ms)
         notes += turn.notes
+        asked += [Heard(at_ms=turn.now_ms, request=one) for one in turn.requests]
         last = look
     if last is None:
         return None
@@ -197,6 +207,7 @@ def standing(plan: Plan, records: Iterable[Record], *, unheard: int = 0) -> Stan
         back_to=_back_to(plan, state),
         known_healthy=source is not HealthSource.NONE,
         notes=tuple(notes[-8:]),
+        asked=tuple(asked[-8:]),
         unheard=unheard,
     )
 

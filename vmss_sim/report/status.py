@@ -23,7 +23,7 @@ from planner.phases import Phase
 from planner.plan import Plan
 from planner.planfile import Forecast
 from planner.rollout import Asked
-from planner.standing import Change, Option, Standing, Temporary, Trouble, options
+from planner.standing import Change, Heard, Option, Standing, Temporary, Trouble, options
 from planner.trace import Unread
 from vmss_sim.report import way_back
 from vmss_sim.report.console import folded
@@ -103,6 +103,13 @@ def trouble(one: Trouble, *, message: bool = True) -> str:
     error = f"{',' if why else ''} {one.code}" if one.code else ""
     error += f": {one.message.rstrip('.')}" if one.message and message else ""
     return _plain(f"instance {one.id}{zone}{why}{error}, {when(one.at_ms)}")
+
+
+def heard_of(one: Heard) -> str:
+    """`approve, by carol, heard 2026-01-01 00:02:45Z: the first batch looks well`."""
+    asked = one.request
+    by = f", by {asked.by}" if asked.by else ""
+    return _plain(f"{asked.asked.value}{by}, heard {when(one.at_ms)}" + (f": {asked.reason}" if asked.reason else ""))
 
 
 def executor_of(status: Status) -> str:
@@ -293,6 +300,16 @@ def document(status: Status) -> dict[str, Any]:
             for one, why, command in undo_of(status)
         ],
         "waits": now.waits,
+        "asked": [
+            {
+                "asked": one.request.asked.value,
+                "by": one.request.by or None,
+                "reason": one.request.reason,
+                "instances": list(one.request.ids),
+                "at": stamp(one.at_ms),
+            }
+            for one in now.asked
+        ],
         "unheard_requests": now.unheard,
         "decisions": [{"rule": one.rule, "text": one.text, "instances": list(one.ids)} for one in now.notes],
     }
@@ -339,6 +356,8 @@ def render(console: Console, status: Status) -> None:
         over = now.state.phase is Phase.ENDED
         none = "nothing: all is as before" if over else "nothing is changed for the time of the rollout"
         _row(console, "still so" if over else "temporary", temporary_of(now) or none)
+        if now.asked:
+            _row(console, "asked", heard_of(now.asked[-1]))
         if now.unheard:
             _row(console, "unheard", f"{now.unheard} request(s) that no executor has heard yet")
     for number, choice in enumerate(choices_of(status)):
