@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import sqlite3
 from collections.abc import Callable
@@ -654,6 +655,28 @@ def test_status_of_60_with_long_names_and_a_far_store_fits_a_screen(
         f"  vmss-sim rollback --emergency {here.rollout} --reason '…' --store azblob://companyrollouts/production/web\n"
         in told
     )
+
+
+@pytest.mark.parametrize(
+    ("clock_ms", "elapsed"), [(0, "2.0 h"), (-330 * 86_400_000, "10 min")], ids=["the wall's", "an emulator's"]
+)
+def test_elapsed_goes_by_the_rollouts_clock(desk: Callable[[Case], Desk], clock_ms: int, elapsed: str) -> None:
+    from rich.console import Console
+
+    from vmss_sim.cli.operating import status_of
+    from vmss_sim.report.status import render
+
+    here = paused(desk)
+    made = status_of(here.store, here.store.rollouts()[-1])
+    assert made.standing is not None
+    began = made.entry.opened_ms + clock_ms
+    seen = msgspec.structs.replace(made.standing, began_ms=began, at_ms=began + 600_000)
+    console = Console(width=80, record=True, file=io.StringIO())
+    render(
+        console,
+        msgspec.structs.replace(made, standing=seen, forecast=None, now_ms=made.entry.opened_ms + 7_200_000),
+    )
+    assert f"   elapsed  {elapsed}\n" in console.export_text()
 
 
 def test_status_before_anything_happened(desk: Callable[[Case], Desk]) -> None:

@@ -27,13 +27,15 @@ from planner.standing import Change, Heard, Option, Standing, Temporary, Trouble
 from planner.trace import Unread
 from vmss_sim.report import way_back
 from vmss_sim.report.console import folded
-from vmss_sim.report.times import REAL_MS, coarse, stamp, when
+from vmss_sim.report.times import coarse, stamp, when
 
 SCHEMA = "vmss-sim/status/1"
 WIDTH = 80
 LISTED = 4
 FEW = 8
 """So many ids are listed beside a number."""
+WALL_MS = 3_600_000
+"""A rollout that first looked within so long of being opened goes by the wall clock; an emulator's is months away."""
 COMMANDS = {
     Asked.EMERGENCY: "rollback --emergency",
 }
@@ -393,7 +395,11 @@ def _command(console: Console, command: str, does: str = "") -> None:
 
 
 def _elapsed(status: Status, now: Standing) -> str:
-    until = status.now_ms if now.state.phase is not Phase.ENDED and now.at_ms >= REAL_MS else now.at_ms
+    """To now, where the rollout is under way and its clock is the wall's (its first look was about when it was opened); else, in a
+    rehearsal, to the last look.
+    """
+    wall = abs(now.began_ms - status.entry.opened_ms) < WALL_MS
+    until = status.now_ms if wall and now.state.phase is not Phase.ENDED else now.at_ms
     text = coarse((until - now.began_ms) / 1000)
     duration = status.forecast.metrics.get("duration_s") if status.forecast is not None else None
     if duration is not None and duration.p50 is not None and duration.p95 is not None:
