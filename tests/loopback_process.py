@@ -24,7 +24,7 @@ from backends.azure.backend import AzureBackend
 from backends.azure.connecting import connect as azure_connect
 from backends.journal import SqliteJournal
 from backends.protocol import Seen, Wait
-from backends.store.blobs import BlobJournal
+from backends.store.blob_journal import BlobJournal
 from planner.commands import Command
 from planner.plan import Plan
 from vmss_sim.arm.client import Control

@@ -218,7 +218,9 @@ class _Check:
     def _denials(self, found: ScaleSet) -> Iterator[Finding]:
         """Rule 2. A deny assignment's principals and exceptions are lists of `{id, type}`."""
         answers = self.backend.client.pages(url_of("denials", self.scope))
-        if not all(one.ok for one in answers):
+        if not all(
+            one.ok and isinstance(one.body, dict) and isinstance(one.body.get("value"), list) for one in answers
+        ):
             yield _finding("VS515", f"deny assignments cannot be read: {_said(answers[-1])}", self.scope.id, "")
             return
         needs = permission_needs(self.kinds, found.model)
