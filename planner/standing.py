@@ -397,6 +397,12 @@ def _temporary(plan: Plan, state: State, scale_set: ScaleSet) -> Iterator[Tempor
         yield Temporary(change=Change.ADDED, text=text, ids=tuple(ours[-extra:]))
 
 
+def _comes_back(plan: Plan, now: Standing, one: Temporary) -> bool:
+    """Would `release` undo this? Not what was added, and not the mode where the platform would move something in it."""
+    stale = plan.scale_set.mode is not UpgradeMode.MANUAL and (one.ids or now.old)
+    return one.change is Change.REPAIRS or (one.change is Change.MODE and not stale)
+
+
 def options(plan: Plan, now: Standing, *, alive: bool) -> tuple[Option, ...]:
     """Rule 3."""
     state = now.state
@@ -438,7 +444,7 @@ def options(plan: Plan, now: Standing, *, alive: bool) -> tuple[Option, ...]:
     if not ending:
         kept = "the model goes back" if plan.ends["abort"].model == "pinned" and plan.resolved.reverse else "end here"
         add(Asked.ABORT, f"final, no rollback afterwards: what was moved stays, {kept}", 0)
-    held = now.temporary and state.phase is Phase.PAUSED and not ending and not platform and state.ticket is None
-    if held and now.scale_set.model.mode in UpgradeMode:
+    held = state.phase is Phase.PAUSED and not ending and not platform and state.ticket is None
+    if held and any(_comes_back(plan, now, one) for one in now.temporary) and now.scale_set.model.mode in UpgradeMode:
         add(Asked.RELEASE, "undo the temporary changes and stay paused", 0)
     return tuple(made)

@@ -546,6 +546,20 @@ def test_release_undoes_and_stays_paused(desk: Callable[[Case], Desk]) -> None:
     assert here.world.mode == "rolling"
 
 
+def test_release_that_keeps_the_mode_says_so_and_is_not_offered_again(desk: Callable[[Case], Desk]) -> None:
+    case = Case(fleet=Fleet(size=3, mode=UpgradeMode.ROLLING, repairs=True), parameters={"approve": True})
+    here = desk(case)
+    assert here.run("apply").status == 3
+    assert any(one["command"].startswith("vmss-sim release") for one in here.status()["choices"])
+    ran = here.run("release", "--yes")
+    assert ran.status == 3, ran
+    assert "all but the mode (manual) is undone" in ran.out
+    assert "the temporary changes are undone" not in ran.out
+    status = here.status()
+    assert status["temporary_changes"] == ["mode manual instead of rolling"]
+    assert not any(one["command"].startswith("vmss-sim release") for one in status["choices"])
+
+
 def test_replace_an_instance_that_stays_sick(desk: Callable[[Case], Desk]) -> None:
     here = desk(
         Case(
