@@ -205,12 +205,13 @@ class Asked(str, Enum):
 
 
 class OperatorRequest(_Value, frozen=True, kw_only=True):
-    """One request, numbered from 1 in the order made. ids: instances, for skip, retry and replace."""
+    """One request, numbered from 1 in the order made. ids: instances, for skip, retry and replace. by: who made it, where that is known."""
 
     id: int
     asked: Asked
     ids: tuple[str, ...] = ()
     reason: str = ""
+    by: str = ""
 
 
 class Opening(_Value, frozen=True, kw_only=True):

@@ -52,9 +52,9 @@ def test_what_was_kept_comes_back(tmp_path: Path) -> None:
     store.approve(approval)
     assert again.approvals(made.plan_sha256) == (approval,)
     assert again.approvals("0" * 64) == ()
-    again.journal(made.id).ask(Asked.SKIP, ("1",), "sick")
+    again.journal(made.id).ask(Asked.SKIP, ("1",), "sick", "bob")
     (request,) = store.journal(made.id).requests(0)
-    assert (request.asked, request.ids, request.reason) == (Asked.SKIP, ("1",), "sick")
+    assert (request.asked, request.ids, request.reason, request.by) == (Asked.SKIP, ("1",), "sick", "bob")
 
 
 def test_ids_are_short_safe_and_not_given_twice(tmp_path: Path) -> None:
