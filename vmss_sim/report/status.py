@@ -251,7 +251,7 @@ def document(status: Status) -> dict[str, Any]:
         "left_alone": now.left_alone,
         "batch": {"number": now.batch, "of": now.batches, "why": now.batch_why},
         "model_gives": now.model_gives,
-        "temporary_changes": list(now.temporary),
+        "temporary_changes": list(now.changed),
         "waits": now.waits,
         "unheard_requests": now.unheard,
         "decisions": [{"rule": one.rule, "text": one.text, "instances": list(one.ids)} for one in now.notes],
@@ -293,7 +293,7 @@ def render(console: Console, status: Status) -> None:
         if len(now.failed) > LISTED:
             _row(console, "failed", f"and {len(now.failed) - LISTED} more (--json lists all)")
         _row(console, "a new one", f"would boot {now.model_gives}")
-        _row(console, "temporary", "; ".join(now.temporary) or "nothing is changed for the time of the rollout")
+        _row(console, "temporary", "; ".join(now.changed) or "nothing is changed for the time of the rollout")
         if now.unheard:
             _row(console, "unheard", f"{now.unheard} request(s) that no executor has heard yet")
     for number, choice in enumerate(choices_of(status)):
