@@ -15,6 +15,7 @@ from typing import Any
 from vmss_sim.arm import changes, documents, policies
 from vmss_sim.arm.call import Accepted, Call, refused
 from vmss_sim.arm.http import Response
+from vmss_sim.arm.merging import PATCH, merged
 from vmss_sim.arm.shapes import Extension, Shapes, extensions_of
 from vmss_sim.world import errors
 
@@ -71,8 +72,9 @@ def _write(call: Call, *, patch: bool) -> Accepted:
     properties = policies.At(said, "")["properties"].value
     if patch and known is not None:
         old = {key: value for key, value in known.properties.items() if key != "provisioningState"}
-        properties = changes.merged(old, properties, patch=True)
+        properties = merged(old, properties, PATCH)
     name = known.name if known else call.names["extension"]
+    policies.require_extension({"name": name, "properties": properties})
     work = call.submit("protect", (call.vm.id,))
     _keep(call, name, {"name": name, "properties": properties})
     status = 201 if known is None else 200
