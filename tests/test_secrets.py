@@ -208,13 +208,13 @@ def test_nothing_that_a_rollout_leaves_behind_holds_a_secret(
         assert ran.status == status, (arguments, ran)
         told.append((arguments, ran))
 
-    run("snapshot", "--scale-set", azure.id, *reach, "-o", "snapshot.json")
+    run("-vv", "snapshot", "--scale-set", azure.id, *reach, "-o", "snapshot.json")
     run("lint", "snapshot.json")
     run("preview", "snapshot.json", "--target", "22.04.202606010", "-n", "2", "--jobs", "1")
     run("plan", "snapshot.json", "--target", "22.04.202606010", "-s", "batch", "-p", "batch.size=2", "--author", "ann",
         "-n", "2", "--jobs", "1", "-o", "plan.json")  # fmt: skip
     run("show", "plan.json")
-    run("apply", "plan.json", "--yes", *store, *reach, "--hook", listener)
+    run("-vv", "apply", "plan.json", "--yes", *store, *reach, "--hook", listener)
     for command in (("status",), ("status", "--json"), ("history", "--format", "md"), ("trace",)):
         run(*command, *store)
     searched = {f"{name} {stream}": text for name, ran in told for stream, text in (("out", ran.out), ("err", ran.err))}

@@ -13,7 +13,7 @@ import msgspec
 
 from planner.errors import InputError
 from planner.lint import Finding, lint_plan, lint_request, lint_set
-from planner.plan import Plan, Request, build
+from planner.plan import MovedBy, Plan, Request, build
 from planner.planfile import Assumption, Forecast
 from planner.rollout import Rollout
 from planner.strategies import STRATEGIES, Strategy
@@ -87,21 +87,37 @@ def forecast_plan(
 
 
 def batches_p95_ms(setup: Setup, plan: Plan, *, seed: int, replications: int) -> tuple[int, ...]:
-    """How long each batch takes, from its first command until its gates hold: in 95 of 100 runs no longer."""
+    """How long each batch takes, from its first command until its gates hold: in 95 of 100 runs no longer. What the platform moves it moves
+    in one go, so there each needs as long as all of it. Raises InputError where no run came to an end of any batch.
+    """
     spans: list[list[int]] = [[] for _ in plan.batches]
     rollout = Rollout(plan)
     for replication in range(replications):
+        done = run(setup, plan, seed, replication, rollout)
+        turns = [one for one in done.journal.records() if isinstance(one, Turn) and not one.state.back]
+        if plan.moved_by is MovedBy.PLATFORM:
+            first = next((turn.now_ms for turn in turns if turn.commands), done.ended_ms)
+            if done.row.completed:
+                for one in spans:
+                    one.append(done.ended_ms - first)
+            continue
         began: dict[int, int] = {}
-        for record in run(setup, plan, seed, replication, rollout).journal.records():
-            if not isinstance(record, Turn) or record.state.back:
-                continue
-            for command in record.commands:
+        for turn in turns:
+            for command in turn.commands:
                 if command.batch is not None:
-                    began.setdefault(command.batch, record.now_ms)
-            for note in record.notes:
+                    began.setdefault(command.batch, turn.now_ms)
+            for note in turn.notes:
                 if note.rule == "batch-done" and note.batch in began and note.batch < len(spans):
-                    spans[note.batch].append(record.now_ms - began[note.batch])
+                    spans[note.batch].append(turn.now_ms - began[note.batch])
     longest = max((span for one in spans for span in one), default=0)  # of a batch that no run came to
+    if plan.batches and not longest:
+        raise InputError(
+            "what a batch needs of a window is not known",
+            "--window",
+            f"no batch that ended in {replications} simulated runs",
+            "a plan that can end",
+            "`vmss-sim simulate` shows why it does not",
+        )
     return tuple(sorted(one)[-(-len(one) * 95 // 100) - 1] if one else longest for one in spans)
 
 
