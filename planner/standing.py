@@ -281,6 +281,10 @@ def waits_for(plan: Plan, state: State, scale_set: ScaleSet, now_ms: int) -> str
     if ticket is not None:
         ids, what = ticket.command.ids, ticket.command.kind.value
         return f"waits for {what}{f' of {_some(ids)}' if ids else ''} to end ({_of(now_ms - ticket.sent_ms, limits.operation_ms)})"
+    coming = state.substitutes
+    if coming.wanted and coming.ended_ms is not None:
+        told = _of(now_ms - coming.ended_ms, limits.settle_ms)
+        return f"waits for {coming.wanted} to come in place of what was replaced ({told})"
     source = plan.scale_set.health_source
     late = {
         name: memory.ended_ms

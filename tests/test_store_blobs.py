@@ -172,7 +172,7 @@ def test_an_append_whose_reply_was_lost_counts_once(store: BlobStore) -> None:
 
 @needs_azurite
 def test_a_long_journal_goes_on_in_another_blob(store: BlobStore, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("backends.store.blobs.MOST_BLOCKS", 4)
+    monkeypatch.setattr("backends.store.blob_journal.MOST_BLOCKS", 4)
     made = begun(store)
     journal = store.journal(made.id, 1)
     records = [Receipt(command=f"c{number}", handle="h", now_ms=number) for number in range(12)]

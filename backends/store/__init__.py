@@ -61,6 +61,10 @@ class Store(Protocol):
 
     name: str
 
+    @property
+    def absent(self) -> str:
+        """Why nothing is here, where it is not for want of rollouts: there is no such folder, say. Else empty."""
+
     def rollouts(self) -> tuple[Entry, ...]:
         """All rollouts, the oldest first."""
 
@@ -167,7 +171,7 @@ def find(store: Store, given: str | None) -> Entry:
         raise InputError(
             "there is no rollout in the store",
             store.name,
-            "",
+            store.absent,
             "",
             "`vmss-sim apply plan.json` begins one, or say --store",
         )

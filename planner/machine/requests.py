@@ -100,6 +100,7 @@ def _queue_again(t: Turn, names: tuple[str, ...]) -> None:
     """Instances whose batch is behind us get one of their own, after the others."""
     batches = t.sequence if t.sequence is not None else (*t.plan.batches, *t.extra)
     behind = {name for batch in batches[: t.batch] for name in batch.take}
+    behind |= {name for name, at in t.substitutes.joined.items() if 0 <= at < t.batch}
     ahead = {name for batch in batches[t.batch :] for name in batch.take} | set(t.queue)
     again = tuple(name for name in names if name in behind - ahead and name in t.set.instances)
     if not again:

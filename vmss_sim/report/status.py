@@ -26,7 +26,7 @@ from planner.rollout import Asked
 from planner.standing import Change, Option, Standing, Temporary, Trouble, options
 from planner.trace import Unread
 from vmss_sim.report.console import folded
-from vmss_sim.report.times import REAL_MS, coarse, stamp, when
+from vmss_sim.report.times import coarse, stamp, when
 
 SCHEMA = "vmss-sim/status/1"
 WIDTH = 80
@@ -375,8 +375,7 @@ def _command(console: Console, command: str, does: str = "") -> None:
 
 
 def _elapsed(status: Status, now: Standing) -> str:
-    until = status.now_ms if now.state.phase is not Phase.ENDED and now.at_ms >= REAL_MS else now.at_ms
-    text = coarse((until - now.began_ms) / 1000)
+    text = coarse((now.at_ms - now.began_ms) / 1000)  # as seen: an emulator's clock is not the wall's
     duration = status.forecast.metrics.get("duration_s") if status.forecast is not None else None
     if duration is not None and duration.p50 is not None and duration.p95 is not None:
         text += f"; forecast {coarse(duration.p50)}, 95 % within {coarse(duration.p95)}"
