@@ -132,6 +132,20 @@ def test_quotas_count_what_is_there(site: Site) -> None:
     assert _got(site, f"{SUB}/providers/Microsoft.Compute/skus")["value"]
 
 
+def test_the_interfaces_of_a_uniform_set_stand_below_it(site: Site) -> None:
+    below = f"{SUB}/resourceGroups/vmss-sim/providers/Microsoft.Compute/virtualMachineScaleSets/web"
+    cards = _got(site, f"{below}/networkInterfaces")["value"]
+    assert [card["properties"]["virtualMachine"]["id"] for card in cards] == [
+        f"{below}/virtualMachines/{name}" for name in range(10)
+    ]
+    addresses = [card["properties"]["ipConfigurations"][0]["properties"]["privateIPAddress"] for card in cards]
+    assert len(set(addresses)) == len(addresses) == 10
+    assert _got(site, f"{below}/virtualMachines/3/networkInterfaces")["value"] == [cards[3]]
+    assert _code(site, "GET", f"{below}/virtualMachines/99/networkInterfaces") == (404, "NotFound")
+    assert _code(site, "GET", f"{below}x/networkInterfaces") == (404, "NotFound")
+    assert _ask(site, "PUT", f"{below}/networkInterfaces", {}) is None
+
+
 def test_any_other_resource_is_kept_as_it_was_put(site: Site) -> None:
     said = {
         "location": "westeurope",
@@ -170,7 +184,7 @@ def test_what_would_have_an_effect_is_refused_not_echoed(site: Site) -> None:
     group = f"{SUB}/resourceGroups/vmss-sim/providers"
     assert _code(site, "PUT", f"{group}/Microsoft.Resources/deployments/x", {}) == (400, "NotSupported")
     assert _ask(site, "PUT", f"{group}/Microsoft.Compute/virtualMachineScaleSets/web/nonsense/x", {}) is None
-    assert _got(site, f"{group}/Microsoft.Compute/virtualMachineScaleSets/web/networkInterfaces") == {"value": []}
+    assert _got(site, f"{group}/Microsoft.Compute/virtualMachineScaleSets/web/publicIPAddresses") == {"value": []}
 
 
 @pytest.mark.parametrize(

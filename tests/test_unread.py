@@ -115,6 +115,32 @@ def test_an_executor_that_cannot_log_in_leaves_that_behind(
     assert here.status()["unreachable"] is None
 
 
+def test_tries_that_never_looked_are_one_row_of_the_history(
+    desk: Callable[[Case], Desk], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here = paused(desk)
+
+    def no_token(_self: object) -> None:
+        raise InputError("no token could be had", "credential", "az: please log in", "")
+
+    def rows() -> list[str]:
+        told = here.run("history", "--format", "md").out
+        table = told.partition("## Executors")[2].partition("##")[0]
+        return [line for line in table.splitlines() if line.startswith("| ")][2:]
+
+    before = rows()
+    with monkeypatch.context() as patch:
+        patch.setattr(SimulatedBackend, "observe", no_token)
+        for _ in range(5):
+            assert here.run("resume", "--yes").status == 2
+    assert rows()[:-1] == before
+    assert "| 5 tries that never looked, last: " in rows()[-1]
+    assert "please log in" in rows()[-1]
+    assert here.run("resume", "--yes").status == 0
+    assert len(rows()) == len(before) + 2
+    assert "5 tries that never looked" in rows()[-2], "who went on then has a row of its own"
+
+
 def test_the_azure_backend_tells_after_ten_seconds_and_when_it_answers_again() -> None:
     at, clock = unreachable(), ManualSleeper()
     place = connect(SET, endpoint=at, audience=at, authority=at, credential=Token(), sleeper=clock, patience_s=60)

@@ -107,12 +107,14 @@ def reached(
     transport: HttpTransport[Any, Any] | None = None,
     says: Callable[[str], None] | None = None,
     patience_s: float | None = None,
+    first_s: float | None = None,
 ) -> Reached:
     """A client of a subscription.
 
     credential: a name of `CREDENTIALS`, or an object with `get_token`. client_id: of a managed or workload identity.
     transport: another than the SDK's, for tests. says: is told whom it waits for.
-    patience_s: a read gives up when nobody answered for so long; not given: after about ten minutes.
+    patience_s: a read gives up when nobody answered for so long; not given: after about ten minutes. first_s: the same, as long as nobody has
+    answered at all.
     """
     credential = credential or "default"
     where = place(cloud=cloud, endpoint=endpoint, authority=authority, audience=audience, ca=ca)
@@ -121,6 +123,7 @@ def reached(
         clock,
         says=says,
         patience_s=patience_s,
+        first_s=first_s,
         connection_timeout=CONNECT_S,
         read_timeout=READ_S,
         connection_verify=where.ca or True,

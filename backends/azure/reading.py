@@ -120,8 +120,7 @@ class Reader:
         """The documents of one look. whole: with everything that a snapshot is to hold."""
         model = self._one("set", _SET, now_ms)
         facts = _facts(model)
-        flexible = str(facts.get("orchestrationMode", "")).lower() == Orchestration.FLEXIBLE.value
-        pages = self._pages(flexible, now_ms)
+        pages = self._pages(is_flexible(model), now_ms)
         mode = str(facts.get("upgradePolicy", {}).get("mode", "")).lower()
         rollouts = whole or self.rollouts or mode == UpgradeMode.ROLLING.value
         latest = self._one("rolling-upgrade", _LATEST, now_ms) if rollouts else None
@@ -205,6 +204,11 @@ def _kept(before: Look | None, found: ScaleSet) -> tuple[ScaleSet, tuple[str, ..
 def _facts(document: dict[str, Any]) -> dict[str, Any]:
     facts = document.get("properties")
     return facts if isinstance(facts, dict) else {}
+
+
+def is_flexible(document: dict[str, Any]) -> bool:
+    """Is this a Flexible set's document?"""
+    return str(_facts(document).get("orchestrationMode", "")).lower() == Orchestration.FLEXIBLE.value
 
 
 def _document(answer: Answer, what: str, scope: Scope) -> dict[str, Any]:

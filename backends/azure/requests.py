@@ -193,6 +193,12 @@ READS: dict[str, Read] = {
         "Microsoft.Compute/virtualMachineScaleSets/networkInterfaces/read",
         version="2018-10-01",
     ),
+    "flexible-interfaces": Read(
+        "{group}/providers/Microsoft.Network/networkInterfaces",
+        "",
+        "Microsoft.Network/networkInterfaces/read",
+        version="2024-05-01",
+    ),
     # Before anything is sent (preflight.py).
     "permissions": Read("{set}/providers/Microsoft.Authorization/permissions", "", "", version="2022-04-01"),
     "locks": Read(

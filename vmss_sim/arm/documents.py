@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import uuid
 
-from vmss_sim.arm import versions, views
+from vmss_sim.arm import interfaces, versions, views
 from vmss_sim.arm.defaults import LINUX_GB, WINDOWS_GB
 from vmss_sim.arm.sets import ArmSet
 from vmss_sim.arm.shapes import SIZES, Shape, Shapes, computer_name, extensions_of, os_disk
@@ -284,13 +284,13 @@ def _common(one: ArmSet, vm: Vm, shape: Shape, version: str) -> Body:
     properties: Body = {}
     if provisioning != "unknown":
         properties["provisioningState"] = provisioning.capitalize()
-    parent = f"{one.id}/virtualMachines/{vm.id}/networkInterfaces/"
+    cards = [{"id": interfaces.id_of(one, vm, str(each.get("name", "")))} for each in shape.interfaces]
     properties |= {
         "hardwareProfile": {"vmSize": shape.size},
         "vmId": vm.vm_id,
         "storageProfile": _storage(one, vm, shape, version),
         "osProfile": {"computerName": computer_name(shape, vm), **shape.os_profile},
-        "networkProfile": {"networkInterfaces": [{"id": f"{parent}{each.get('name')}"} for each in shape.interfaces]},
+        "networkProfile": {"networkInterfaces": cards},
         **shape.beside,
         "timeCreated": moment(one.epoch, one.created_ms),
     }

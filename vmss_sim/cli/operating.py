@@ -237,6 +237,7 @@ def carry_on(
         return 2
     if ended.why is Why.ENDED:
         say(f"{entry.id} ended: {state.ending}{': ' + state.reason if state.reason else ''}")
+        _left(status_of(store, entry))
     elif ended.why is Why.RESTS:
         say(f"{entry.id} rests: {state.reason}")
     else:
@@ -244,6 +245,17 @@ def carry_on(
     if ended.exit_code:
         say(f"{told('status', store, entry)} tells where it stands and what can be done")
     return ended.exit_code
+
+
+def _left(status: Status) -> None:
+    """What is still changed, where the rollout changed something for its own time."""
+    from vmss_sim.report.status import temporary_of  # noqa: PLC0415  # heavy imports wait until a command runs
+
+    plan, now = status.plan, status.standing
+    if now is not None and now.temporary:
+        say(f"{status.entry.id}: still changed: {temporary_of(now)}; status has the commands that undo it")
+    elif plan.suspend_repairs or plan.work_mode is not plan.scale_set.mode or plan.surge is not None:
+        say(f"{status.entry.id}: what was changed for the time of the rollout is as before")
 
 
 def there(entry: Entry, reach: options.Azure) -> options.Azure:
@@ -260,12 +272,17 @@ def told(word: str, store: Store, entry: Entry) -> str:
     return f"`vmss-sim {word} {entry.id}{as_option(store)}`"
 
 
-def open_world(read: PlanFile, reach: options.Azure) -> Any:
-    """The backend; through the module, so that there is one place to choose it."""
+FIRST_S = 60
+
+
+def open_world(read: PlanFile, reach: options.Azure, *, begins: bool = False) -> Any:
+    """The backend; through the module, so that there is one place to choose it. begins: nothing is under way, so a host that does not answer
+    is soon given up; a rollout that was begun is worth ten minutes.
+    """
     from backends import connect  # noqa: PLC0415  # heavy imports wait until a command runs
     from backends.probes import Probed  # noqa: PLC0415
 
-    made = connect.open_backend(read.plan, asdict(reach) | {"says": VOICE})
+    made = connect.open_backend(read.plan, asdict(reach) | {"says": VOICE} | ({"first_s": FIRST_S} if begins else {}))
     return made if read.plan.hooks is None else Probed(made, read.plan, read.plan.hooks)
 
 

@@ -13,7 +13,7 @@ from planner.lint import Finding
 from planner.plan import Plan
 from planner.planfile import Forecast, describe
 from planner.trace import Found
-from vmss_sim.report.console import table
+from vmss_sim.report.console import folded, table
 from vmss_sim.report.times import when
 from vmss_sim.report.words import WORDS
 
@@ -32,7 +32,8 @@ def render(
             continue  # the caller's list below holds them, and those of the set
         console.print(Text(section.title, style="bold"))
         for line in section.lines:
-            console.print(Text("  " + line))
+            for number, part in enumerate(folded(line, console.width - 6) or [""]):
+                console.print(Text(("    " if number else "  ") + part), soft_wrap=True)
     if forecast is not None:
         forecast_table(console, forecast)
     if found:
