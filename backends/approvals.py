@@ -4,7 +4,9 @@ Rules this module decides:
 
 1. An approval counts for one digest, from its time until it expires; the newest of an approver counts.
 2. The author of a plan does not approve it.
-3. It is no signature: whoever may write to the store may write an approval. Guard the store as you guard the set.
+3. One that counted when a rollout was begun counts until that rollout ends, also after it expired: the expiry says until when a
+   rollout may be begun. What stands half way does not wait for a signature, and `resume`, which only goes on, counts nothing.
+4. It is no signature: whoever may write to the store may write an approval. Guard the store as you guard the set.
 """
 
 from __future__ import annotations
@@ -26,22 +28,27 @@ def approve(store: Store, read: PlanFile, approver: str, *, lasts_ms: int, reaso
     return made
 
 
-def valid(store: Store, read: PlanFile) -> tuple[Approval, ...]:
-    """The approvals that count now, one an approver."""
-    now = now_ms()
-    newest: dict[str, Approval] = {}
-    for one in store.approvals(read.sha256):
-        newest[one.approver.strip().lower()] = one
-    return tuple(
-        one
-        for one in newest.values()
-        if one.at_ms <= now < one.expires_ms and not _same(one.approver, read.plan.author)
-    )
+def valid(store: Store, read: PlanFile, begun_ms: int | None = None) -> tuple[Approval, ...]:
+    """The approvals that count, one an approver: now, or when the rollout was begun that is gone on with (rule 3)."""
+    given = store.approvals(read.sha256)
+    counted = {
+        name: one
+        for at_ms in (begun_ms, now_ms())
+        if at_ms is not None
+        for name, one in _newest(given, at_ms).items()
+        if at_ms < one.expires_ms and not _same(one.approver, read.plan.author)
+    }
+    return tuple(counted.values())
 
 
-def check(store: Store, read: PlanFile, needed: int) -> None:
-    """Raises InputError where fewer count than are needed."""
-    found = valid(store, read)
+def _newest(given: tuple[Approval, ...], at_ms: int) -> dict[str, Approval]:
+    """The last word of each approver at this time."""
+    return {one.approver.strip().lower(): one for one in given if one.at_ms <= at_ms}
+
+
+def check(store: Store, read: PlanFile, needed: int, begun_ms: int | None = None) -> None:
+    """Raises InputError where fewer count than are needed. begun_ms: of the rollout that is gone on with."""
+    found = valid(store, read, begun_ms)
     if len(found) >= needed:
         return
     names = ", ".join(one.approver for one in found) or "none"

@@ -1,8 +1,9 @@
 """The one loop, for every world: observe, step, guard, journal, submit, wait.
 
 Contract: a turn's record (intent) is in the journal before any of its commands is sent; a command is sent once per
-intent; the guard stands between. A turn in which nothing was seen, heard, decided or changed leaves no record. Killed between any two statements, a new driver with the same journal goes on: it
-loads the last State, adopts what has a receipt and treats what has none as unknown.
+intent; the guard stands between. A turn in which nothing was seen, heard, decided or changed leaves no record. Killed
+between any two statements, a new driver with the same journal goes on: it loads the last State, adopts what has a receipt and treats
+what has none as unknown; what moved since the journal's last look is written down (`Found`) before it decides anything.
 """
 
 from __future__ import annotations
@@ -11,14 +12,23 @@ from collections.abc import Callable
 
 from backends.guard import judge
 from backends.journal import Journal
-from backends.protocol import Backend, Wait
+from backends.protocol import Backend, Seen, Wait
 from planner.commands import Status
 from planner.errors import InvariantViolated
 from planner.invariants import Sent
 from planner.model import ScaleSet
+from planner.moved import moved
 from planner.phases import Phase
 from planner.rollout import Observation, Opening, Rollout, State, Step, View
-from planner.trace import Receipt, Refusal, turn
+from planner.trace import Found, Receipt, Refusal, last_look, turn
+
+
+def what_moved(rollout: Rollout, state: State, journal: Journal, seen: Seen) -> Found | None:
+    """What differs from the journal's last look; None where nobody looked yet."""
+    last = last_look(journal.records())
+    if last is None:
+        return None
+    return Found(now_ms=seen.now_ms, since_ms=last.now_ms, moved=moved(rollout, state, last.scale_set, seen.scale_set))
 
 
 class Driver:
@@ -50,6 +60,10 @@ class Driver:
         """One turn; None when the rollout has ended. Raises InvariantViolated when the guard refuses."""
         seen = self.backend.observe()
         self.now_ms = seen.now_ms
+        if self.before is None and self.journal.turns:
+            found = what_moved(self.rollout, self.state, self.journal, seen)
+            if found is not None:
+                self.journal.write(found)
         requests = self.journal.requests(self.state.request)
         observation = Observation(
             now_ms=seen.now_ms,

@@ -9,7 +9,8 @@ Rules this module decides:
 3. It ends when the rollout has ended, when it rests (paused, and only a person can let it go on) unless told to stay, when
    it was told to detach, or when `max_runtime` is over. Detaching leaves everything as it is: what was sent goes on,
    and is adopted by the next executor.
-4. Detaching is heard at once while looking or waiting, which only read. While something is being sent or written it is
+4. That the set cannot be looked at is written down, with since when and why, and that it can again.
+5. Detaching is heard at once while looking or waiting, which only read. While something is being sent or written it is
    heard right after, or, where that takes longer than `patience_s`, in the middle of it: as safe as being killed.
 """
 
@@ -36,7 +37,7 @@ from planner.model import ScaleSet
 from planner.phases import Phase
 from planner.plan import Plan
 from planner.rollout import Asked, OperatorRequest, Rollout, State
-from planner.trace import Record
+from planner.trace import Record, Unread
 
 LOOK_MS = 20_000
 ASKED_S = 3.0
@@ -108,7 +109,7 @@ class Signals:
 
 
 class _Leased:
-    """A backend behind the lease (rule 1), whose reading may be broken off (rule 4)."""
+    """A backend behind the lease (rule 1), whose reading may be broken off (rule 5)."""
 
     def __init__(self, backend: Backend, lease: Lease, signals: Signals) -> None:
         self._backend, self._lease, self._signals = backend, lease, signals
@@ -213,6 +214,9 @@ class Executor:
         if hasattr(backend, "still"):  # it may take long between being told to send and sending
             backend.still = lease.check
         self._asked_s, self._told_pause = 0.0, False
+        self._unread = False
+        if hasattr(backend, "unreached"):  # whoever looks at the rollout meanwhile sees nothing but the journal
+            backend.unreached = self._unreached
         if hasattr(backend, "asked"):  # a backend that can wait for long asks in between
             backend.asked = self._has_asked
         window = partial(opening, plan) if restricts(plan) else None
@@ -265,6 +269,15 @@ class Executor:
             return False
         self._asked_s = now
         return self._pending()
+
+    def _unreached(self, host: str, why: str, for_ms: int) -> None:
+        self._unread = bool(why)
+        self._journal.write(Unread(wall_ms=time.time_ns() // 1_000_000 - for_ms, why=why, host=host))
+
+    def gave_up(self, why: str) -> None:
+        """The set could not be looked at, and it is not tried any longer: that is written down, unless it was."""
+        if not self._unread:
+            self._unreached("", why, 0)
 
     def _pending(self) -> bool:
         return bool(self._journal.requests(self.state.request))

@@ -3,7 +3,7 @@
 Rules this module decides:
 
 1. Before a new rollout is written down the set is looked at once: a difference that the plan's drift table refuses, or a
-   finding of the preflight, refuses it, and nothing is sent.
+   finding of the preflight, refuses it, and nothing is sent. So does a plan that has expired; a rollout that was begun goes on, whatever the time.
 2. A plan that was begun and has not ended is gone on with, and one that was carried out is not begun again unless that is said:
    a pipeline that runs once more does nothing new. At another Resource Manager it is another rollout (`where.py`). A rollout is written down under the lease, so two cannot begin one plan.
 3. A lease that its holder may have left behind is waited for: one beat to see whether it lives, then until it runs out.
@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from datetime import UTC, datetime
 
 import msgspec
 
@@ -73,6 +74,23 @@ def refuse_drift(found: tuple[Difference, ...]) -> None:
             first.subject,
             first.found,
             first.expected,
+            "make the plan again, and have it vetted again; nothing was sent",
+        )
+
+
+def refuse_expired(read: PlanFile) -> None:
+    """Rule 1: a plan begins no rollout once it has expired. Raises InputError."""
+    expires, now = read.plan.expires, now_ms()
+    try:
+        over = bool(expires) and now >= datetime.fromisoformat(expires).timestamp() * 1000
+    except ValueError as error:
+        raise InputError("no such day", "plan.expires", expires, str(error)) from error
+    if over:
+        raise InputError(
+            "the plan has expired",
+            "plan.expires",
+            expires,
+            f"a time after {datetime.fromtimestamp(now / 1000, tz=UTC):%Y-%m-%dT%H:%MZ}",
             "make the plan again, and have it vetted again; nothing was sent",
         )
 
@@ -190,6 +208,8 @@ def drive(
         except (LeaseLost, PlatformError, InputError) as error:
             refused = isinstance(error, InputError) and made.driver.before is None  # not even looked: nothing was sent
             # The journal is complete: what was sent goes on, and the next executor adopts it.
+            if not isinstance(error, LeaseLost):
+                made.gave_up(str(error))
             return Ended(why=Why.DETACHED, state=made.state, exit_code=2 if refused else 3, error=str(error))
     code = plan.ends[made.state.ending].exit_code if why is Why.ENDED else 3
     return Ended(why=why, state=made.state, exit_code=code)

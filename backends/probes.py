@@ -59,6 +59,16 @@ class Probed:
         if hasattr(self.inner, "asked"):
             self.inner.asked = asks
 
+    @property
+    def unreached(self) -> Callable[[str, str, int], None] | None:
+        """As of a backend that tells that nobody answers."""
+        return getattr(self.inner, "unreached", None)
+
+    @unreached.setter
+    def unreached(self, tells: Callable[[str, str, int], None]) -> None:
+        if hasattr(self.inner, "unreached"):
+            self.inner.unreached = tells
+
     def preflight(self, plan: Plan) -> tuple[Any, ...]:
         """As of the backend."""
         asks = getattr(self.inner, "preflight", None)

@@ -207,9 +207,8 @@ class SimulatedBackend:
             return True
         until = NEVER if wait.until_ms is None else wait.until_ms
         start = world.now if wait.began_ms is None else wait.began_ms
-        while not (
-            wait.watch and world.rollouts.version != self._rollouts
-        ):  # what a command did at once can be seen already
+        # What a command did to the platform's rollout at once can be seen already: that is not waited for.
+        while not (wait.watch and world.rollouts.version != self._rollouts):
             ready = world.shown_serving_from(wait.awaiting) if wait.awaiting else NEVER
             if ready <= world.now:
                 ready = NEVER  # that was to be seen already; what else is awaited shows itself otherwise

@@ -258,6 +258,7 @@ class Plan(_Value, frozen=True, kw_only=True):
 
     on_window_close: `pause` (somebody, or a pipeline, goes on in the next window) or `wait`. needs_ms: how long each batch takes in 95
     of 100 simulated runs; none starts unless the window is open for so long. Empty: not known, and an open window is enough.
+    expires: from then on (`2026-12-10T03:40Z`) no rollout is begun with it, while one that was begun goes on; empty: never.
     """
 
     format: str
@@ -295,6 +296,7 @@ class Plan(_Value, frozen=True, kw_only=True):
     handed: HandOver | None = None
     author: str = ""
     hooks: InstanceHooks | None = None
+    expires: str = ""
 
 
 class Request(msgspec.Struct, frozen=True, kw_only=True):
@@ -322,6 +324,7 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
     freezes: tuple[Freeze, ...] = ()
     on_window_close: str = "pause"
     hooks: InstanceHooks | None = None
+    expires: str = ""
     quota: Quota = UNKNOWN
     title: str = ""
     tool: str = "vmss-sim"
@@ -472,6 +475,7 @@ def build(request: Request) -> Plan:
         accept_no_health=request.accept_no_health,
         author=request.author,
         hooks=request.hooks,
+        expires=request.expires,
     )
 
 

@@ -14,6 +14,7 @@ Rules this module decides:
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from enum import Enum
 from typing import NamedTuple
 
 import msgspec
@@ -25,8 +26,8 @@ from planner.commands import Status
 from planner.model import HealthSource, Instance, Model, ScaleSet, Service, UpgradeMode, runs, service
 from planner.phases import Phase
 from planner.plan import MovedBy, Plan
-from planner.rollout import Asked, Note, Observation, Rollout, State, surplus
-from planner.trace import Record, Turn
+from planner.rollout import Asked, Note, Observation, Rollout, State, is_there, surplus
+from planner.trace import Record, Turn, Unread
 
 
 class Trouble(msgspec.Struct, frozen=True, kw_only=True):
@@ -38,6 +39,24 @@ class Trouble(msgspec.Struct, frozen=True, kw_only=True):
     code: str = ""
     message: str = ""
     at_ms: int = 0
+
+
+class Change(str, Enum):
+    """What a rollout changes for its own time."""
+
+    REPAIRS = "repairs"
+    MODE = "mode"
+    ADDED = "added"
+
+
+class Temporary(msgspec.Struct, frozen=True, kw_only=True):
+    """Something that was changed for the time of the rollout and is not as it was. ids: instances that were added, or that the platform
+    would move in the mode from before.
+    """
+
+    change: Change
+    text: str
+    ids: tuple[str, ...] = ()
 
 
 class Option(msgspec.Struct, frozen=True, kw_only=True):
@@ -73,7 +92,7 @@ class Standing(msgspec.Struct, frozen=True, kw_only=True):
     batches: int
     batch_why: str
     model_gives: str
-    temporary: tuple[str, ...]
+    temporary: tuple[Temporary, ...]
     back_to: str
     waits: str
     known_healthy: bool
@@ -109,6 +128,16 @@ def looks(records: Iterable[Record], source: HealthSource) -> Iterator[Look]:
         model = record.model or model
         if model is not None:
             yield Look(record, serving, model, instances)
+
+
+def past(records: Iterable[Record], unread: list[Unread]) -> Iterator[Record]:
+    """The records, on their way; when they are past, `unread` holds what keeps the set from being looked at, if anything does."""
+    for record in records:
+        if isinstance(record, Unread):
+            unread[:] = [record] if record.why else []
+        elif isinstance(record, Turn):
+            unread.clear()
+        yield record
 
 
 def standing(plan: Plan, records: Iterable[Record], *, unheard: int = 0) -> Standing | None:
@@ -333,16 +362,19 @@ def _back_to(plan: Plan, state: State) -> str:
     return was.id or was.exact_version or was.version or ""
 
 
-def _temporary(plan: Plan, state: State, scale_set: ScaleSet) -> Iterator[str]:
+def _temporary(plan: Plan, state: State, scale_set: ScaleSet) -> Iterator[Temporary]:
     """What was changed for the time of the rollout and is not as it was yet."""
-    model = scale_set.model
+    model, instances, old = scale_set.model, scale_set.instances, plan.scale_set.mode
     if plan.suspend_repairs and model.repairs is not None and model.repairs.suspended:
-        yield "automatic repairs are suspended"
-    if model.mode is not plan.scale_set.mode:
-        yield f"mode {model.mode.value} instead of {plan.scale_set.mode.value}"
+        yield Temporary(change=Change.REPAIRS, text="automatic repairs are suspended")
+    if model.mode is not old:
+        moves = () if old is UpgradeMode.MANUAL else tuple(n for n, one in instances.items() if not one.latest_model)
+        yield Temporary(change=Change.MODE, text=f"mode {model.mode.value} instead of {old.value}", ids=moves)
     extra = surplus(state.surge, scale_set) if state.surge.fresh else 0
     if extra:
-        yield f"{extra} instances more than the set should have"
+        ours = [name for name, vm_id in state.surge.fresh.items() if is_there(instances, name, vm_id)]
+        text = f"{extra} instances more than the set should have"
+        yield Temporary(change=Change.ADDED, text=text, ids=tuple(ours[-extra:]))
 
 
 def options(plan: Plan, now: Standing, *, alive: bool) -> tuple[Option, ...]:
@@ -385,7 +417,7 @@ def options(plan: Plan, now: Standing, *, alive: bool) -> tuple[Option, ...]:
         )
     if not ending:
         kept = "the model goes back" if plan.ends["abort"].model == "pinned" and plan.resolved.reverse else "end here"
-        add(Asked.ABORT, f"final, no rollback afterwards: no more is moved, what was moved stays, {kept}", 0)
+        add(Asked.ABORT, f"final, no rollback afterwards: what was moved stays, {kept}", 0)
     held = now.temporary and state.phase is Phase.PAUSED and not ending and not platform and state.ticket is None
     if held and now.scale_set.model.mode in UpgradeMode:
         add(Asked.RELEASE, "undo the temporary changes and stay paused", 0)

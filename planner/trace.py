@@ -3,12 +3,14 @@
 A rollout is a list of records. `Opened` comes first. A `Turn` is one step of the machine: the observation as a delta
 against the turn before (a key frame holds everything), the notes, the commands (intent: written before they are sent)
 and the resulting State. A `Receipt` says that a command was sent and by which handle it can be asked for. `Refusal` is the
-guard's. `Executor` says who goes on from here, `Recovered` where from, where an older journal is lost.
+guard's. `Executor` says who goes on from here, `Recovered` where from, where an older journal is lost, `Found` what moved in
+the set while nobody looked, `Unread` that the set cannot be looked at.
 Replaying the turns from the start reproduces every State; that is a test, resume loads the last one.
 """
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterable, Iterator
 
 import msgspec
@@ -16,6 +18,7 @@ import msgspec
 from planner.commands import Command, Outcome
 from planner.invariants import Violation
 from planner.model import Instance, Model, RollingUpgrade, ScaleSet
+from planner.moved import Moved
 from planner.rollout import Note, Observation, Opening, OperatorRequest, Rollout, State, View
 
 
@@ -47,6 +50,22 @@ class Recovered(_Record, frozen=True, tag="recovered"):
 
     state: State
     wall_ms: int
+
+
+class Found(_Record, frozen=True, tag="found"):
+    """Who goes on found the set moved: what differs from the journal's last look, and when that was. The turn that follows decides."""
+
+    now_ms: int
+    since_ms: int
+    moved: tuple[Moved, ...]
+
+
+class Unread(_Record, frozen=True, tag="unread"):
+    """The set cannot be looked at, since when (ms since 1970), and why; empty: it can again. host: who does not answer, where it is that."""
+
+    wall_ms: int
+    why: str = ""
+    host: str = ""
 
 
 class Turn(_Record, frozen=True, tag="turn"):
@@ -82,7 +101,7 @@ class Refusal(_Record, frozen=True, tag="refusal"):
     violations: tuple[Violation, ...]
 
 
-Record = Opened | Executor | Recovered | Turn | Receipt | Refusal
+Record = Opened | Executor | Recovered | Found | Unread | Turn | Receipt | Refusal
 
 
 def turn(
@@ -140,6 +159,12 @@ def observations(turns: Iterable[Turn]) -> Iterator[Observation]:
         )
 
 
+def last_look(records: Iterable[Record]) -> Observation | None:
+    """The last observation that was written down; None where there was none."""
+    made = deque(observations(one for one in records if isinstance(one, Turn)), maxlen=1)
+    return made[0] if made else None
+
+
 def replay(rollout: Rollout, turns: Iterable[Turn], start: State | None = None) -> Iterator[tuple[Turn, State]]:
     """Each turn with the State that the machine reaches by itself from the start (of what was recovered: from there)."""
     records = list(turns)
@@ -152,13 +177,16 @@ def replay(rollout: Rollout, turns: Iterable[Turn], start: State | None = None) 
 
 __all__ = [
     "Executor",
+    "Found",
     "Opened",
     "Receipt",
     "Record",
     "Recovered",
     "Refusal",
     "Turn",
+    "Unread",
     "View",
+    "last_look",
     "observations",
     "replay",
     "turn",

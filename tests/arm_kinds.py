@@ -9,7 +9,10 @@ from typing import Any
 
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "armspec" / "bicep-types-2026-04-01" / "types.json"
 SET = "Microsoft.Compute/virtualMachineScaleSets"
-ROOTS = (SET, f"{SET}/virtualMachines", f"{SET}/extensions", f"{SET}/virtualMachines/runCommands")
+CHILDREN = ("virtualMachines", "extensions", "virtualMachines/runCommands", "virtualMachines/extensions")
+ROOTS = (SET, *(f"{SET}/{child}" for child in CHILDREN))
+ACTIONS = {"dataDisksToAttach": "object[]", "dataDisksToDetach": "object[]", "diskId": "string"}
+"""Of bodies of actions, which are in no type (OpenAPI 2024-07-01, AttachDetachDataDisksRequest)."""
 FREE = frozenset({"tags", "settings", "protectedSettings", "userAssignedIdentities"})
 
 OPEN = frozenset({"vmSize", "diskApiVersion", "networkApiVersion"})
@@ -65,7 +68,7 @@ def kinds() -> dict[str, Any]:
     for type_ in types:
         if type_["$type"] == "ObjectType" and type_["name"] in ROOTS:
             walk(type_, "")
-    made: dict[str, Any] = {}
+    made: dict[str, Any] = dict(ACTIONS)
     for name, by_kind in found.items():
         if len(by_kind) == 1:
             word = next(iter(by_kind))

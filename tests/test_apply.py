@@ -419,6 +419,64 @@ def test_abort_says_that_it_is_final_and_afterwards_how_to_go_back(desk: Callabl
     assert here.run("resume", "--yes").status == 3
 
 
+def undo(here: Desk) -> list[tuple[str, str]]:
+    return [(one["change"], one["command"]) for one in here.status()["undo"]]
+
+
+def test_after_an_abort_the_mode_that_stayed_is_named_with_its_way_back(desk: Callable[[Case], Desk]) -> None:
+    case = Case(fleet=Fleet(size=3, mode=UpgradeMode.ROLLING, repairs=True), parameters={"approve": True})
+    here = desk(case)
+    assert here.run("apply").status == 3
+    assert undo(here) == [], "release does, as long as it has not ended"
+    ran = here.run("abort", "--yes")
+    assert "still changed: mode manual instead of rolling" in ran.err
+    assert here.world.mode == "manual"
+    assert undo(here) == [("mode", "az vmss update -g GROUP -n web --set upgradePolicy.mode=Rolling")]
+    (told,) = here.status()["undo"]
+    assert told["instances"] == ["0"], "it is on the new image, and the model is not"
+    assert "the platform would move 0" in told["why"]
+    shown = here.run("status").out
+    assert "mode manual instead of rolling" in shown
+    assert "  az vmss update -g GROUP -n web --set upgradePolicy.mode=Rolling\n" in shown
+
+
+def test_after_an_abort_repairs_that_could_not_be_resumed_are_named(desk: Callable[[Case], Desk]) -> None:
+    here = desk(
+        Case(
+            fleet=Fleet(size=3, repairs=True),
+            parameters={"approve": True},
+            faults=(Fault(verdict="fail", of="resume-repairs", first=1, last=99),),
+        )
+    )
+    assert here.run("apply").status == 3
+    for _ in range(2):  # releasing fails, too: it stays paused, and may be tried again
+        assert here.run("release", "--yes").status == 3
+        assert here.status()["temporary_changes"] == ["automatic repairs are suspended"]
+        assert any(one["command"].startswith("vmss-sim release") for one in here.status()["choices"])
+    ran = here.run("abort", "--yes")
+    assert "still changed: automatic repairs are suspended; status has the commands that undo it" in ran.err
+    resume = "az vmss set-orchestration-service-state --service-name AutomaticRepairs --action Resume -g GROUP -n web"
+    assert undo(here) == [("repairs", resume)]
+    assert resume in here.run("status").out
+
+
+def test_after_an_abort_that_undid_all_it_is_as_before(desk: Callable[[Case], Desk]) -> None:
+    here = desk(Case(fleet=Fleet(size=3, repairs=True), parameters={"approve": True}))
+    assert here.run("apply").status == 3
+    ran = here.run("abort", "--yes")
+    assert "what was changed for the time of the rollout is as before" in ran.err
+    assert undo(here) == []
+    assert "nothing: all is as before" in here.run("status").out
+    assert not here.world.repairs_suspended
+
+
+def test_the_commands_that_undo_name_the_set_in_azure() -> None:
+    from vmss_sim.report.status import _az
+
+    scope = "/subscriptions/s1/resourceGroups/rg/providers/Microsoft.Compute/virtualMachineScaleSets/web"
+    assert _az(scope, "web") == "-g rg -n web --subscription s1"
+
+
 def test_after_an_abort_what_was_done_to_another_property_is_counted(desk: Callable[[Case], Desk]) -> None:
     here = desk(
         Case(fleet=Fleet(size=3), change=PropertyChange(path=SETTING, value="new"), parameters={"approve": True})
@@ -520,7 +578,7 @@ FIELDS = {
     "schema", "rollout", "scale_set", "plan_sha256", "opened", "state", "phase", "ending", "why", "executor", "choices",
     "evidence_at", "elapsed_s", "forecast", "above_floor", "in_service", "floor", "known_healthy", "fewest_seen", "instances",
     "in_flight", "skipped", "failed", "left_alone", "batch", "model_gives", "temporary_changes", "unheard_requests", "decisions",
-    "on_target", "old", "afterwards", "at", "waits",
+    "on_target", "old", "afterwards", "at", "waits", "plan_expires", "unreachable", "undo",
 }  # fmt: skip
 
 
@@ -544,11 +602,39 @@ def test_status_fits_a_screen_of_80_columns(desk: Callable[[Case], Desk]) -> Non
     here = desk(case)
     assert here.run("apply").status == 3
     ran = here.run("status")
-    lines = ran.out.splitlines()
-    assert max(len(line) for line in lines) <= 80, max(lines, key=len)
-    assert len(lines) <= 40
     for word in ("zone", "above the floor", "8 failed", "approve", "rollback --emergency", "a new one", "and 4 more"):
         assert word in ran.out, ran.out
+    # A command stands whole on its line, so that it can be copied; all else is folded.
+    long = vmss_sim("status", "--store", here.store.name)
+    for told in (ran.out, long.out):
+        lines = told.splitlines()
+        wide = [line for line in lines if len(line) > 80]
+        assert all(line.startswith("  vmss-sim ") for line in wide), wide
+        assert sum(-(-len(line) // 80) for line in lines) <= 40, told
+    commands = {one["command"] for one in here.status()["choices"]}
+    shown = {line.strip().split("    ")[0] for line in ran.out.splitlines() if line.startswith("  vmss-sim ")}
+    assert shown == commands
+
+
+def test_status_of_60_with_long_names_and_a_far_store_fits_a_screen(
+    desk: Callable[[Case], Desk], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    case = Case(
+        fleet=Fleet(size=60, zones=3, repairs=True, mode=UpgradeMode.ROLLING),
+        strategy="batch",
+        parameters={"size": 8, "retries": 0, "max_failed": 20, "approve": True},
+        fails=dict.fromkeys(range(0, 60, 3), (1,)),
+        more={"floor": 40},
+    )
+    here = desk(case)
+    assert here.run("apply", "--endpoint", "https://management.local.azurestack.external").status == 3
+    monkeypatch.setattr("backends.store.as_option", lambda _store: " --store azblob://companyrollouts/production/web")
+    told = here.run("status").out
+    assert sum(-(-len(line) // 80) for line in told.splitlines()) <= 40, told
+    assert (
+        f"  vmss-sim rollback --emergency {here.rollout} --reason '…' --store azblob://companyrollouts/production/web\n"
+        in told
+    )
 
 
 def test_status_before_anything_happened(desk: Callable[[Case], Desk]) -> None:
@@ -597,3 +683,10 @@ def test_trace_is_the_journal(desk: Callable[[Case], Desk], tmp_path: Path) -> N
     turns = [one for one in records if isinstance(one, Turn)]
     assert [state for _, state in replay(Rollout(here.plan), turns)][-1] == here.state
     assert here.run("trace").out.splitlines()[0].startswith('{"record":"opened"')
+
+
+def test_a_host_is_waited_for_shorter_before_anything_is_begun(desk: Callable[[Case], Desk]) -> None:
+    here = desk(CASE)
+    assert here.run("apply", "--max-runtime", "0s").status == 3
+    assert here.run("apply").status == 0
+    assert [one.get("first_s") for one in here.reached] == [60, None]

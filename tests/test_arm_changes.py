@@ -6,11 +6,8 @@ import copy
 from typing import Any
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from tests.arm_site import PARTS, Client, config
-from vmss_sim.arm import changes
 from vmss_sim.world.config import Platform
 from vmss_sim.world.images import IMAGE
 
@@ -419,60 +416,3 @@ def test_updates_may_conflict() -> None:
     assert "2" not in repr(
         client.one.document["properties"]["virtualMachineProfile"]["storageProfile"]["imageReference"]["version"]
     )
-
-
-# -- merging ---------------------------------------------------------------------------------------------------------
-
-LEAVES = st.none() | st.booleans() | st.integers(0, 3) | st.sampled_from(("a", "b"))
-DOCUMENTS = st.dictionaries(
-    st.sampled_from("abcd"),
-    st.recursive(LEAVES, lambda inner: st.dictionaries(st.sampled_from("abcd"), inner, max_size=3), max_leaves=6),
-    max_size=4,
-)
-
-
-def _rfc_7396(target: Any, patch: Any) -> Any:
-    """The algorithm as the standard writes it."""
-    if not isinstance(patch, dict):
-        return patch
-    target = dict(target) if isinstance(target, dict) else {}
-    for name, value in patch.items():
-        if value is None:
-            target.pop(name, None)
-        else:
-            target[name] = _rfc_7396(target.get(name), value)
-    return target
-
-
-def _without_nulls(value: Any) -> Any:
-    return (
-        {key: _without_nulls(one) for key, one in value.items() if one is not None}
-        if isinstance(value, dict)
-        else value
-    )
-
-
-@given(old=DOCUMENTS.map(_without_nulls), new=DOCUMENTS)
-def test_a_patch_is_a_merge_patch(old: Any, new: Any) -> None:
-    assert changes.merged(old, new, patch=True) == _rfc_7396(old, new)
-
-
-@given(old=DOCUMENTS.map(_without_nulls), new=DOCUMENTS)
-def test_a_put_takes_nothing_away_and_says_what_it_says(old: Any, new: Any) -> None:
-    made = changes.merged(old, new, patch=False)
-    assert made == _rfc_7396(old, _without_nulls(new))
-
-
-@given(old=DOCUMENTS.map(_without_nulls))
-def test_to_write_what_is_there_changes_nothing(old: Any) -> None:
-    assert changes.merged(old, old, patch=True) == changes.merged(old, old, patch=False) == old
-
-
-def test_items_of_lists_are_merged_by_name_in_a_patch_and_replaced_in_a_put() -> None:
-    old = {"list": [{"name": "a", "x": 1, "y": 1}, {"name": "b", "x": 2}], "plain": [1, 2]}
-    new = {"list": [{"name": "c"}, {"name": "a", "x": 3}], "plain": [3]}
-    assert changes.merged(old, new, patch=True) == {
-        "list": [{"name": "c"}, {"name": "a", "x": 3, "y": 1}],
-        "plain": [3],
-    }
-    assert changes.merged(old, new, patch=False) == new

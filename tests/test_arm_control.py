@@ -243,7 +243,8 @@ def test_the_trace_tells_every_exchange(vmss_emulator: Make, tmp_path: Path) -> 
     assert [json.loads(line) for line in (tmp_path / "trace.jsonl").read_text().splitlines()] == [first, *polls, last]
 
 
-def test_secrets_are_nowhere(vmss_emulator: Make, tmp_path: Path) -> None:
+def test_secrets_are_nowhere(vmss_emulator: Make, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(0)
     secret = "Tr0ub4dor-and-3"
     azure = vmss_emulator("two-vms", trace=tmp_path / "trace.jsonl")
     az = Az(azure)
@@ -257,8 +258,15 @@ def test_secrets_are_nowhere(vmss_emulator: Make, tmp_path: Path) -> None:
     extensions.append({"name": "mine", "properties": health})
     assert az.ask("PUT", body=model).status_code == 200
     azure.control.run_until_idle()
+    told = {"name": "key", "value": secret}
+    az.do(
+        "POST",
+        "virtualMachines/0/runCommand",
+        {"commandId": "RunShellScript", "script": [secret], "parameters": [told]},
+    )
     script = {
-        "source": {"script": "ls"},
+        "source": {"script": f"login --key {secret}"},
+        "parameters": [{"name": "key", "value": secret}],
         "protectedParameters": [{"name": "a", "value": secret}],
         "runAsPassword": secret,
     }
@@ -274,6 +282,18 @@ def test_secrets_are_nowhere(vmss_emulator: Make, tmp_path: Path) -> None:
         data={"grant_type": "client_credentials", "client_secret": secret, "scope": f"{azure.url}/.default"},
         timeout=10,
     )
+    az.ask("PATCH", "", {"properties": {"virtualMachineProfile": {"userData": secret}}})
+    template = {"properties": {"mode": "Incremental", "parameters": {"key": {"value": secret}}}}
+    deployment = "providers/Microsoft.Resources/deployments/x"
+    assert az.ask("PUT", f"{azure.id.partition('/providers')[0]}/{deployment}", template).status_code == 400
+    for broken in (b'{"userData": "' + secret.encode(), b'{"parameters": [{"value": "' + secret.encode()):
+        assert az.ask("PATCH", "", data=broken).status_code == 400
+    # Azure shows these again to who may read them:
+    read = az.ask("GET", "", **{"params": {"$expand": "userData"}}).json()
+    assert read["properties"]["virtualMachineProfile"]["userData"] == secret
+    properties = az.ask("GET", "virtualMachines/0/runCommands/mine").json()["properties"]
+    assert (properties["source"]["script"], properties["parameters"][0]["value"]) == (f"login --key {secret}", secret)
+    assert az.ask("GET", "virtualMachines/0/runCommands").json()["value"]
     seen = [
         (tmp_path / "trace.jsonl").read_text(),
         azure.control.snapshot().decode(),
@@ -287,15 +307,21 @@ def test_secrets_are_nowhere(vmss_emulator: Make, tmp_path: Path) -> None:
         assert azure.token not in text
         assert "Bearer" not in text
     assert "sig=removed" in seen[0]
-    azure.control.restore(azure.control.snapshot())
+    for _ in range(2):  # what stands for it is as good as it was
+        azure.control.restore(azure.control.snapshot())
+    assert az.ask("GET", "", params={"$expand": "userData"}).json()["properties"]["virtualMachineProfile"]["userData"]
+    assert secret not in caplog.text
 
 
 def test_a_secret_that_stayed_would_be_seen(vmss_emulator: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("vmss_sim.arm.emulator.clean_body", lambda body: body)
+    monkeypatch.setattr("vmss_sim.arm.trace.for_files", lambda line: line)
     azure = vmss_emulator("two-vms")
     az = Az(azure)
     az.ask("PATCH", body={"properties": {"virtualMachineProfile": {"osProfile": {"customData": "aHVudGVyMg=="}}}})
+    az.ask("PATCH", body={"properties": {"virtualMachineProfile": {"userData": "c2VjcmV0"}}})
     assert b"aHVudGVyMg==" in azure.control.snapshot()
+    assert b"c2VjcmV0" in azure.control.snapshot()
 
 
 def test_at_speed_1_time_passes_by_itself(vmss_emulator: Make) -> None:

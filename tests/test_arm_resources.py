@@ -123,8 +123,27 @@ def test_quotas_count_what_is_there(site: Site) -> None:
     }
     assert used["virtualMachines"] == 10
     assert used["virtualMachineScaleSets"] == 1
+    size = next(iter(site.sets)).document["sku"]["name"]
+    skus = _got(site, f"{SUB}/providers/Microsoft.Compute/skus", **{"$filter": "location eq 'northeurope'"})["value"]
+    (sku,) = (one for one in skus if one["name"] == size)
+    assert (sku["family"], sku["locations"]) == ("standardDSv5Family", ["northeurope"])
+    assert used["standardDSv5Family"] == used["cores"], "all VMs of the region are of that family"
     assert _got(site, f"{SUB}/providers/Microsoft.Compute/locations/westeurope/vmSizes")["value"]
     assert _got(site, f"{SUB}/providers/Microsoft.Compute/skus")["value"]
+
+
+def test_the_interfaces_of_a_uniform_set_stand_below_it(site: Site) -> None:
+    below = f"{SUB}/resourceGroups/vmss-sim/providers/Microsoft.Compute/virtualMachineScaleSets/web"
+    cards = _got(site, f"{below}/networkInterfaces")["value"]
+    assert [card["properties"]["virtualMachine"]["id"] for card in cards] == [
+        f"{below}/virtualMachines/{name}" for name in range(10)
+    ]
+    addresses = [card["properties"]["ipConfigurations"][0]["properties"]["privateIPAddress"] for card in cards]
+    assert len(set(addresses)) == len(addresses) == 10
+    assert _got(site, f"{below}/virtualMachines/3/networkInterfaces")["value"] == [cards[3]]
+    assert _code(site, "GET", f"{below}/virtualMachines/99/networkInterfaces") == (404, "NotFound")
+    assert _code(site, "GET", f"{below}x/networkInterfaces") == (404, "NotFound")
+    assert _ask(site, "PUT", f"{below}/networkInterfaces", {}) is None
 
 
 def test_any_other_resource_is_kept_as_it_was_put(site: Site) -> None:
@@ -165,7 +184,7 @@ def test_what_would_have_an_effect_is_refused_not_echoed(site: Site) -> None:
     group = f"{SUB}/resourceGroups/vmss-sim/providers"
     assert _code(site, "PUT", f"{group}/Microsoft.Resources/deployments/x", {}) == (400, "NotSupported")
     assert _ask(site, "PUT", f"{group}/Microsoft.Compute/virtualMachineScaleSets/web/nonsense/x", {}) is None
-    assert _got(site, f"{group}/Microsoft.Compute/virtualMachineScaleSets/web/networkInterfaces") == {"value": []}
+    assert _got(site, f"{group}/Microsoft.Compute/virtualMachineScaleSets/web/publicIPAddresses") == {"value": []}
 
 
 @pytest.mark.parametrize(
@@ -187,13 +206,6 @@ JSON = st.recursive(
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
     max_leaves=12,
 )
-
-
-@settings(max_examples=50)
-@given(JSON, JSON)
-def test_merging_twice_is_merging_once(old: Any, patch: Any) -> None:
-    once = resources.merge(old, patch)
-    assert resources.merge(once, patch) == once
 
 
 # -- secrets -----------------------------------------------------------------------------------------------------------
@@ -230,6 +242,24 @@ def test_what_stands_for_a_secret_is_of_its_kind_and_tells_others_apart() -> Non
 def test_any_password_is_a_secret_whatever_it_is_the_password_of() -> None:
     assert "hunter2" not in str(redaction.clean({"administratorLoginPassword": "hunter2"}))
     assert redaction.clean({"disablePasswordAuthentication": True}) == {"disablePasswordAuthentication": True}
+
+
+@settings(max_examples=50)
+@given(JSON, st.sampled_from(["userData", "USERDATA", "script"]), st.integers(0, 3))
+def test_what_is_private_is_in_no_file_and_what_stands_for_it_stays(value: Any, name: str, depth: int) -> None:
+    value = {name: "hunter2", "beside": value, "parameters": [{"name": "n", "value": "hunter3"}]}
+    value["deployed"] = {"parameters": {"key": {"value": {"deep": "hunter4"}}}}
+    for number in range(depth):
+        value = [value] if number % 2 else {"in": value}
+    once = redaction.for_files(json.dumps(value).encode())
+    assert b"hunter" not in once
+    assert redaction.for_files(once) == once
+
+
+def test_files_keep_what_names_nothing_private() -> None:
+    data = b'{"value": "hunter2",  "settings": {"a": 1}}'
+    assert redaction.for_files(data) == data
+    assert redaction.text_for_files("{nonsense") == "{nonsense"
 
 
 def test_what_azure_shows_again_is_kept_as_it_is() -> None:

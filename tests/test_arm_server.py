@@ -51,15 +51,6 @@ def test_tls_is_verified_by_the_ca_for_every_name_of_loopback(azure: Emulated) -
         requests.get(f"{azure.url}/metadata/endpoints", timeout=10)
 
 
-def test_an_answer_waits_for_no_acknowledgement(azure: Emulated) -> None:
-    with requests.Session() as session:  # keeps its connections open
-        for url in (azure.url, azure.http_url):
-            session.get(f"{url}/metadata/endpoints", verify=azure.ca, timeout=10)
-        open_now = [one.get_extra_info("socket") for one in azure.session.server._app.every if not one.is_closing()]
-        assert len(open_now) >= 2
-        assert all(one.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY) for one in open_now)
-
-
 def _has_ipv6() -> bool:
     try:
         with socket.socket(socket.AF_INET6, socket.SOCK_STREAM) as made:
@@ -223,13 +214,51 @@ def test_a_slow_answer_is_nobodys_fault(quick: Server) -> None:
         assert requests.get(server.url, timeout=10).status_code == 200
 
 
-@pytest.mark.parametrize(
-    "data", [b"\x00\x01\x02\r\n\r\n", b"GET /\r\n\r\n", b"GET / HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n", b"A" * 200_000]
-)
-def test_what_is_no_http_is_400_and_no_traceback(azure: Emulated, data: bytes) -> None:
-    said = raw(azure.http_url, data)
-    assert said.startswith(b"HTTP/1.1 400 ")
-    assert b"Traceback" not in said
+LOCAL = b"Host: localhost\r\n"
+NO_HTTP = {
+    b"\x00\x01\x02\r\n\r\n": "Invalid Verb",
+    b"GET /\r\n\r\n": "Invalid Verb",
+    b"GET / SMTP/1.1\r\n" + LOCAL + b"\r\n": "Invalid Verb",
+    b"\r\n\r\nG\xc3\x84T / HTTP/1.1\r\n" + LOCAL + b"\r\n": "Invalid Verb",
+    b"GET / HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n": "Invalid Hostname",
+    b"GET / HTTP/1.1\r\nAccept: */*\r\n\r\n": "Invalid Hostname",
+    b"GET / HTTP/1.1\r\n" + LOCAL + b"a b: c\r\n\r\n": "Invalid Header",
+    b"GET / HTTP/1.1\r\n" + LOCAL + b"no colon\r\n\r\n": "Invalid Header",
+    b"PUT / HTTP/1.1\r\n" + LOCAL + b"Content-Length: 1\r\nContent-Length: 2\r\n\r\n": "Invalid Content Length",
+    b"PUT / HTTP/1.1\r\n" + LOCAL + b"Content-Length: -1\r\n\r\n": "Invalid Content Length",
+    b"PUT / HTTP/1.1\r\n" + LOCAL + b"Transfer-Encoding: chunked\r\n\r\nxyz\r\n": "Invalid Content Length",
+    b"PUT / HTTP/1.1\r\n" + LOCAL + b"Transfer-Encoding: gzip\r\n\r\n": "",
+    b"GET /" + b"a" * 70_000 + b" HTTP/1.1\r\n" + LOCAL + b"\r\n": "Request Too Long",
+    b"A" * 200_000: "Request Too Long",
+    b"GET x HTTP/1.1\r\n" + LOCAL + b"Connection: close\r\n\r\n": "Invalid URL",
+    b"OPTIONS * HTTP/1.1\r\n" + LOCAL + b"\r\n": "Invalid URL",
+}
+"""What is no HTTP, and the heading of the page that Azure's front door has for it."""
+
+
+@pytest.mark.parametrize("scheme", ["https", "http"])
+@pytest.mark.parametrize(("data", "heading"), NO_HTTP.items())
+def test_what_is_no_http_is_refused_by_the_front_door(
+    azure: Emulated, scheme: str, data: bytes, heading: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    said = raw(azure.url if scheme == "https" else azure.http_url, data, ca=azure.ca)
+    head, _, page = said.partition(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 400 Bad Request\r\n")
+    told = dict(line.split(b": ", 1) for line in head.lower().splitlines()[1:])
+    assert told[b"content-type"] == b"text/html; charset=us-ascii"
+    assert told[b"server"] == b"microsoft-httpapi/2.0"
+    assert told[b"connection"] == b"close"
+    assert int(told[b"content-length"]) == len(page)
+    assert f"<h2>Bad Request{heading and f' - {heading}'}</h2>".encode() in page
+    assert b"<hr><p>HTTP Error 400. The" in page
+    assert "Traceback" not in caplog.text
+    assert "Traceback" not in said.decode("latin-1")
+
+
+def test_who_takes_it_for_a_proxy_is_answered(azure: Emulated) -> None:
+    path = f"{azure.http_url}/metadata/endpoints?api-version=2022-09-01"
+    said = raw(azure.http_url, f"GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n".encode())
+    assert said.startswith(b"HTTP/1.1 200 ")
 
 
 # -- answers -----------------------------------------------------------------------------------------------------------
@@ -254,6 +283,17 @@ def test_status_0_is_no_answer_and_the_next_is_served(server_of: Callable[..., S
     with pytest.raises(requests.exceptions.ConnectionError):
         requests.post(server.url, timeout=10)
     assert requests.post(server.url, timeout=10).status_code == 200
+
+
+def test_what_is_written_is_sent_at_once(azure: Emulated) -> None:
+    """Else a client that keeps its connection waits 40 ms for each body (Nagle, and an ACK that is delayed)."""
+    with requests.Session() as client:
+        for url in (azure.url, azure.http_url):
+            client.get(f"{url}/metadata/endpoints", params={"api-version": "2022-09-01"}, verify=azure.ca, timeout=10)
+        open_now = [one for one in azure.session.server._app.every if not one.is_closing()]
+        assert len(open_now) >= 2
+        for one in open_now:
+            assert one.get_extra_info("socket").getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY) != 0
 
 
 def test_an_error_of_ours_is_500_without_a_traceback(

@@ -145,6 +145,60 @@ def test_no_value_of_another_kind_is_believed(method: str, name: str) -> None:
     assert not errors_of_ours(method, name, (make(place, new) for place in _places(FULL) for new in OTHER))
 
 
+OWN: dict[str, tuple[str, dict[str, Any]]] = {
+    "/extensions/mine": (
+        "PUT",
+        {
+            "location": "westeurope",
+            "properties": {
+                "publisher": "p",
+                "type": "t",
+                "typeHandlerVersion": "1.0",
+                "autoUpgradeMinorVersion": True,
+                "provisionAfterExtensions": ["x"],
+                "settings": {"a": 1},
+                "protectedSettings": {"a": 1},
+            },
+        },
+    ),
+    "/attachDetachDataDisks": (
+        "POST",
+        {
+            "dataDisksToAttach": [
+                {
+                    "diskId": "/disks/a",
+                    "lun": 1,
+                    "caching": "None",
+                    "deleteOption": "Detach",
+                    "writeAcceleratorEnabled": False,
+                    "diskEncryptionSet": {"id": "/e"},
+                }
+            ],
+            "dataDisksToDetach": [{"diskId": "/disks/b", "detachOption": "ForceDetach"}],
+        },
+    ),
+}
+"""What is written of one instance alone."""
+
+
+@pytest.mark.parametrize("path", OWN)
+def test_nor_of_one_instance(path: str) -> None:
+    method, full = OWN[path]
+    for place in _places(full):
+        for new in OTHER:
+            client = Client(config(1), throttle=False)
+            client.ask(
+                "POST", "/virtualMachines/0/attachDetachDataDisks", {"dataDisksToAttach": [{"diskId": "/disks/b"}]}
+            )
+            body = _with(full, place, new)
+            answers = [client.ask(method, f"/virtualMachines/0{path}", body)]
+            answers += [client.ask("PATCH", f"/virtualMachines/0{path}", body)]
+            client.clock.advance(400_000)
+            reads = (*READS, "/virtualMachines/0/instanceView", "/virtualMachines/0/extensions")
+            answers += [client.ask("GET", read, **{"$expand": "instanceView"}) for read in reads]
+            assert [one.status for one in answers if one.status >= 500] == [], (place, new)
+
+
 def test_a_value_that_is_believed_is_found(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
     monkeypatch.setitem(kinds.KINDS, "dataDisks", "any")
     place = ("properties", "virtualMachineProfile", "storageProfile", "dataDisks")

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+import logging
 import socket
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+import requests
 
 from backends.azure import connect
 from backends.azure.client import why_no_token
@@ -20,6 +23,7 @@ from backends.azure.snapshot import snapshot
 from planner.arm_json import read_scale_set
 from planner.errors import InputError, PlatformError
 from tests.azure_arm import (
+    OPERATION,
     SECRET,
     SET,
     SUB,
@@ -32,7 +36,7 @@ from tests.azure_arm import (
     instance_document,
     listening,
 )
-from vmss_sim.cli import main
+from vmss_sim.cli import logs, main
 
 # -- no token ------------------------------------------------------------------------------------------------------------
 
@@ -100,6 +104,24 @@ def test_without_patience_a_read_is_tried_for_minutes() -> None:
     with pytest.raises(PlatformError):
         place.observe()
     assert clock.now_ms() - begun > 300_000
+
+
+def test_before_anybody_has_answered_it_gives_up_sooner() -> None:
+    """As `apply` begins: a minute for the first answer, ten once there was one."""
+    at, clock = unreachable(), ManualSleeper()
+    place = connect(SET, endpoint=at, audience=at, authority=at, credential=Token(), sleeper=clock, first_s=60)
+    begun = clock.now_ms()
+    with pytest.raises(PlatformError, match=r"cannot be reached for .* s: the connection is refused"):
+        place.observe()
+    assert 20_000 < clock.now_ms() - begun <= 60_000
+    with listening(Arm()) as arm:
+        place = backend(clock := ManualSleeper(), first_s=60)
+        place.observe()
+        arm.tell("GET", "", Told(error=requests.exceptions.ConnectTimeout("nobody")))
+        begun = clock.now_ms()
+        with pytest.raises(PlatformError):
+            place.observe()
+        assert clock.now_ms() - begun > 300_000
 
 
 # -- which Azure ---------------------------------------------------------------------------------------------------------
@@ -364,6 +386,64 @@ def test_a_snapshot_reads_as_the_documents_do() -> None:
         assert read_scale_set([("all", whole)]) == read_scale_set(
             [("model", arm.set), *((str(i), page) for i, page in enumerate(pages))]
         )
+
+
+# -- what the SDK logs ---------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def quiet_again() -> Iterator[None]:
+    yield
+    logs.turn_off()
+
+
+@pytest.mark.usefixtures("principal", "quiet_again")
+@pytest.mark.parametrize("how", [("-v",), ("-vv",), ()])
+def test_what_is_sent_and_answered_is_logged_and_no_token(
+    how: tuple[str, ...], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    if not how:
+        monkeypatch.setenv(logs.VARIABLE, "DEBUG")
+    with listening(Form(2)) as arm:
+        _login(arm)
+        arm.headers = {"x-ms-request-id": "for-support", "Azure-AsyncOperation": f"{OPERATION}1?s=signed-secret"}
+        assert run(*how, "snapshot", "--scale-set", SET, "--cloud", "public", "--credential", "environment") == 0
+        assert any(SECRET in call.headers["authorization"] for call in arm.calls if "authorization" in call.headers)
+    written = capsys.readouterr()
+    json.loads(written.out)
+    assert f"Request URL: 'https://management.azure.com{SET}?api-version=" in written.err
+    assert "Response status: 200" in written.err and "for-support" in written.err
+    assert "azure.identity" in written.err
+    for secret in (SECRET, SECRET[:20], "the-secret", "signed-secret"):
+        assert secret not in written.err + written.out
+
+
+@pytest.mark.usefixtures("quiet_again")
+def test_whatever_looks_like_a_token_is_taken_out(capsys: pytest.CaptureFixture[str]) -> None:
+    """As if a version of the SDK logged one."""
+    logs.turn_on(logging.INFO)
+    logs.turn_on(logging.INFO)
+    logger = logging.getLogger("azure.planted")
+    for line in (
+        f"got {SECRET}",
+        "Authorization: Bearer abc.def/ghi+jk==",
+        "client_secret=hunter2&x",
+        "https://s/?se=1&sig=hunter2%3D",
+    ):
+        logger.info(line)
+    err = capsys.readouterr().err
+    assert (err.count("REDACTED"), err.count("\n")) == (4, 4)
+    for secret in (SECRET[4:], "s3cr3t", "abc", "ghi", "hunter2"):
+        assert secret not in err
+    logs.turn_off()
+    logger.info("nothing")
+    assert capsys.readouterr().err == ""
+
+
+def test_a_level_that_is_none_is_one_line(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setenv(logs.VARIABLE, "loud")
+    assert run("scenarios") == 2
+    assert capsys.readouterr().err == "vmss-sim: VMSS_SIM_LOG: unknown choice; found 'loud'; expected info or debug\n"
 
 
 # -- what is imported ----------------------------------------------------------------------------------------------------

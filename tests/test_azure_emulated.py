@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import time
+from typing import Any
 
 import pytest
+import requests
 
 from backends.azure import connect
+from backends.azure.preflight import EVERYBODY
 from backends.connect import open_backend
 from backends.driver import Driver
 from backends.emulator_clock import BEGINS_MS, LONGEST_MS, EmulatorSleeper, sleeper_for
@@ -85,3 +88,39 @@ def test_who_sleeps_looks_up_once_a_second_of_the_wall(clock: str, speed: float,
 
 def test_emulated_worlds_begin_when_the_clock_says() -> None:
     assert to_arm.EPOCH.timestamp() * 1000 == BEGINS_MS
+
+
+def test_what_stands_in_the_way_is_found_over_the_server() -> None:
+    """Quotas by family, locks and deny assignments, as the emulator serves them."""
+    setup = scenario_build.read(find_scenario("two-vms"))
+    with emulated("two-vms", clock="manual") as azure:
+        backend = connect(
+            azure.id, endpoint=azure.url, audience=azure.url, ca=azure.ca, credential=azure.credential()
+        )  # fmt: skip
+        snapshot = backend.snapshot().scale_set
+        plan = build(Request(scale_set=snapshot, change=setup.change, strategy="surge"))
+
+        def codes() -> list[str]:
+            return [one.code for one in backend.preflight(plan)]
+
+        def put(kind: str, properties: dict[str, Any]) -> None:
+            made = requests.put(
+                f"{azure.url}{azure.id}/providers/Microsoft.Authorization/{kind}/one",
+                params={"api-version": "2020-05-01"}, json={"properties": properties},
+                headers={"Authorization": "Bearer any"}, verify=azure.ca, timeout=30,
+            )  # fmt: skip
+            assert made.ok, made.text
+
+        assert codes() == []
+        put("locks", {"level": "ReadOnly"})
+        assert codes() == ["VS504"]
+        put(
+            "denyAssignments",
+            {
+                "permissions": [{"actions": ["*/write"], "notActions": []}],
+                "principals": [{"id": EVERYBODY}],
+                "scope": azure.id,
+            },
+        )
+        assert codes() == ["VS504", "VS514"]
+        backend.close()

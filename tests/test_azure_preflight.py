@@ -9,16 +9,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from backends.azure.preflight import CODES, FLEXIBLE, images_of, kinds_of, may
+from backends.azure.preflight import CODES, EVERYBODY, FLEXIBLE, images_of, kinds_of, may
 from planner.change import Change, GuestPatch, ImageChange, ImageIdChange
 from planner.commands import Kind
 from planner.lint import CODES as LINT
 from planner.lint import Grade
 from planner.plan import Plan, Request, build
-from tests.azure_arm import NEW, OLD, SET, SUB, Arm, Told, backend, error, instance_document, listening
+from tests.azure_arm import ARM, NEW, OLD, SET, SUB, Arm, Told, backend, error, instance_document, listening
 
 PERMISSIONS = f"{SET}/providers/Microsoft.Authorization/permissions"
 LOCKS = f"{SET}/providers/Microsoft.Authorization/locks"
+DENIALS = f"{SET}/providers/Microsoft.Authorization/denyAssignments"
+SKUS = f"/subscriptions/{SUB}/providers/Microsoft.Compute/skus"
+UPGRADE = "Microsoft.Compute/virtualMachineScaleSets/manualupgrade/action"
 LOCATION = f"/subscriptions/{SUB}/providers/Microsoft.Compute/locations/westeurope"
 IMAGE = f"{LOCATION}/publishers/Canonical/artifacttypes/vmimage/offers/ubuntu/skus/22_04-lts/versions"
 GALLERY = f"/subscriptions/{SUB}/resourceGroups/rg/providers/Microsoft.Compute/galleries/g/images/i"
@@ -28,18 +31,53 @@ def permissions(*actions: str, not_actions: tuple[str, ...] = ()) -> Told:
     return Told(body={"value": [{"actions": list(actions), "notActions": list(not_actions)}]})
 
 
+def usages(*left_out: str, **free: int) -> Told:
+    """100 cores of each, 90 of them free unless it is said otherwise."""
+    names = ("cores", "lowPriorityCores", "StandardDSv5Family", "standardFSv2Family")
+    return Told(
+        body={
+            "value": [
+                {"name": {"value": name}, "currentValue": 100 - free.get(name, 90), "limit": 100}
+                for name in names
+                if name not in left_out
+            ]
+        }
+    )
+
+
+def skus(family: str = "standardDSv5Family", cores: str = "2", kind: str = "virtualMachines") -> Told:
+    """Two pages: disks have skus, too."""
+    first = Told(
+        body={"value": [{"resourceType": "disks", "name": "Standard_D2s_v5"}], "nextLink": f"{ARM}{SKUS}?page=2"}
+    )
+    one = {
+        "resourceType": kind,
+        "name": "Standard_D2s_v5",
+        "family": family,
+        "capabilities": [{"name": "vCPUs", "value": cores}],
+    }
+    second = Told(body={"value": [one]})
+    return lambda call: second if "page" in call.query else first  # type: ignore[return-value]
+
+
+def deny(*actions: str, to: str = EVERYBODY, excluded: tuple[str, ...] = (), **facts: Any) -> Told:
+    properties = {
+        "denyAssignmentName": "stack", "permissions": [{"actions": list(actions), "notActions": []}],
+        "principals": [{"id": to, "type": "SystemDefined"}], "excludePrincipals": [{"id": one} for one in excluded],
+        "scope": f"/subscriptions/{SUB}/resourceGroups/rg", "doNotApplyToChildScopes": False, **facts,
+    }  # fmt: skip
+    return Told(body={"value": [{"id": f"{DENIALS}/1", "name": "1", "properties": properties}]})
+
+
 def ready(arm: Arm) -> None:
     """Nothing stands in the way."""
     arm.tell("GET", PERMISSIONS, permissions("*"))
     arm.tell("GET", LOCKS, Told(body={"value": []}))
     for version in (OLD, NEW):
         arm.tell("GET", f"{IMAGE}/{version}", Told(body={"name": version}))
-    arm.tell(
-        "GET",
-        f"{LOCATION}/usages",
-        Told(body={"value": [{"name": {"value": "cores"}, "currentValue": 10, "limit": 100}]}),
-    )
-    arm.tell("GET", f"{LOCATION}/vmSizes", Told(body={"value": [{"name": "Standard_D2s_v5", "numberOfCores": 2}]}))
+    arm.tell("GET", DENIALS, Told(body={"value": []}))
+    arm.tell("GET", f"{LOCATION}/usages", usages())
+    arm.tell("GET", SKUS, skus())
 
 
 def planned(strategy: str = "one-by-one", change: Change | None = None, **more: Any) -> Plan:
@@ -86,6 +124,12 @@ def _told(path: str, told: Told) -> Callable[[Arm], None]:
     return lambda arm: arm.tell("GET", path, told)
 
 
+def _spot(arm: Arm) -> None:
+    """A Spot set counts against the region's low-priority cores, and against nothing else."""
+    arm.set["properties"]["virtualMachineProfile"]["priority"] = "Spot"
+    arm.tell("GET", f"{LOCATION}/usages", usages(cores=0, StandardDSv5Family=0, lowPriorityCores=1))
+
+
 TROUBLES: tuple[tuple[str, str, Callable[[Arm], None]], ...] = (
     ("VS502", "one-by-one", _told(PERMISSIONS, permissions("Microsoft.Compute/*/read", "Microsoft.Compute/virtualMachineScaleSets/write"))),
     ("VS502", "one-by-one", _told(PERMISSIONS, permissions("*", not_actions=("microsoft.compute/virtualmachinescalesets/MANUALUPGRADE/action",)))),
@@ -98,13 +142,23 @@ TROUBLES: tuple[tuple[str, str, Callable[[Arm], None]], ...] = (
     ("VS506", "one-by-one", _told(f"{IMAGE}/{NEW}", error(404, "NotFound"))),
     ("VS506", "one-by-one", _told(f"{IMAGE}/{OLD}", error(404, "NotFound"))),
     ("VS507", "one-by-one", _told(f"{IMAGE}/{NEW}", error(403, "AuthorizationFailed"))),
-    ("VS508", "surge", _told(f"{LOCATION}/usages", Told(body={"value": [{"name": {"value": "cores"}, "currentValue": 99, "limit": 100}]}))),
+    ("VS508", "surge", _told(f"{LOCATION}/usages", usages(cores=1))),
+    ("VS508", "surge", _told(f"{LOCATION}/usages", usages(StandardDSv5Family=1))),
+    ("VS508", "surge", _spot),
     ("VS509", "surge", _told(f"{LOCATION}/usages", error(403, "AuthorizationFailed"))),
-    ("VS509", "surge", _told(f"{LOCATION}/vmSizes", Told(body={"value": []}))),
+    ("VS509", "surge", _told(f"{LOCATION}/usages", usages("StandardDSv5Family"))),
+    ("VS509", "surge", _told(SKUS, Told(body={"value": []}))),
+    ("VS509", "surge", _told(SKUS, skus(kind="disks"))),
+    ("VS509", "surge", _told(SKUS, skus(cores="many"))),
     ("VS510", "one-by-one", _updating),
     ("VS510", "one-by-one", _moving),
     ("VS512", "one-by-one", _uri),
     ("VS513", "one-by-one", _failed),
+    ("VS514", "one-by-one", _told(DENIALS, deny("*"))),
+    ("VS514", "one-by-one", _told(DENIALS, deny(UPGRADE, doNotApplyToChildScopes=True, scope=SET))),
+    ("VS515", "one-by-one", _told(DENIALS, deny("*/action", excluded=("somebody",)))),
+    ("VS515", "one-by-one", _told(DENIALS, deny("*", to="a-group"))),
+    ("VS515", "one-by-one", _told(DENIALS, error(403, "AuthorizationFailed"))),
 )  # fmt: skip
 
 
@@ -130,6 +184,36 @@ def test_a_plan_for_another_set_is_found_before_anything_is_asked() -> None:
         other = connect(SET.replace(SUB, "1" * 8), credential=Token(), sleeper=ManualSleeper(), cloud="public")
         assert [one.code for one in other.preflight(plan)] == ["VS501"]
         assert len(arm.calls) == before
+
+
+@pytest.mark.parametrize(
+    ("trouble", "strategy"),
+    [
+        (_told(DENIALS, deny("Microsoft.Storage/*", "Microsoft.Compute/disks/delete")), "one-by-one"),
+        (_told(DENIALS, deny("Microsoft.Compute/virtualMachineScaleSets/delete/action")), "one-by-one"),
+        (_told(DENIALS, deny("*", doNotApplyToChildScopes=True)), "one-by-one"),
+        (_told(f"{LOCATION}/usages", usages(standardFSv2Family=0, lowPriorityCores=0)), "surge"),
+        (_told(f"{LOCATION}/usages", usages(cores=0)), "one-by-one"),
+    ],
+)
+def test_what_is_no_matter_for_this_plan(trouble: Callable[[Arm], None], strategy: str) -> None:
+    """Denied elsewhere, or what this plan does not send; the quota of another family, or where nothing is added."""
+    with listening(Arm()) as arm:
+        ready(arm)
+        plan = planned(strategy)
+        trouble(arm)
+        assert codes(arm, plan) == []
+
+
+def test_who_is_denied_and_what_is_said() -> None:
+    with listening(Arm()) as arm:
+        ready(arm)
+        plan = planned()
+        arm.tell("GET", DENIALS, deny(UPGRADE))
+        (finding,) = backend().preflight(plan)
+        assert finding.text == f"deny assignment stack refuses {UPGRADE} to everybody"
+        (call,) = (call for call in arm.calls if call.path == DENIALS)
+        assert call.query == {"api-version": "2022-04-01", "$filter": "atScope()"}
 
 
 def test_another_s_rollout_is_found() -> None:

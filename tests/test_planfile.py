@@ -412,6 +412,9 @@ CONTRADICTIONS: list[tuple[Callable[[Plan], Plan], str, str, str, str]] = [
     (lambda one: end(one, mode="rolling"), "not one of the choices", "ends.stop.mode", "'rolling'", "restored, as-is"),
     (lambda one: end(one, exit_code=6), "not an exit code", "ends.stop.exit_code", "6", "0 to 5"),
     (lambda one: replace(one, new_instances="apend"), "not one of the choices", "new_instances", "'apend'", "append, leave, stop"),
+    (lambda one: replace(one, expires="tomorrow"), "not a time in UTC", "expires", "'tomorrow'", "YYYY-MM-DDTHH:MMZ"),
+    (lambda one: replace(one, expires="2026-13-01T00:00Z"), "not a time in UTC", "expires", "'2026-13-01T00:00Z'", "YYYY-MM-DDTHH:MMZ"),
+    (lambda one: replace(one, expires="2026-02-20T00:00"), "not a time in UTC", "expires", "'2026-02-20T00:00'", "YYYY-MM-DDTHH:MMZ"),
     (lambda one: replace(one, on_window_close="ignore"), "not one of the choices", "on_window_close", "'ignore'", "pause, wait"),
     (lambda one: replace(one, freezes=(Freeze(start="2026-12-20T00:00", end="2026-12-19T00:00", time_zone="UTC"),)), "a freeze that cannot be read", "freezes[0]", "it ends (2026-12-19T00:00) before it begins (2026-12-20T00:00)", "two times, and a time zone"),
     (lambda one: replace(one, needs_ms=(1,)), "not a time for every batch", "needs_ms", "1", str(len(plan().batches))),
@@ -585,7 +588,7 @@ def test_a_plan_in_words() -> None:
         "image version 2.0.0, by upgrade",
         'properties.virtualMachineProfile.storageProfile.imageReference.version: "1.0.0" -> "2.0.0"',
         "strategy batch (version 1), the planner moves the instances",
-        f"parameters {msgspec.json.encode(made.parameters).decode()}",
+        f"parameters {json.dumps(msgspec.to_builtins(made.parameters), ensure_ascii=False)}",
     )
     assert told["What is lost"] == (
         "each instance that is moved loses its OS disk and its temporary disk; data disks are kept",

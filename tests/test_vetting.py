@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import msgspec
@@ -66,6 +67,106 @@ def test_an_approval_expires_and_is_for_one_digest(
     assert here.run("apply", "--require-approvals", "1").status == 2
     here.file.write_bytes(was)
     assert here.run("apply", "--require-approvals", "1").status == 0
+
+
+# -- a plan that expires -----------------------------------------------------------------------------------------------
+
+
+def expiring(here: Desk, expires: str) -> None:
+    here.file.write_bytes(encode(msgspec.structs.replace(here.plan, expires=expires)))
+
+
+def test_an_expired_plan_begins_nothing(desk: Callable[[Case], Desk]) -> None:
+    here = desk(CASE)
+    expiring(here, "2026-01-01T00:00Z")
+    ran = here.run("apply")
+    assert (ran.status, ran.err.count("\n"), ran.out) == (2, 1, "")
+    assert "plan.expires: the plan has expired; found 2026-01-01T00:00Z; expected a time after 20" in ran.err
+    assert "nothing was sent" in ran.err
+    assert (here.sent(), here.opened, here.store.rollouts()) == ([], 0, ())
+    assert "2026-01-01T00:00Z: no rollout is begun with it from then on" in vmss_sim("show", str(here.file)).out
+    expiring(here, "2999-01-01T00:00Z")
+    assert here.run("apply").status == 0
+    assert here.status()["plan_expires"] == "2999-01-01T00:00Z"
+    assert "which expires 2999-01-01T00:00Z" in vmss_sim("status", here.rollout).out
+
+
+def test_it_may_expire_while_somebody_is_asked(desk: Callable[[Case], Desk], monkeypatch: pytest.MonkeyPatch) -> None:
+    here = desk(CASE)
+    expiring(here, "2999-01-01T00:00Z")
+    monkeypatch.setattr(
+        "vmss_sim.cli.operating.confirm",
+        lambda *_, **__: monkeypatch.setattr("backends.operate.now_ms", lambda: 1 << 45),
+    )
+    ran = here.run("apply")
+    assert (ran.status, "the plan has expired" in ran.err, here.sent()) == (2, True, [])
+    assert here.store.rollouts() == ()
+    expiring(here, "2026-02-30T00:00Z")
+    assert "plan.expires: no such day; found 2026-02-30T00:00Z" in here.run("apply").err
+
+
+def test_a_rollout_that_was_begun_goes_on(desk: Callable[[Case], Desk], monkeypatch: pytest.MonkeyPatch) -> None:
+    here = desk(CASE)
+    expiring(here, "2999-01-01T00:00Z")
+    assert here.run("apply", "--max-runtime", "0s").status == 3
+    monkeypatch.setattr("backends.operate.now_ms", lambda: 1 << 45)
+    assert here.run("apply").status == 0
+
+
+def test_expires_is_asked_for_as_a_time_to_come(tmp_path: Path) -> None:
+    file = tmp_path / "plan.json"
+    make = ("plan", "two-vms", "-s", "one-by-one", "--no-forecast", "-o", str(file), "--force")
+    assert vmss_sim(*make).status == 0
+    assert decode(file.read_bytes(), "").plan.expires == "", "by default never"
+    assert vmss_sim(*make, "--expires", "14d").status == 0
+    left = datetime.fromisoformat(decode(file.read_bytes(), "").plan.expires) - datetime.now(UTC)
+    assert timedelta(days=13, hours=23) < left <= timedelta(days=14)
+    for wrong in ("0s", "soon", "-1d"):
+        ran = vmss_sim(*make, "--expires", wrong)
+        assert (ran.status, ran.err.count("\n")) == (2, 1)
+        assert "--expires" in ran.err
+
+
+# -- approvals that expire, and batches --------------------------------------------------------------------------------
+def test_going_on_with_a_begun_rollout_counts_approvals_too(desk: Callable[[Case], Desk]) -> None:
+    here = desk(authored())
+    assert here.run("apply", "--max-runtime", "0s").status == 3, "whoever began it asked for none"
+    sent = here.sent()
+    ran = here.run("apply", "--require-approvals", "1")
+    assert (ran.status, "found 0 (none)" in ran.err, "nothing was sent" in ran.err) == (2, True, True), ran
+    assert here.sent() == sent
+    assert here.run("approve", str(here.file), "--by", "bob").status == 0
+    assert here.run("apply", "--require-approvals", "1").status == 0
+
+
+def test_what_counted_at_the_begin_counts_until_the_rollout_ends(
+    desk: Callable[[Case], Desk], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here = desk(authored(CASE.but(parameters={"approve": True})))
+    assert here.run("approve", str(here.file), "--by", "bob", "--expires", "2h").status == 0
+    assert here.run("apply", "--require-approvals", "1").status == 3
+    later = here.store.rollouts()[-1].opened_ms + 3 * 3_600_000
+    monkeypatch.setattr("backends.approvals.now_ms", lambda: later)
+    ran = here.run("apply", "--require-approvals", "1")
+    assert (ran.status, "rests: approval needed for batch 2" in ran.err) == (3, True), ran
+    assert here.run("apply", "--require-approvals", "2").status == 2
+    for _ in range(2):
+        assert here.run("approve", here.rollout).status == 0
+        here.run("resume", "--yes")
+    assert here.state.ending == "finish"
+    ran = here.run("apply", "--require-approvals", "1", "--again")
+    assert (ran.status, "1 expired" in ran.err) == (2, True), "a new rollout needs one that counts now"
+
+
+def test_an_approval_from_after_the_begin_that_expired_does_not_count(
+    desk: Callable[[Case], Desk], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here = desk(authored())
+    assert here.run("apply", "--max-runtime", "0s").status == 3
+    assert here.run("approve", str(here.file), "--by", "bob", "--expires", "2h").status == 0
+    later = here.store.rollouts()[-1].opened_ms + 3 * 3_600_000
+    monkeypatch.setattr("backends.approvals.now_ms", lambda: later)
+    assert here.run("apply", "--require-approvals", "1").status == 2
 
 
 @pytest.mark.parametrize("expires", ["0s", "soon"])

@@ -78,9 +78,9 @@ def tuned(**options: Any) -> Platform:
         ({OS_PROFILE + "linuxConfiguration.patchSettings.patchMode": "AutomaticByPlatform"}, {}, "BadRequest"),
         ({OS_PROFILE + "windowsConfiguration.patchSettings.patchMode": "AutomaticByPlatform"}, {}, "BadRequest"),
         ({OS_PROFILE + "linuxConfiguration.patchSettings.patchMode": "ImageDefault"}, {}, ""),
-        ({}, {"flexible": True}, "OperationNotAllowed"),
-        ({}, {"flexible": True, "platform": tuned(flexible_auto_os=True)}, ""),
-        ({}, {"flexible": True, "platform": tuned(flexible_auto_os=True), "rolling": RollingPolicy(max_surge=True)}, "BadRequest"),
+        ({}, {"flexible": True}, ""),
+        ({}, {"flexible": True, "platform": tuned(flexible_auto_os=False)}, "OperationNotAllowed"),
+        ({}, {"flexible": True, "rolling": RollingPolicy(max_surge=True)}, "BadRequest"),
     ],
 )  # fmt: skip
 def test_what_automatic_os_upgrade_can_be_enabled_on(patch: dict[str, Any], config: dict[str, Any], code: str) -> None:

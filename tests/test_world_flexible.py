@@ -51,13 +51,10 @@ def test_admission_follows_the_table(kind: str, flexible: bool, option: bool) ->
         assert (reply.status, reply.code) == (409, "OperationNotAllowed")
 
 
-def test_today_a_flexible_set_takes_manualupgrade_and_no_automatic_os_upgrade() -> None:
+def test_today_a_flexible_set_takes_manualupgrade_and_automatic_os_upgrade() -> None:
     default = Platform()
     assert {kind for kind in MODES if not works(kind, True, default)} == {
-        "os-rolling-upgrade",
-        "approve-rolling-upgrade",
         "health: probe",
-        "automatic OS upgrade",
         "automatic OS upgrade with maxSurge",
         "rollbackFailedInstancesOnPolicyBreach",
         "update domains",

@@ -412,6 +412,25 @@ def test_whether_an_update_during_an_update_conflicts_is_an_option() -> None:
         assert ask(world, "update-model", patch={IMAGE + "version": "3.0.0"}).status == 200
 
 
+@pytest.mark.parametrize(
+    ("old", "new", "status"),
+    [
+        ("Low", "Spot", 200),
+        ("Spot", "low", 200),
+        ("Spot", "Regular", 409),
+        ("Regular", "Spot", 409),
+        (None, "Spot", 409),
+    ],
+)
+def test_a_priority_may_take_its_newer_name(old: str | None, new: str, status: int) -> None:
+    path = "properties.virtualMachineProfile.priority"
+    world = make(2)
+    if old is not None:
+        world.model[path] = old
+    assert ask(world, "update-model", patch={path: new}).status == status
+    assert world.model.get(path) == (new if status == 200 else old)
+
+
 @pytest.mark.parametrize("name", ["platformFaultDomainCount", "priority", "orchestrationMode"])
 def test_some_properties_cannot_change(name: str) -> None:
     path = f"properties.{name}"

@@ -106,7 +106,7 @@ OPTIONS: dict[str, tuple[Any, ...]] = {
     "overlap": ("queue", "conflict"),
     "protected_named": ("skip", "act"),
     "flexible_manual_upgrade": (False,),
-    "flexible_auto_os": (True,),
+    "flexible_auto_os": (False,),
     "manual_auto_os": (False,),
     "os_rolling_needs_mode": (True,),
     "reimage_boots": ("own",),

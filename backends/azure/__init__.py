@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from backends.azure.backend import AzureBackend
+    from backends.azure.fleet import Fleet
 
 
 def connect(scale_set_id: str, **options: Any) -> AzureBackend:
@@ -19,4 +20,11 @@ def connect(scale_set_id: str, **options: Any) -> AzureBackend:
     return to_azure(scale_set_id, **options)
 
 
-__all__ = ["connect"]
+def connect_fleet(subscription: str, group: str = "", **options: Any) -> Fleet:
+    """All scale sets of a subscription, or of one of its groups. options: see `backends.azure.connecting.reached`."""
+    from backends.azure.connecting import connect_fleet as to_azure  # noqa: PLC0415  # as above
+
+    return to_azure(subscription, group, **options)
+
+
+__all__ = ["connect", "connect_fleet"]

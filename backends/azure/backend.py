@@ -23,7 +23,7 @@ from backends.azure.clock import Sleeper
 from backends.azure.clouds import Scope
 from backends.azure.outcomes import joined, outcome_of
 from backends.azure.polling import Budget, Handle, Part, done_at_once, ids_of, part_of, read_handle
-from backends.azure.reading import Documents, Look, Reader
+from backends.azure.reading import Documents, Look, Reader, is_flexible
 from backends.azure.requests import arguments, url_of, write_of
 from backends.protocol import Seen, Wait
 from backends.schedule import ADAPTIVE, Schedule
@@ -53,7 +53,9 @@ class _Flight:
 
 
 class AzureBackend:
-    """One scale set in Azure. asked: has an operator asked for something since? (`wait` returns then); settable."""
+    """One scale set in Azure. asked: has an operator asked for something since? (`wait` returns then); settable. unreached: is told
+    (host, why, for how many ms) that nobody answers, and with an empty `why` that somebody does again; settable.
+    """
 
     def __init__(
         self,
@@ -72,6 +74,7 @@ class AzureBackend:
         self.public = public
         """Is this one of Microsoft's clouds, and no endpoint of somebody's own?"""
         self.asked: Callable[[], bool] | None = None
+        self.unreached: Callable[[str, str, int], None] = lambda _host, _why, _for_ms: None
         self._version: dict[str, Any] = {"api_version": api_version} if api_version else {}
         self._budget = Budget()
         paths = dict.fromkeys((*watch, *(plan.scale_set.settings if plan else ())))
@@ -117,8 +120,10 @@ class AzureBackend:
 
     def facts(self) -> dict[str, dict[str, str]]:
         """What hooks are told of instances beside their ids, as far as it is known (`facts.py`)."""
-        found = facts.of_instances(self.documents().pages)
-        answers = self.client.pages(url_of("interfaces", self.scope))
+        documents = self.documents()
+        found = facts.of_instances(documents.pages)
+        name = "flexible-interfaces" if is_flexible(documents.model) else "interfaces"
+        answers = self.client.pages(url_of(name, self.scope))
         pages = [answer.body for answer in answers if answer.ok and isinstance(answer.body, dict)]
         for name, address in facts.of_interfaces(pages).items():
             if name in found:

@@ -67,7 +67,10 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Transport(RequestsTransport):  # type: ignore[misc, unused-ignore]
-    """The SDK's own transport, but waits by the backend's clock, says whom it waits for, and gives up after `patience_s`."""
+    """The SDK's own transport, but waits by the backend's clock, says whom it waits for, and gives up after `patience_s`; after `first_s` where
+    nobody has answered yet: then nothing is under way that would be worth waiting for. tells: is told
+    (host, why not, for how many ms) once a host could not be reached for `SAYS_MS`, and with an empty `why` when it answers again.
+    """
 
     def __init__(
         self,
@@ -75,13 +78,17 @@ class Transport(RequestsTransport):  # type: ignore[misc, unused-ignore]
         *,
         says: Callable[[str], None] | None = None,
         patience_s: float | None = None,
+        first_s: float | None = None,
         **options: Any,
     ) -> None:
         super().__init__(**options)
         self._sleeper, self._says, self._patience_s = sleeper, says, patience_s
+        self._first_s = first_s
         self._since_ms: int | None = None
         self._said_ms = 0
         self._host, self._last = "", AzureError("")
+        self.tells: Callable[[str, str, int], None] | None = None
+        self._told = False
 
     def send(self, request: Any, **options: Any) -> Any:
         """One attempt."""
@@ -91,16 +98,26 @@ class Transport(RequestsTransport):  # type: ignore[misc, unused-ignore]
             self._host, self._last = urlsplit(request.url).netloc, error
             if self._since_ms is None:
                 self._since_ms = self._said_ms = self._sleeper.now_ms()
+            self._tell(self._sleeper.now_ms() - self._since_ms)
             raise
-        self._since_ms = None
+        self._since_ms = self._first_s = None
+        if self._told and self.tells is not None:
+            self._told = False
+            self.tells(self._host, "", 0)
         return answer
+
+    def _tell(self, for_ms: int) -> None:
+        if self.tells is not None and not self._told and for_ms >= SAYS_MS:
+            self._told = True
+            self.tells(self._host, _plainly(self._last), for_ms)
 
     def sleep(self, duration: float) -> None:
         """Between two attempts of a read."""
         if self._since_ms is not None:
             now_ms = self._sleeper.now_ms()
             text = f"{self._host} cannot be reached for {(now_ms - self._since_ms) // 1000} s: {_plainly(self._last)}"
-            if self._patience_s is not None and now_ms - self._since_ms + duration * 1000 > self._patience_s * 1000:
+            patience_s = self._patience_s if self._first_s is None else self._first_s
+            if patience_s is not None and now_ms - self._since_ms + duration * 1000 > patience_s * 1000:
                 raise ServiceRequestError(text, error=self._last)
             if self._says is not None and now_ms - self._said_ms >= SAYS_MS:
                 self._said_ms = now_ms

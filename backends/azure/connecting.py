@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from azure.core import AzureClouds, PipelineClient
 from azure.core.exceptions import AzureError
@@ -22,6 +22,7 @@ from backends.azure.backend import AzureBackend
 from backends.azure.client import Client, Transport
 from backends.azure.clock import Sleeper, WallSleeper
 from backends.azure.clouds import Place, place, scope_of
+from backends.azure.fleet import Fleet
 from backends.schedule import Schedule
 from planner.errors import InputError
 from planner.plan import Plan
@@ -41,11 +42,59 @@ _LOCAL = ("cli", "developer-cli", "powershell")  # they ask a program that knows
 CONNECT_S, READ_S = 10, 60
 
 
+class Reached(NamedTuple):
+    """A way to Azure. public: is it one of Microsoft's clouds, and no endpoint of somebody's own?"""
+
+    client: Client
+    clock: Sleeper
+    public: bool
+    wire: HttpTransport[Any, Any]
+
+
 def connect(
     scale_set_id: str,
     *,
     plan: Plan | None = None,
     watch: tuple[str, ...] = (),
+    api_version: str | None = None,
+    schedule: Schedule | None = None,
+    **reach: Any,
+) -> AzureBackend:
+    """A backend for one scale set.
+
+    plan: what it is to be looked at for (the model's paths, run-commands, the platform's rollout). watch: model paths beside the
+    plan's. api_version: where an endpoint does not know the SDK's. reach: see `reached`.
+    """
+    scope = scope_of(scale_set_id)
+    way = reached(scope.subscription, **reach)
+    made = AzureBackend(
+        way.client,
+        scope,
+        plan=plan,
+        watch=watch,
+        sleeper=way.clock,
+        schedule=schedule,
+        api_version=api_version,
+        public=way.public,
+    )
+
+    def tells(host: str, why: str, for_ms: int) -> None:
+        made.unreached(host, why, for_ms)  # whom that tells is set later
+
+    if isinstance(way.wire, Transport):
+        way.wire.tells = tells
+    return made
+
+
+def connect_fleet(subscription: str, group: str = "", **reach: Any) -> Fleet:
+    """All sets of a subscription, or of one of its groups. reach: see `reached`."""
+    way = reached(subscription, **reach)
+    return Fleet(way.client, subscription, group, way.clock, reach.get("says"))
+
+
+def reached(
+    subscription: str,
+    *,
     cloud: str | None = None,
     endpoint: str | None = None,
     authority: str | None = None,
@@ -54,28 +103,27 @@ def connect(
     credential: Any = None,
     tenant: str | None = None,
     client_id: str | None = None,
-    api_version: str | None = None,
     sleeper: Sleeper | None = None,
-    schedule: Schedule | None = None,
     transport: HttpTransport[Any, Any] | None = None,
     says: Callable[[str], None] | None = None,
     patience_s: float | None = None,
-) -> AzureBackend:
-    """A backend for one scale set.
+    first_s: float | None = None,
+) -> Reached:
+    """A client of a subscription.
 
-    plan: what it is to be looked at for (the model's paths, run-commands, the platform's rollout). watch: model paths beside the
-    plan's. credential: a name of `CREDENTIALS`, or an object with `get_token`. client_id: of a managed or workload identity.
-    api_version: where an endpoint does not know the SDK's. transport: another than the SDK's, for tests. says: is told whom it waits for.
-    patience_s: a read gives up when nobody answered for so long; not given: after about ten minutes.
+    credential: a name of `CREDENTIALS`, or an object with `get_token`. client_id: of a managed or workload identity.
+    transport: another than the SDK's, for tests. says: is told whom it waits for.
+    patience_s: a read gives up when nobody answered for so long; not given: after about ten minutes. first_s: the same, as long as nobody has
+    answered at all.
     """
     credential = credential or "default"
-    scope = scope_of(scale_set_id)
     where = place(cloud=cloud, endpoint=endpoint, authority=authority, audience=audience, ca=ca)
     clock = sleeper or WallSleeper()
     wire = transport or Transport(
         clock,
         says=says,
         patience_s=patience_s,
+        first_s=first_s,
         connection_timeout=CONNECT_S,
         read_timeout=READ_S,
         connection_verify=where.ca or True,
@@ -84,16 +132,7 @@ def connect(
     chosen = credential
     if isinstance(credential, str):
         chosen = _credential(credential, where, authority, tenant=tenant, client_id=client_id)
-    return AzureBackend(
-        Client(chosen, scope.subscription, base, scopes, wire),
-        scope,
-        plan=plan,
-        watch=watch,
-        sleeper=clock,
-        schedule=schedule,
-        api_version=api_version,
-        public=where.cloud is not None,
-    )
+    return Reached(Client(chosen, subscription, base, scopes, wire), clock, where.cloud is not None, wire)
 
 
 def _endpoint(

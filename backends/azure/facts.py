@@ -1,7 +1,7 @@
 """What hooks of single instances are told beside ids: computer name and private address. Reads only.
 
-Contract: what is not known is left out, never guessed. Addresses are those of the primary IP configuration of the primary interface; of a
-Flexible set, whose interfaces are resources of their own, they are not read.
+Contract: what is not known is left out, never guessed. Addresses are those of the primary IP configuration of the primary interface. A Uniform
+set's interfaces stand below the set; a Flexible set's are resources of the group, among those of other VMs: by the names of its VMs they are told apart.
 """
 
 from __future__ import annotations

@@ -112,11 +112,17 @@ class Budget:
         for kept in (self._left, self._cost, self._told_ms):
             kept.pop(kind, None)
 
-    def ready_ms(self, kind: str, now_ms: int) -> int:
-        """When the next look of that kind may be."""
+    def elsewhere_ms(self, now_ms: int) -> int:
+        """When another resource of the subscription may be looked at: a resource's own buckets are no matter then."""
+        return max((self.ready_ms(kind, now_ms, own=False) for kind in self._left), default=now_ms)
+
+    def ready_ms(self, kind: str, now_ms: int, *, own: bool = True) -> int:
+        """When the next look of that kind may be. own: does what the resource has of its own count?"""
         spans = [0]
         for policy, left in self._left.get(kind, {}).items():
             refill = _REFILL.get(policy)
+            if refill is not None and not own:
+                continue
             missing = self._cost[kind][policy] + RESERVE - left
             if refill is None:
                 refill, missing = 1, 1 if left < _SCARCE else 0

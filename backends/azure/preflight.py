@@ -4,7 +4,8 @@ Rules this module decides:
 
 1. *Used* is every kind of command the plan may come to send (`kinds_of`): the way back, the ladder of failures and the end state included.
 2. A permission is there when an entry of the caller's permissions names it (`*` stands for anything) and does not take it away again.
-   Deny assignments are not shown to everybody; a request that meets one is refused, and the rollout stops.
+   *Deny assignments* (at the set or above: `atScope()`) go before that. One for everybody, with no exception, refuses for certain; of
+   others it is not known whether they are of the caller: that would take its object id and its groups, which no token need tell.
 3. ReadOnly locks forbid every write and action, CanNotDelete those that delete, wherever above the set they stand.
 4. Target **and** every image the way back would boot are in the region. Of an id, a gallery's replication tells; what cannot be asked is said.
 5. What cannot be found out is a warning, what is found wrong an error.
@@ -18,6 +19,7 @@ from collections.abc import Iterable, Iterator
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any
 
+from backends.azure import quota
 from backends.azure.client import Answer
 from backends.azure.requests import READS, permission_needs, url_of
 from planner.change import STAGES, Action
@@ -45,7 +47,9 @@ CODES: dict[str, Code] = {
         "virtualMachineImages; galleries, target regions",
     ),
     "VS507": Code("image-unchecked", _W, "Whether an image is in the region could not be found out.", "as VS506"),
-    "VS508": Code("quota-short", _E, "The region's cores do not suffice for what a surge adds.", "usages of the region"),
+    "VS508": Code(
+        "quota-short", _E, "The region's cores, or those of the size's family, do not suffice for what a surge adds.", "usages of the region"
+    ),
     "VS509": Code("quota-unknown", _W, "Whether the quota suffices could not be found out.", "usages of the region"),
     "VS510": Code("operation-running", _E, "Somebody else's operation is at work on the set.", "provisioning states"),
     "VS511": Code(
@@ -55,6 +59,13 @@ CODES: dict[str, Code] = {
         "unmanaged-retired", _E, "Images by URI are unmanaged disks, retired by Azure on 2026-03-31.", "azure-compute-docs, orchestration modes"
     ),
     "VS513": Code("set-failed", _W, "The set's last update failed: its model may not be what it shows.", "provisioning state"),
+    "VS514": Code(
+        "denied", _E, "A deny assignment for everybody refuses what the plan sends, whatever roles the caller has.", "Azure RBAC, deny assignments"
+    ),
+    "VS515": Code(
+        "denials-unknown", _W, "Whether a deny assignment refuses the caller what the plan sends could not be found out.",
+        "Azure RBAC, deny assignments",
+    ),
 }  # fmt: skip
 """The codes of this check, as those of lint (`planner/lint/codes.py`): stable, and never given again."""
 
@@ -72,6 +83,8 @@ _RUNGS = {
     Rung.REPLACE: (Kind.DELETE, Kind.SET_CAPACITY),
     Rung.QUARANTINE: (),
 }
+EVERYBODY = "00000000-0000-0000-0000-000000000000"
+"""The id of the principal that stands for all of them in a deny assignment (its type is SystemDefined)."""
 _GALLERY_VERSION = "2026-03-03"
 
 
@@ -144,6 +157,7 @@ class _Check:
         yield from self._running(found)
         yield from self._fits(found)
         yield from self._permissions(found)
+        yield from self._denials(found)
         yield from self._locks()
         for image in images_of(plan):
             yield from self._image(image, found.model.location)
@@ -201,6 +215,37 @@ class _Check:
                     "have a role with it assigned at the set, such as Virtual Machine Contributor",
                 )
 
+    def _denials(self, found: ScaleSet) -> Iterator[Finding]:
+        """Rule 2. A deny assignment's principals and exceptions are lists of `{id, type}`."""
+        answers = self.backend.client.pages(url_of("denials", self.scope))
+        if not all(one.ok for one in answers):
+            yield _finding("VS515", f"deny assignments cannot be read: {_said(answers[-1])}", self.scope.id, "")
+            return
+        needs = permission_needs(self.kinds, found.model)
+        for one in (row for answer in answers for row in _values(answer)):
+            facts = one.get("properties") or {}
+            denied = [need for need in needs if may(facts.get("permissions") or (), need)]
+            if not denied or (facts.get("doNotApplyToChildScopes") and not self._is_here(facts.get("scope"))):
+                continue
+            name = facts.get("denyAssignmentName") or one.get("name", "?")
+            says = f"deny assignment {name} refuses {denied[0]}" + (
+                f" and {len(denied) - 1} more" if denied[1:] else ""
+            )
+            principals = {str(each.get("id", "")).lower() for each in facts.get("principals") or ()}
+            if EVERYBODY in principals and not facts.get("excludePrincipals"):
+                yield _finding(
+                    "VS514", f"{says} to everybody", str(one.get("id", "")), "have it lifted for the rollout"
+                )
+            else:
+                of = "everybody with exceptions" if EVERYBODY in principals else "some"
+                yield _finding(
+                    "VS515", f"{says} to {of}; whether to the caller is not known", str(one.get("id", "")),
+                    "`az rest` its principals, and see whether the caller or one of its groups is among them",
+                )  # fmt: skip
+
+    def _is_here(self, scope: Any) -> bool:
+        return str(scope or "").rstrip("/").lower() == self.scope.id.lower()
+
     def _locks(self) -> Iterator[Finding]:
         answer = self._ask("locks")
         if not answer.ok or not isinstance(answer.body, dict) or not isinstance(answer.body.get("value"), list):
@@ -255,36 +300,29 @@ class _Check:
             yield _finding("VS506", f"the image is not in {location}", wanted, "have it replicated to the region")
 
     def _quota(self, found: ScaleSet) -> Iterator[Finding]:
-        surge, size = self.plan.surge, found.model.sku or ""
+        surge, size, location = self.plan.surge, found.model.sku or "", found.model.location
         assert surge is not None  # asked only for a surge
-        usages, sizes = (
-            self._ask("usages", location=found.model.location),
-            self._ask("sizes", location=found.model.location),
-        )
-        cores = next(
-            (one.get("numberOfCores") for one in _values(sizes) if str(one.get("name", "")).lower() == size.lower()),
-            None,
-        )
-        total = next(
-            (one for one in _values(usages) if str((one.get("name") or {}).get("value", "")).lower() == "cores"), None
-        )
-        if cores is None or total is None:
-            why = "its cores are not known" if cores is None else _said(usages)
+        usages = self._ask("usages", location=location)
+        pages = self.backend.client.pages(url_of("skus", self.scope, location=location))
+        skus = (one for page in pages for one in _values(page))
+        room = quota.judged(surge.add, size, spot=self._spot(), usages=_values(usages), skus=skus)
+        unknown = room.unknown if usages.ok else _said(usages)
+        if unknown:
             yield _finding(
                 "VS509",
-                f"{surge.add} VMs of size {size or '?'} are added; {why}",
+                f"{surge.add} VMs of size {size or '?'} are added; {unknown}",
                 found.model.name,
                 "`az vm list-usage`",
             )
-            return
-        free, need = int(total["limit"]) - int(total["currentValue"]), surge.add * int(cores)
-        if need > free:
+        for short in room.short:
             yield _finding(
-                "VS508",
-                f"{need} cores are needed at a time, {free} are free in {found.model.location}",
-                found.model.name,
-                "have the quota raised, or use smaller batches",
+                "VS508", f"{short} in {location}", found.model.name, "have the quota raised, or use smaller batches"
             )
+
+    def _spot(self) -> bool:
+        look = self.backend.reader.last
+        facts = (look.document.get("properties") or {}) if look is not None else {}
+        return str((facts.get("virtualMachineProfile") or {}).get("priority", "")).lower() in ("spot", "low")
 
 
 def may(permissions: Iterable[Any], need: str) -> bool:

@@ -38,6 +38,10 @@ _SET, _LIST, _LATEST, _VIEW, _RUNS = (
 )
 
 
+class NoSuchSet(InputError):
+    """It is not there, or not there any more."""
+
+
 class Look(msgspec.Struct, frozen=True, kw_only=True):
     """One look. changed: ids that differ from the look before; None: it was the first. document: the set's own, as Azure gave it."""
 
@@ -116,8 +120,7 @@ class Reader:
         """The documents of one look. whole: with everything that a snapshot is to hold."""
         model = self._one("set", _SET, now_ms)
         facts = _facts(model)
-        flexible = str(facts.get("orchestrationMode", "")).lower() == Orchestration.FLEXIBLE.value
-        pages = self._pages(flexible, now_ms)
+        pages = self._pages(is_flexible(model), now_ms)
         mode = str(facts.get("upgradePolicy", {}).get("mode", "")).lower()
         rollouts = whole or self.rollouts or mode == UpgradeMode.ROLLING.value
         latest = self._one("rolling-upgrade", _LATEST, now_ms) if rollouts else None
@@ -203,6 +206,11 @@ def _facts(document: dict[str, Any]) -> dict[str, Any]:
     return facts if isinstance(facts, dict) else {}
 
 
+def is_flexible(document: dict[str, Any]) -> bool:
+    """Is this a Flexible set's document?"""
+    return str(_facts(document).get("orchestrationMode", "")).lower() == Orchestration.FLEXIBLE.value
+
+
 def _document(answer: Answer, what: str, scope: Scope) -> dict[str, Any]:
     if answer.ok and isinstance(answer.body, dict):
         return answer.body
@@ -226,7 +234,7 @@ def unreadable(answer: Answer, what: str, scope: Scope) -> NoReturn:
     if answer.status == 403:
         raise InputError(f"{what} may not be read", scope.id, said, "the role Reader at least")
     if answer.status == 404:
-        raise InputError("there is no such scale set", scope.id, said, "an id that exists", "`az vmss list -o table`")
+        raise NoSuchSet("there is no such scale set", scope.id, said, "an id that exists", "`az vmss list -o table`")
     if answer.fault == NOT_SENT:
         raise PlatformError("Unreachable", f"{what} cannot be read: {said}")
     raise PlatformError(code or answer.fault or str(answer.status), f"{what} cannot be read: {said or answer.status}")

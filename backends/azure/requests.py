@@ -183,6 +183,9 @@ READS: dict[str, Read] = {
         f"{COMPUTE}/virtualMachines/runCommands/read",
         query="$expand=instanceView",
     ),
+    # Of a subscription or a group, to look at all that is there (fleet.py).
+    "all-sets": Read("{sub}/providers/Microsoft.Compute/virtualMachineScaleSets", f"{_SET}.list_all", f"{_SETS}/read"),
+    "group-sets": Read("{group}/providers/Microsoft.Compute/virtualMachineScaleSets", f"{_SET}.list", f"{_SETS}/read"),
     # For hooks of single instances (facts.py).
     "interfaces": Read(
         "{set}/networkInterfaces",
@@ -190,10 +193,23 @@ READS: dict[str, Read] = {
         "Microsoft.Compute/virtualMachineScaleSets/networkInterfaces/read",
         version="2018-10-01",
     ),
+    "flexible-interfaces": Read(
+        "{group}/providers/Microsoft.Network/networkInterfaces",
+        "",
+        "Microsoft.Network/networkInterfaces/read",
+        version="2024-05-01",
+    ),
     # Before anything is sent (preflight.py).
     "permissions": Read("{set}/providers/Microsoft.Authorization/permissions", "", "", version="2022-04-01"),
     "locks": Read(
         "{set}/providers/Microsoft.Authorization/locks", "", "Microsoft.Authorization/locks/read", version="2020-05-01"
+    ),
+    "denials": Read(
+        "{set}/providers/Microsoft.Authorization/denyAssignments",
+        "",
+        "Microsoft.Authorization/denyAssignments/read",
+        version="2022-04-01",
+        query="$filter=atScope()",
     ),
     "image": Read(
         "{sub}/providers/Microsoft.Compute/locations/{location}/publishers/{publisher}/artifacttypes/vmimage/offers/{offer}"
@@ -207,10 +223,12 @@ READS: dict[str, Read] = {
         "usage.list",
         f"{COMPUTE}/locations/usages/read",
     ),
-    "sizes": Read(
-        "{sub}/providers/Microsoft.Compute/locations/{location}/vmSizes",
-        "virtual_machine_sizes.list",
-        f"{COMPUTE}/locations/vmSizes/read",
+    "skus": Read(
+        "{sub}/providers/Microsoft.Compute/skus",
+        "resource_skus.list",
+        f"{COMPUTE}/skus/read",
+        version="2021-07-01",
+        query="$filter=location eq '{location}'",
     ),
 }
 """What is read."""

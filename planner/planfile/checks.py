@@ -14,6 +14,7 @@ Rules this module decides: what follows from something else in the plan must fol
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
@@ -36,6 +37,7 @@ END_CHOICES = {
     "added": ("removed", "left"),
 }
 EXIT_CODES = range(6)
+_MOMENT = re.compile(r"\d{4}-(0[1-9]|1[0-2])-(0[1-9]|[12]\d|3[01])T([01]\d|2[0-3]):[0-5]\dZ")
 LONGEST = 256  # of an id, a zone or an amount: far above what Azure gives, and it bounds what int() is asked
 
 
@@ -287,6 +289,8 @@ def _choices(plan: Plan) -> Iterator[Problem]:
 
 
 def _times(plan: Plan) -> Iterator[Problem]:
+    if plan.expires and not _MOMENT.fullmatch(plan.expires):
+        yield Problem("not a time in UTC", "expires", repr(plan.expires), "YYYY-MM-DDTHH:MMZ")
     for place, value in (
         *((f"deadlines.{name}", getattr(plan.deadlines, name)) for name in plan.deadlines.__struct_fields__),
         ("gates.soak_ms", plan.gates.soak_ms),

@@ -63,6 +63,7 @@ def describe(plan: Plan) -> tuple[Section, ...]:
         ("What is left behind", _ends(plan)),
         ("If the set differs when it is applied", _drift(plan)),
         ("Windows", _windows(plan)),
+        ("Expires", _expires(plan)),
         ("Asked about instances", _hooks(plan)),
         ("Findings", _findings(plan)),
     )
@@ -104,6 +105,11 @@ def _set(plan: Plan) -> Iterator[str]:
 _STATES = ((Service.OUT, "out of service"), (Service.UNKNOWN, "not known"))
 
 
+def _spaced(value: Any) -> str:
+    """JSON that can be folded between its parts."""
+    return msgspec.json.format(msgspec.json.encode(value), indent=0).decode()
+
+
 def _change(plan: Plan) -> Iterator[str]:
     resolved = plan.resolved
     yield f"{describe_change(resolved.change)}, by {resolved.action.value}"
@@ -122,7 +128,7 @@ def _change(plan: Plan) -> Iterator[str]:
         )
     by = "the platform moves" if plan.moved_by is MovedBy.PLATFORM else "the planner moves"
     yield f"strategy {plan.strategy} (version {plan.strategy_version}), {by} the instances"
-    yield f"parameters {_json(plan.parameters)}"
+    yield f"parameters {_spaced(plan.parameters)}"
 
 
 def _lost(plan: Plan) -> Iterator[str]:
@@ -285,6 +291,11 @@ def _windows(plan: Plan) -> Iterator[str]:
         yield f"when a window closes: {plan.on_window_close}"
     if plan.needs_ms:
         yield f"a batch starts only where the window is open for as long as it takes (95 of 100 runs): at most {span(max(plan.needs_ms))}"
+
+
+def _expires(plan: Plan) -> Iterator[str]:
+    if plan.expires:
+        yield f"{plan.expires}: no rollout is begun with it from then on; one that was begun goes on"
 
 
 def _hooks(plan: Plan) -> Iterator[str]:

@@ -1120,7 +1120,7 @@ _MODE_RULES: Final = (
         text="Whether a Flexible set takes manualupgrade differs between recordings and today's documentation.",
         source="DOC-manual (yes), REC 2021 (409)",
         where=f"{_W}operations.py:MODES",
-        test=f"{_MODES}test_today_a_flexible_set_takes_manualupgrade_and_no_automatic_os_upgrade",
+        test=f"{_MODES}test_today_a_flexible_set_takes_manualupgrade_and_automatic_os_upgrade",
         mutant=Mutant(
             "flexible_manual_upgrade: bool = True", "flexible_manual_upgrade: bool = False", f"{_W}config.py"
         ),
@@ -1130,8 +1130,8 @@ _MODE_RULES: Final = (
     Rule(
         id="modes-auto-os",
         section="5",
-        text="Automatic OS upgrade is for Uniform sets.",
-        source="DOC-modes; DOC-maxsurge implies more",
+        text="Automatic OS upgrade is for Uniform sets, says one page; a Flexible set took it, and another page implies that.",
+        source="DOC-modes; REC 2024-08-26, DOC-maxsurge",
         where=f"{_W}operations.py:MODES",
         test=f"{_MODES}test_automatic_os_upgrade_on_flexible_is_an_option",
         mutant=Mutant(

@@ -1224,8 +1224,8 @@ RULES: Final[tuple[Rule, ...]] = (
     Rule(
         id="auto-os-flexible",
         section="2",
-        text="Flexible sets: no, by the table of orchestration modes; other pages speak of it.",
-        source="DOC-modes, DOC-autoos",
+        text="Flexible sets: a set took the policy in 2024-08; the table of orchestration modes, two months older, says no.",
+        source="REC 2024-08-26, DOC-modes, DOC-autoos",
         where="vmss_sim/world/admission.py:_update",
         test="tests/test_world_auto_os.py::test_what_automatic_os_upgrade_can_be_enabled_on",
         mutant=Mutant('not works("automatic OS upgrade", config.flexible, config.platform)', "False"),
@@ -1763,6 +1763,15 @@ RULES: Final[tuple[Rule, ...]] = (
         where="vmss_sim/world/admission.py:FIXED",
         test="tests/test_world_model.py::test_some_properties_cannot_change",
         mutant=Mutant('"platformFaultDomainCount", "priority"', '"priority"'),
+    ),
+    Rule(
+        id="fixed-priority",
+        section="7",
+        text="Low is the former name of Spot: the priority may change from one to the other, and to no third.",
+        source="REC 2020-07-20",
+        where="vmss_sim/world/admission.py:EVICTED",
+        test="tests/test_world_model.py::test_a_priority_may_take_its_newer_name",
+        mutant=Mutant("<= EVICTED", "== EVICTED | {None}"),
     ),
     Rule(
         id="if-none-match",

@@ -119,12 +119,30 @@ def an_upgrade(version: str, *, flexible: bool = False) -> Client:
     script["properties"]["parameters"] = [{"name": "when", "value": "now"}]
     do("PATCH", f"/virtualMachines/{ids[0]}/runCommands/patch", script)
     do("DELETE", f"/virtualMachines/{ids[0]}/runCommands/patch")
+    disks = f"{client.group}/providers/Microsoft.Compute/disks"
+    come = {"dataDisksToAttach": [{"diskId": f"{disks}/a", "caching": "None"}, {"diskId": f"{disks}/b", "lun": 3}]}
+    do("POST", f"/virtualMachines/{ids[0]}/attachDetachDataDisks", come)
+    ask("GET", f"/virtualMachines/{ids[0]}")
+    do("POST", f"/virtualMachines/{ids[0]}/attachDetachDataDisks", {"dataDisksToDetach": [{"diskId": f"{disks}/b"}]})
+    ask("POST", f"/virtualMachines/{ids[0]}/retrieveBootDiagnosticsData")
     facts = {"publisher": "Microsoft.Azure.Extensions", "type": "CustomScript", "typeHandlerVersion": "2.1"}
     secret = {"settings": {"when": "now"}, "protectedSettings": {"commandToExecute": "hunter2"}}
     do("PUT", "/extensions/script", {"properties": {**facts, **secret}})
     ask("GET", "/extensions/script")
     do("POST", "/manualupgrade", {"instanceIds": ["*"]})
     look()
+    for parent in ("", f"{client.group}/providers/Microsoft.Compute")[: 1 + flexible]:
+        own = f"{parent}/virtualMachines/{ids[1]}/extensions"
+        do("PUT", f"{own}/own", {"location": "westeurope", "properties": {**facts, **secret}})
+        do("PATCH", f"{own}/own", {"properties": {"settings": {"when": "later"}}})
+        for path in ("", "/own", "/script", "/none"):
+            ask("GET", f"{own}{path}")
+        ask("GET", f"/virtualMachines/{ids[1]}", dollar_expand="instanceView")
+        do("DELETE", f"{own}/own")
+        ask("DELETE", f"{own}/own")
+    do("PATCH", "", {"properties": {"virtualMachineProfile": {"diagnosticsProfile": {"bootDiagnostics": {"enabled": True}}}}})  # fmt: skip
+    do("POST", "/manualupgrade", {"instanceIds": ["*"]})
+    ask("POST", f"/virtualMachines/{ids[0]}/retrieveBootDiagnosticsData")
     do("DELETE", "/extensions/script")
     do("PATCH", "", {"properties": {"automaticRepairsPolicy": {"enabled": True, "gracePeriod": "PT30M"}}})
     do("POST", "/setOrchestrationServiceState", {"serviceName": "AutomaticRepairs", "action": "Suspend"})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import NamedTuple
 
 LOCATIONS: Mapping[str, str] = {
     "eastus": "East US",
@@ -75,20 +76,29 @@ PROVIDERS: Mapping[str, tuple[str, ...]] = {
     ),
     "Microsoft.Storage": ("storageAccounts",),
     "Microsoft.ManagedIdentity": ("userAssignedIdentities",),
-    "Microsoft.Authorization": ("locks", "roleAssignments", "roleDefinitions"),
+    "Microsoft.Authorization": ("denyAssignments", "locks", "roleAssignments", "roleDefinitions"),
     "Microsoft.Insights": ("autoscalesettings", "diagnosticSettings", "metricAlerts"),
     "Microsoft.KeyVault": ("vaults",),
     "Microsoft.Resources": ("resourceGroups", "subscriptions", "tags"),
 }
-SIZES: Mapping[str, tuple[int, int]] = {
-    "Standard_B2s": (2, 4096),
-    "Standard_D2s_v3": (2, 8192),
-    "Standard_D4s_v3": (4, 16384),
-    "Standard_D2s_v5": (2, 8192),
-    "Standard_D4s_v5": (4, 16384),
-    "Standard_D8s_v5": (8, 32768),
-    "Standard_DS1_v2": (1, 3584),
-    "Standard_DS2_v2": (2, 7168),
-    "Standard_F2s_v2": (2, 4096),
+
+
+class Size(NamedTuple):
+    """A VM size. memory: MiB. family: what its cores count against (`Microsoft.Compute/skus`, and the names in `usages`)."""
+
+    cores: int
+    memory: int
+    family: str
+
+
+SIZES: Mapping[str, Size] = {
+    "Standard_B2s": Size(2, 4096, "standardBSFamily"),
+    "Standard_D2s_v3": Size(2, 8192, "standardDSv3Family"),
+    "Standard_D4s_v3": Size(4, 16384, "standardDSv3Family"),
+    "Standard_D2s_v5": Size(2, 8192, "standardDSv5Family"),
+    "Standard_D4s_v5": Size(4, 16384, "standardDSv5Family"),
+    "Standard_D8s_v5": Size(8, 32768, "standardDSv5Family"),
+    "Standard_DS1_v2": Size(1, 3584, "standardDSv2Family"),
+    "Standard_DS2_v2": Size(2, 7168, "standardDSv2Family"),
+    "Standard_F2s_v2": Size(2, 4096, "standardFSv2Family"),
 }
-"""Cores and memory in MiB."""

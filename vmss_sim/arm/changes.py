@@ -4,14 +4,14 @@ Rules (recordings C1; API; JSON merge patch, RFC 7396; azure-vmss.md 1.2, 2, 3.1
 
 1. A PUT merges: what it leaves out stays (`az vmss scale` sends location and sku alone). So does a PATCH, where null removes; in a PUT
    null says nothing. Property names compare without case; words of a closed vocabulary too.
-2. Arrays are replaced. In a PATCH an item that has the name of an old one is merged with it. `tags` and `settings` are replaced.
-   An image named by id takes the place of one named by publisher, and the other way round.
+2. How lists, tags, identities and images are merged stands in `merging.py`.
 3. Nothing read-only is written, and nothing secret is kept: of a secret the world learns a digest, so that another one is another model.
    `userData` is no secret: it is shown to who asks for it (`$expand=userData`, REC).
 4. The world is asked for the difference only, so a resource that is put as it was read changes nothing (but it is an update:
    in mode Rolling that starts a rollout). Content of the model: the VM profile and the size.
 5. What a set cannot be without (`NEEDED`) cannot be taken away: no capacity would be capacity 0, and every instance gone.
-6. An update of the mode alone is `set-mode`, one of the capacity alone `set-capacity`, else `update-model`.
+6. Zones may be added, and none taken away (hashicorp/terraform-provider-azurerm #27288; the words: azure-powershell #4704).
+7. An update of the mode alone is `set-mode`, one of the capacity alone `set-capacity`, else `update-model`.
 """
 
 from __future__ import annotations
@@ -23,11 +23,13 @@ from typing import Any
 import msgspec
 
 from vmss_sim.arm import defaults, documents, policies, versions
-from vmss_sim.arm.call import missing
+from vmss_sim.arm.call import missing, refused
 from vmss_sim.arm.kinds import typed
+from vmss_sim.arm.merging import PATCH, PUT, REPLACED, merged
 from vmss_sim.arm.names import canonical
 from vmss_sim.arm.sets import ArmSet
 from vmss_sim.arm.wire import SECRET
+from vmss_sim.world import errors
 
 READ_ONLY = frozenset(
     {
@@ -45,11 +47,6 @@ READ_ONLY = frozenset(
 TOP_READ_ONLY = frozenset({"id", "name", "type"})
 QUIET = "adminPassword"
 """A secret that every creation needs and no answer shows: its first appearance may repeat what the set was created with."""
-REPLACED = frozenset({"tags", "settings"})
-CLEARED = frozenset({"diffDiskSettings", "extensionProfile"})
-"""Of these, and of no others, an empty object in a PUT clears what stood there (recorded)."""
-_IMAGE_IDS = ("id", "sharedGalleryImageId", "communityGalleryImageId")
-_IMAGE_PARTS = ("publisher", "offer", "sku", "version")
 PROFILE = "properties.virtualMachineProfile."
 CONTENT = ("sku.name",)
 FIXED_OR_GROUP = (
@@ -85,7 +82,7 @@ class Change(msgspec.Struct, frozen=True, kw_only=True):
 def whole(one: ArmSet) -> Document:
     """The resource as it stands: what clients wrote, and what is true of it now, whatever version its client speaks."""
     shown, _ = kept(canonical(documents.scale_set(one, versions.NEWEST)))
-    made: Document = merged(one.document, shown, patch=True)
+    made: Document = merged(one.document, shown, PATCH)
     return made
 
 
@@ -143,46 +140,6 @@ def _written(value: Any, path: str, secrets: dict[str, str]) -> Any:
     return found
 
 
-def merged(old: Any, new: Any, *, patch: bool, key: str = "") -> Any:
-    """Rules 1 and 2."""
-    if isinstance(new, list):
-        items = old if patch and isinstance(old, list) else ()
-        before = {item["name"]: item for item in items if isinstance(item, dict) and isinstance(item.get("name"), str)}
-        return [
-            merged(before.get(item["name"]) if isinstance(item.get("name"), str) else None, item, patch=patch)
-            if isinstance(item, dict)
-            else item
-            for item in new
-        ]
-    if not isinstance(new, dict) or key in REPLACED:
-        return new
-    found: Document = dict(old) if isinstance(old, dict) else {}
-    named = key == "userAssignedIdentities"
-    known = {name.lower(): name for name in found} if named else {}
-    for given, value in new.items():
-        place: str = known.get(given.lower()) or given
-        if value is None:
-            if patch or named:  # ARM's rule for identities: null takes one away
-                found.pop(place, None)
-        elif value == {} and place in CLEARED and not patch:
-            found[place] = {}
-        else:
-            found[place] = merged(found.get(place), value, patch=patch, key=place)
-    if key == "imageReference":
-        _one_image(found, new)
-    return found
-
-
-def _one_image(found: Document, new: Document) -> None:
-    if any(new.get(name) for name in _IMAGE_IDS):
-        for name in (*_IMAGE_IDS, *_IMAGE_PARTS):
-            if not new.get(name):
-                found.pop(name, None)
-    elif any(new.get(name) for name in _IMAGE_PARTS[:3]):
-        for name in _IMAGE_IDS:
-            found.pop(name, None)
-
-
 def flat(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:
     """The leaves of a document by path; items of a list by their name where they have one."""
     if isinstance(value, dict):
@@ -208,7 +165,7 @@ def model_of(document: Document) -> dict[str, Any]:
 def change(old: Document, body: Document, known: dict[str, Any], *, patch: bool) -> Change:
     """What a PUT or PATCH asks for. old: the resource as it stands, whole; known: the world's model. Raises Refused."""
     said, secrets = written(body)
-    new = merged(old, said, patch=patch)
+    new = merged(old, said, PATCH if patch else PUT)
     _keeps_needed(old, new)
     rest = new != old and _without_parts(new) != _without_parts(old)
     defaults.fill(new, old)
@@ -223,6 +180,8 @@ def change(old: Document, body: Document, known: dict[str, Any], *, patch: bool)
         now = read(new)
         if now != read(old):
             args[name] = now
+    if set(policies.zones(old)) - set(policies.zones(new)):
+        raise refused(errors.PROPERTY_FIXED, target="zones", property="zones")
     if set(policies.zones(new)) - set(policies.zones(old)):
         args["places"] = policies.places(new)
     kind = "update-model"

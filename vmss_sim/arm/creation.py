@@ -20,6 +20,7 @@ from msgspec import structs
 from vmss_sim.arm import changes, defaults, documents, lookups, model_document, policies, shapes
 from vmss_sim.arm.call import Accepted, Call, missing, refused
 from vmss_sim.arm.http import Refused
+from vmss_sim.arm.merging import PUT, merged
 from vmss_sim.arm.sets import ArmSet
 from vmss_sim.arm.site import Site
 from vmss_sim.world import admission, errors
@@ -78,7 +79,8 @@ def create(call: Call) -> Accepted:
             "vmScaleSetName",
         )
     said, secrets = changes.written(call.body())
-    document = _filled_in(changes.merged({}, said, patch=False))
+    document = _filled_in(merged({}, said, PUT))
+    policies.require_extensions(name, document, {})
     location = str(document["location"])
     config = _config(site, name, document, secrets)
     number = site.founded + 1

@@ -16,10 +16,10 @@ from __future__ import annotations
 
 import uuid
 
-from vmss_sim.arm import versions, views
+from vmss_sim.arm import interfaces, versions, views
 from vmss_sim.arm.defaults import LINUX_GB, WINDOWS_GB
 from vmss_sim.arm.sets import ArmSet
-from vmss_sim.arm.shapes import SIZES, Shape, Shapes, computer_name, os_disk
+from vmss_sim.arm.shapes import SIZES, Shape, Shapes, computer_name, extensions_of, os_disk
 from vmss_sim.arm.wire import (
     HIDDEN,
     SECRET,
@@ -147,8 +147,7 @@ def instance(
     if user_data and shape.user_data is not None:
         properties["userData"] = shape.user_data
     made["properties"] = versions.keep(properties, version)
-    if shape.extensions:
-        made["resources"] = _resources(one, name, shape)
+    _attach(made, one, vm, shape)
     _identify(made, one, vm, version)
     return made
 
@@ -169,8 +168,7 @@ def machine(one: ArmSet, vm: Vm, version: str, *, view: bool = False, shapes: Sh
     if view:
         properties["instanceView"] = views.instance_view(one, vm, version, shapes)
     made["properties"] = versions.keep(properties, version)
-    if shape.extensions:
-        made["resources"] = _resources(one, vm.id, shape)
+    _attach(made, one, vm, shape)
     _identify(made, one, vm, version)
     return made
 
@@ -286,13 +284,13 @@ def _common(one: ArmSet, vm: Vm, shape: Shape, version: str) -> Body:
     properties: Body = {}
     if provisioning != "unknown":
         properties["provisioningState"] = provisioning.capitalize()
-    parent = f"{one.id}/virtualMachines/{vm.id}/networkInterfaces/"
+    cards = [{"id": interfaces.id_of(one, vm, str(each.get("name", "")))} for each in shape.interfaces]
     properties |= {
         "hardwareProfile": {"vmSize": shape.size},
         "vmId": vm.vm_id,
         "storageProfile": _storage(one, vm, shape, version),
         "osProfile": {"computerName": computer_name(shape, vm), **shape.os_profile},
-        "networkProfile": {"networkInterfaces": [{"id": f"{parent}{each.get('name')}"} for each in shape.interfaces]},
+        "networkProfile": {"networkInterfaces": cards},
         **shape.beside,
         "timeCreated": moment(one.epoch, one.created_ms),
     }
@@ -336,10 +334,14 @@ def _data_disk(each: Body, owner: str, prefix: str, version: str) -> Body:
     return {"diskSizeGB": LINUX_GB, "caching": "None", **each, "name": name, **versions.keep(own, version)}
 
 
-def _resources(one: ArmSet, name: str, shape: Shape) -> list[Body]:
+def _attach(made: Body, one: ArmSet, vm: Vm, shape: Shape) -> None:
     """The extensions of an instance, as resources of a VM (REC: so also on Uniform sets)."""
-    parent = f"/subscriptions/{one.subscription}/resourceGroups/{one.group}/providers/{MACHINE_TYPE}/{name}/extensions"
-    return [
+    extensions = extensions_of(one, vm, shape)
+    if not extensions:
+        return
+    group = f"/subscriptions/{one.subscription}/resourceGroups/{one.group}"
+    parent = f"{group}/providers/{MACHINE_TYPE}/{made['name']}/extensions"
+    made["resources"] = [
         {
             "name": each.name,
             "id": f"{parent}/{each.name}",
@@ -347,7 +349,7 @@ def _resources(one: ArmSet, name: str, shape: Shape) -> list[Body]:
             "location": one.location,
             "properties": each.properties,
         }
-        for each in shape.extensions
+        for each in extensions
     ]
 
 

@@ -25,7 +25,7 @@ from vmss_sim.arm import identity, measured, resources
 from vmss_sim.arm.clock import BaseClock
 from vmss_sim.arm.endpoint import Endpoint
 from vmss_sim.arm.http import Refused, Request, Response
-from vmss_sim.arm.redaction import clean_body, clean_text
+from vmss_sim.arm.redaction import clean_body, clean_text, for_files
 from vmss_sim.arm.sets import ArmSet
 from vmss_sim.arm.site import Site
 from vmss_sim.arm.trace import READS, Trace, request_of
@@ -394,7 +394,7 @@ def _entry(line: bytes) -> dict[str, Any]:
 
 
 def digest(site: Site) -> str:
-    """Everything that a client could tell apart about a site, now or later."""
+    """Everything that a client could tell apart about a site, now or later; what stands for what is private is as good as that."""
     state = {
         "now": site.now_ms,
         "groups": [(one.subscription, one.name, one.location, one.tags) for one in site.groups.values()],
@@ -402,7 +402,7 @@ def digest(site: Site) -> str:
         "running": sorted(site.operations.running),
         "sets": [_set(one) for one in site.sets],
     }
-    return hashlib.sha256(msgspec.json.encode(state, order="deterministic")).hexdigest()
+    return hashlib.sha256(for_files(msgspec.json.encode(state, order="deterministic"))).hexdigest()
 
 
 def _set(one: ArmSet) -> Any:

@@ -10,6 +10,7 @@ from typing import Any
 from vmss_sim.arm import changes, policies, writes
 from vmss_sim.arm.call import Accepted, Call, refused
 from vmss_sim.arm.http import Response
+from vmss_sim.arm.merging import PATCH, merged
 from vmss_sim.arm.wire import shown
 from vmss_sim.world import errors
 
@@ -69,7 +70,7 @@ def _write(call: Call, *, patch: bool) -> Accepted:
     said = policies.At(call.body(), "")["properties"].value
     new = {"name": name, "properties": said}
     if patch:
-        new = changes.merged(known, new, patch=True)
+        new = merged(known, new, PATCH)
     asked = _with(call, old, [new if each is known else each for each in _all(old)] + ([] if known else [new]))
     kept = next(each for each in _all(asked.document) if each.get("name") == name)
     if patch:  # recorded, 8 times: what was patched, and no more

@@ -9,11 +9,13 @@ version is taken.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from vmss_sim.arm import catalogue
 from vmss_sim.arm.http import Refused, Request, Response
+from vmss_sim.arm.sets import ArmSet
 from vmss_sim.arm.site import Site
 from vmss_sim.world.config import Image
 from vmss_sim.world.images import IMAGE, image_of
@@ -137,8 +139,10 @@ def usages(_request: Request, site: Site, names: Names) -> Response:
     limit = min(limits, default=100_000)
     rows = (
         ("cores", "Total Regional vCPUs", cores, limit),
+        ("lowPriorityCores", "Total Regional Low-priority vCPUs", 0, limit),
         ("virtualMachines", "Virtual Machines", vms, 25_000),
         ("virtualMachineScaleSets", "Virtual Machine Scale Sets", len(here), 2_500),
+        *((family, _words(family), used, limit) for family, used in _by_family(here).items()),
     )
     return _listed(
         {
@@ -151,39 +155,56 @@ def usages(_request: Request, site: Site, names: Names) -> Response:
     )
 
 
+def _by_family(here: Iterable[ArmSet]) -> dict[str, int]:
+    """Cores in use of every family of sizes that there is."""
+    used = {row.family: 0 for row in catalogue.SIZES.values()}
+    for one in here:
+        size = catalogue.SIZES.get(str((one.document.get("sku") or {}).get("name", "")))
+        if size is not None:
+            used[size.family] += len(one.world.vms) * one.world.config.cores_per_vm
+    return used
+
+
+def _words(family: str) -> str:
+    """`standardDSv5Family` as people read it: Standard DSv5 Family vCPUs."""
+    return f"Standard {family.removeprefix('standard').removesuffix('Family')} Family vCPUs"
+
+
 def sizes(_request: Request, _site: Site, _names: Names) -> Response:
     """VM sizes."""
     return _listed(
         {
             "name": name,
-            "numberOfCores": cores,
-            "memoryInMB": memory,
+            "numberOfCores": size.cores,
+            "memoryInMB": size.memory,
             "osDiskSizeInMB": 1_047_552,
-            "resourceDiskSizeInMB": memory * 2,
-            "maxDataDiskCount": cores * 4,
+            "resourceDiskSizeInMB": size.memory * 2,
+            "maxDataDiskCount": size.cores * 4,
         }
-        for name, (cores, memory) in catalogue.SIZES.items()
+        for name, size in catalogue.SIZES.items()
     )
 
 
-def resource_skus(_request: Request, site: Site, _names: Names) -> Response:
-    """VM sizes, as `Microsoft.Compute/skus` tells them."""
-    places = list(dict.fromkeys(one.location for one in site.sets))
+def resource_skus(request: Request, site: Site, _names: Names) -> Response:
+    """VM sizes, as `Microsoft.Compute/skus` tells them; `$filter` knows the location alone, as in Azure."""
+    wanted = re.fullmatch(r"\s*location eq '([^']*)'\s*", request.query.get("$filter", ""), re.I)
+    places = [wanted[1]] if wanted else list(dict.fromkeys(one.location for one in site.sets))
     return _listed(
         {
             "resourceType": "virtualMachines",
             "name": name,
             "tier": "Standard",
             "size": name.removeprefix("Standard_"),
+            "family": size.family,
             "locations": places,
             "locationInfo": [{"location": one, "zones": ["1", "2", "3"], "zoneDetails": []} for one in places],
             "capabilities": [
-                {"name": "vCPUs", "value": str(cores)},
-                {"name": "MemoryGB", "value": f"{memory / 1024:g}"},
+                {"name": "vCPUs", "value": str(size.cores)},
+                {"name": "MemoryGB", "value": f"{size.memory / 1024:g}"},
                 {"name": "HyperVGenerations", "value": "V1,V2"},
                 {"name": "PremiumIO", "value": "True"},
             ],
             "restrictions": [],
         }
-        for name, (cores, memory) in catalogue.SIZES.items()
+        for name, size in catalogue.SIZES.items()
     )

@@ -20,10 +20,10 @@ _SPELT = """
     capacityReservationGroup capacityReservationType certificateStore certificateUrl clientId code
     communityGalleryImageId componentName computerName computerNamePrefix configurationReference
     configurationStatuses consoleScreenshotBlobUri constrainedMaximumCapacity content createdAt createdBy
-    createdByType createOption criticalAndSecurityPatchCount customData dataDisks defaultAction deleteOption
+    createdByType createOption criticalAndSecurityPatchCount customData dataDisks dataDisksToAttach dataDisksToDetach defaultAction deleteOption
     detachOption details diagnosticsProfile diffDiskSettings disableAutomaticRollback
     disableCapacityReservationAssignment disablePasswordAuthentication disableTcpStateTracking diskAccessId
-    diskApiVersion diskControllerType diskEncryptionKey diskEncryptionSet diskIOPSReadOnly diskIOPSReadWrite
+    diskApiVersion diskControllerType diskEncryptionKey diskEncryptionSet diskId diskIOPSReadOnly diskIOPSReadWrite
     diskMBpsReadOnly diskMBpsReadWrite disks diskSizeGB displayStatus dnsServers dnsSettings domainNameLabel
     domainNameLabelScope doNotRunExtensionsOnOverprovisionedVMs dscpConfiguration enable enableAcceleratedNetworking
     enableAutomaticOSUpgrade enableAutomaticUpdates enableAutomaticUpgrade enableCrossZoneUpgrade enabled

@@ -7,11 +7,13 @@ Rules (API; azure-vmss.md 1.2, 2, 3.1, 3.3, 5):
 2. The health source is the application health extension, else the load balancer's probe, else none.
 3. Instances stand in the zones in turn, and in each zone in its domains in turn: five update domains (Uniform only), and as many fault
    domains as `platformFaultDomainCount` says.
+4. What is new of a set's extensions has publisher, type and version; what is refused is worded as users report it (azure-docs #50180, #15359).
 """
 
 from __future__ import annotations
 
 import re
+from collections import Counter
 from typing import Any
 
 import msgspec
@@ -187,6 +189,37 @@ def _settings(value: Any) -> Document:
         except (msgspec.DecodeError, RecursionError):
             return {}
     return value if isinstance(value, dict) else {}
+
+
+EXTENSION = ("name", "type", "publisher", "typeHandlerVersion")
+"""What an extension cannot be without."""
+
+
+def require_extensions(name: str, new: Document, old: Document) -> None:
+    """The extensions of a set that were not there before are whole, and no two have one name (rule 4). Raises Refused."""
+    known, found = _extensions(old), _extensions(new)
+    if found == known:
+        return
+    for each in found:
+        if each not in known:
+            require_extension(each)
+    for label, often in Counter(str(each.get("name", "")).lower() for each in found).items():
+        if often > 1:
+            spelt = next(each["name"] for each in found if str(each.get("name", "")).lower() == label)
+            raise refused(errors.EXTENSION_NAMED_TWICE, name=name, extension=spelt)
+
+
+def require_extension(extension: Document) -> None:
+    """One is whole. Raises Refused."""
+    properties = extension.get("properties") or {}
+    for each in EXTENSION:
+        if not (extension if each == "name" else properties).get(each):
+            raise refused(errors.VALUE_OUT_OF_RANGE, target=each, parameter=each)
+
+
+def _extensions(document: Document) -> list[Document]:
+    found = _properties(document)["virtualMachineProfile"]["extensionProfile"].value.get("extensions")
+    return found or []
 
 
 def zones(document: Document) -> tuple[str, ...]:

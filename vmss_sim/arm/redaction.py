@@ -3,13 +3,17 @@
 Rules this module decides:
 
 1. A *secret* is the value of a member named in `NAMES`, or whose name ends in `password`, in any case and at any depth of a JSON body;
-   text, object or list, it is replaced whole, a list item by item (numbers and truth values are no secrets). User data and references into a
-   key vault are none: Azure shows them again. Two equal secrets are replaced by the same text, two others by others (a keyed digest whose key lives in this
+   text, object or list, it is replaced whole, a list item by item (numbers and truth values are no secrets). References into a
+   key vault are none. Two equal secrets are replaced by the same text, two others by others (a keyed digest whose key lives in this
    process only), so that a changed password is still a change. The public half of a key pair is none.
 2. A SAS signature is a secret wherever it stands in text, and so is the query of a URL where it names one of `QUERY`.
    So is the `value` beside a `name` that is one of these (a run-command's parameters).
 3. Of the headers only those in `HEADERS` are kept: a list of what may be seen cannot forget one that may not.
 4. A body without any of these names comes out as it went in, byte by byte.
+5. What Azure shows again to who may read it, and what is no secret to the endpoint, stays out of files all the same (`for_files`): user data
+   (`$expand=userData`), what a script is and the values of its parameters (`runCommands`; of the action `runCommand` nothing is shown again). In traces
+   and snapshots the same text stands for them; what stands for one already stays, so that a restored site is the one that the snapshot is of.
+   The public `settings` of an extension are what their name says.
 """
 
 from __future__ import annotations
@@ -43,6 +47,9 @@ NAMES = frozenset(
         "secondarykey",
     }
 )
+SHOWN_AGAIN = frozenset({"userdata", "script"})
+"""Rule 5."""
+PARAMETERS = "parameters"
 QUERY = ("sig", "code", "access_token", "client_secret", "password")
 HEADERS = frozenset(
     {
@@ -65,6 +72,8 @@ HEADERS = frozenset(
 _ANY = re.compile("|".join(sorted(NAMES)).encode(), re.IGNORECASE)
 _SAS = re.compile(r"((?:^|[?&;\s])(?:" + "|".join(QUERY) + r")=)[^&;\s\"']+", re.IGNORECASE)
 _SAS_BYTES = re.compile(rb"(?:sig|code|token|secret|password)=", re.IGNORECASE)
+_PRIVATE = re.compile("|".join(sorted({*SHOWN_AGAIN, PARAMETERS})).encode(), re.IGNORECASE)
+_TOLD = re.compile(r"\(removed [0-9a-f]{12}\)")
 _KEY = secrets.token_bytes(32)
 
 
@@ -95,6 +104,30 @@ def clean(value: Any) -> Any:
     return clean_text(value) if isinstance(value, str) else value
 
 
+def for_files(data: bytes) -> bytes:
+    """JSON as a file may hold it (rule 5)."""
+    return msgspec.json.encode(_private(msgspec.json.decode(data))) if _PRIVATE.search(data) else data
+
+
+def text_for_files(text: str) -> str:
+    """The same of what is no JSON: where it names what is private, nothing of it."""
+    return "(removed: not JSON, and it names what is private)" if _PRIVATE.search(text.encode()) else text
+
+
+def _private(value: Any, name: str = "") -> Any:
+    """name: of the member that it is, in lower case, or of which it is an item."""
+    if isinstance(value, list):
+        return [_private(one, name) for one in value]
+    if not isinstance(value, dict):
+        return value
+    return {
+        key: _digest(one)
+        if one and (key.lower() in SHOWN_AGAIN or (name == PARAMETERS and key.lower() == "value"))
+        else _private(one, PARAMETERS if name == PARAMETERS and isinstance(one, dict) else key.lower())
+        for key, one in value.items()
+    }
+
+
 def clean_text(text: str) -> str:
     """Rule 2, of a text or a URL."""
     return _SAS.sub(lambda found: found[1] + "removed", text) if "=" in text else text
@@ -110,10 +143,17 @@ def _is_secret(name: str) -> bool:
     return lower in NAMES or lower.endswith("password")
 
 
+def _stands_for_one(value: Any) -> bool:
+    text = value.get("removed") if isinstance(value, dict) and len(value) == 1 else value
+    return isinstance(text, str) and _TOLD.fullmatch(text) is not None
+
+
 def _digest(value: Any) -> Any:
     """What stands for a secret: of the same kind of JSON, so that it is as right or wrong where it stands as the secret was."""
     if isinstance(value, list):
         return [_digest(one) for one in value]
+    if _stands_for_one(value):
+        return value
     made = hashlib.blake2b(msgspec.json.encode(value, order="deterministic"), key=_KEY, digest_size=6).hexdigest()
     told = f"(removed {made})"
     if isinstance(value, dict):

@@ -18,28 +18,16 @@ from typing import Any
 
 import msgspec
 
-from vmss_sim.arm import catalogue, lookups, redaction
+from vmss_sim.arm import catalogue, interfaces, lookups, redaction
 from vmss_sim.arm.http import Refused, Request, Response
+from vmss_sim.arm.merging import NOTHING_OF_ARM, merged
+from vmss_sim.arm.paths import Where, take_apart
 from vmss_sim.arm.site import Group, Other, Site
 
 SETS = "microsoft.compute/virtualmachinescalesets"
+OF_OTHERS = frozenset({"networkinterfaces", "publicipaddresses", "ipconfigurations", "lifecyclehookevents"})
+"""What can be listed below a set or an instance; of all but interfaces (`interfaces.py`) here never is any."""
 NOT_EMULATED = frozenset({"microsoft.resources/deployments", "microsoft.resources/deploymentstacks"})
-
-
-class Where(msgspec.Struct, frozen=True, kw_only=True):
-    """A path of a resource or a collection, taken apart. rest: an odd segment at the end: a collection, or an action."""
-
-    scope: str
-    kind: str
-    name: str
-    rest: str
-
-    @property
-    def full_kind(self) -> str:
-        """The type that a collection lists."""
-        return f"{self.kind}/{self.rest}" if self.rest else self.kind
-
-
 PERMISSIONS = "microsoft.authorization/permissions"
 
 
@@ -229,7 +217,7 @@ def _resources(request: Request, site: Site, names: Names) -> Response:
 
 def _other(request: Request, site: Site, path: str) -> Response | None:
     """Rule 3."""
-    where = _take_apart(path)
+    where = take_apart(path)
     if where is None:
         return None
     found = re.match(r"/subscriptions/([^/]+)(?:/resourcegroups/([^/]+))?", where.scope, re.IGNORECASE)
@@ -238,7 +226,9 @@ def _other(request: Request, site: Site, path: str) -> Response | None:
     subscription = site.require_subscription(found[1])
     kind = where.full_kind.lower()
     if kind.startswith(SETS):
-        return _list(()) if request.method == "GET" and where.rest else None
+        if request.method != "GET" or where.rest.lower() not in OF_OTHERS:
+            return None
+        return _list(interfaces.of_set(site, where.scope, where.name) if where.rest.lower() == interfaces.NAME else ())
     if any(kind.startswith(one) for one in NOT_EMULATED) and request.method != "GET":
         raise Refused(
             400,
@@ -252,33 +242,17 @@ def _other(request: Request, site: Site, path: str) -> Response | None:
     return _one_other(request, site, where)
 
 
-def _take_apart(path: str) -> Where | None:
-    scope, found, rest = _cut(path)
-    parts = rest.split("/")
-    if not found or len(parts) < 2 or not all(parts):
-        return None
-    pairs = parts[1:]
-    kinds, names = pairs[::2], pairs[1::2]
-    odd = kinds.pop() if len(kinds) > len(names) else ""
-    return Where(scope=scope, kind="/".join([parts[0], *kinds]), name="/".join(names), rest=odd)
-
-
-def _cut(path: str) -> tuple[str, bool, str]:
-    """The path before and after the last `/providers/`."""
-    at = path.lower().rfind("/providers/")
-    return (path[:at], True, path[at + len("/providers/") :]) if at >= 0 else (path, False, "")
-
-
 def _collection(_request: Request, site: Site, where: Where) -> Response:
     kind, prefix = where.full_kind.lower(), f"{where.scope}/".lower()
     if kind == PERMISSIONS:  # whoever has a token may do everything here
         return _list([{"actions": ["*"], "notActions": [], "dataActions": [], "notDataActions": []}])
     above = f"/{where.name}/".lower() if where.name else "/"
-    return _list(
+    kept = [
         one.body()
         for key, one in site.others.items()
         if one.kind.lower() == kind and key.startswith(prefix) and above in key
-    )
+    ]
+    return _list([*kept, *interfaces.of_group(site, where.scope)] if kind == interfaces.KIND.lower() else kept)
 
 
 def _one_other(request: Request, site: Site, where: Where) -> Response | None:
@@ -302,9 +276,16 @@ def _one_other(request: Request, site: Site, where: Where) -> Response | None:
             return Response(status=200 if known else 204)
         case "GET" | "HEAD" | "PATCH":
             if known is None:
-                raise _not_found(where)
+                card = (
+                    interfaces.find(site, where.scope, where.name)
+                    if where.kind.lower() == interfaces.KIND.lower()
+                    else None
+                )
+                if card is None or request.method == "PATCH":
+                    raise _not_found(where)
+                return _ok(card)
             if request.method == "PATCH":
-                known.document = merge(known.document, _stripped(_object(request)))
+                known.document = merged(known.document, _stripped(_object(request)), NOTHING_OF_ARM)
                 known.document["properties"] = {**_properties(known.document), "provisioningState": "Succeeded"}
             return _ok(known.body())
     return None
@@ -319,19 +300,6 @@ def _not_found(where: Where) -> Refused:
         f"The Resource '{where.kind}/{where.name}'{about} was not found. For more details please go to "
         "https://aka.ms/ARMResourceNotFoundFix",
     )
-
-
-def merge(old: Any, patch: Any) -> Any:
-    """RFC 7396: what is null goes, objects are merged, all else is replaced."""
-    if not isinstance(patch, dict):
-        return patch
-    made = dict(old) if isinstance(old, dict) else {}
-    for key, value in patch.items():
-        if value is None:
-            made.pop(key, None)
-        else:
-            made[key] = merge(made.get(key), value)
-    return made
 
 
 def _stripped(value: Any) -> Any:

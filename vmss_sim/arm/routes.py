@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator
 from enum import Enum
 from typing import NamedTuple
 
-from vmss_sim.arm import actions, extensions, reads, run_commands, writes
+from vmss_sim.arm import actions, extensions, instance_disks, instance_extensions, reads, run_commands, writes
 from vmss_sim.arm.call import Accepted, Call
 from vmss_sim.arm.http import Response
 
@@ -167,7 +167,22 @@ _RUN_COMMANDS = tuple(
     )
 )
 
-ROUTES: tuple[Route, ...] = (*_READS, *_WRITES, *_ACTIONS, *_RUN_COMMANDS)
+_EXTENSION = "/extensions/{extension}"
+_OF_INSTANCES = tuple(
+    route
+    for parent in (VM, MACHINE)
+    for route in (
+        Route("GET", parent + "/extensions", instance_extensions.listed, "get-instance"),
+        Route("GET", parent + _EXTENSION, instance_extensions.one, "get-instance"),
+        Route("PUT", parent + _EXTENSION, instance_extensions.put, "protect", Style.UPDATE),
+        Route("PATCH", parent + _EXTENSION, instance_extensions.patch, "protect", Style.UPDATE),
+        Route("DELETE", parent + _EXTENSION, instance_extensions.delete, "protect", Style.ACTION),
+        Route("POST", parent + "/attachDetachDataDisks", instance_disks.attach_detach, "protect", Style.ACTION),
+        Route("POST", parent + "/retrieveBootDiagnosticsData", instance_disks.boot_diagnostics, "get-instance"),
+    )
+)
+
+ROUTES: tuple[Route, ...] = (*_READS, *_WRITES, *_ACTIONS, *_RUN_COMMANDS, *_OF_INSTANCES)
 """Every request."""
 
 

@@ -15,6 +15,7 @@ from typing import Any
 from vmss_sim.arm import changes, documents, policies
 from vmss_sim.arm.call import Accepted, Call, member, missing, refused
 from vmss_sim.arm.http import Response
+from vmss_sim.arm.merging import PATCH, PUT, merged
 from vmss_sim.arm.wire import moment, shown
 from vmss_sim.world import errors
 from vmss_sim.world.vm import Operation, Vm
@@ -96,7 +97,7 @@ def _run(call: Call, *, patch: bool) -> Accepted:
     made = {
         "name": name,
         "tags": said.get("tags"),
-        "properties": changes.merged((known or {}).get("properties") or {}, properties.value, patch=patch),
+        "properties": merged((known or {}).get("properties") or {}, properties.value, PATCH if patch else PUT),
     }
     work = call.submit("run-command", (vm.id,), run_name=name)
     made |= {"operation": work.name, "new": known is None}

@@ -11,6 +11,7 @@ last one is. Rules this module decides:
 4. The emulator is asked in one worker thread, never in the event loop: requests are answered in the order in which they came.
 5. Status 0 is no answer: the connection is cut.
 6. An error of ours is a 500 in ARM's form; the traceback goes to this process's log, never to the client.
+7. What is no HTTP is answered as in front of Azure, before anything of ARM's sees it (`protocol.py`).
 """
 
 from __future__ import annotations
@@ -34,17 +35,17 @@ from starlette.requests import Request as Received
 from starlette.responses import Response as Sent
 from starlette.responses import StreamingResponse
 from starlette.types import Receive, Scope, Send
-from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from planner.errors import InputError
 from vmss_sim.arm.control import PREFIX, File, Lines
 from vmss_sim.arm.http import Refused, Request, Response
+from vmss_sim.arm.protocol import HEAD_S, HTML, Protocol, malformed, path_of
 
 LOG = logging.getLogger("vmss_sim.arm")
 LARGEST = 4 * 1024 * 1024
 LARGEST_SNAPSHOT = 256 * 1024 * 1024
 PIECE = 65_536
-HEAD_S, BODY_S, IDLE_S = 10.0, 30.0, 75
+BODY_S, IDLE_S = 30.0, 75
 LOOPBACK = ("127.0.0.1", "::1")
 LOCAL = frozenset({"localhost", "127.0.0.1", "[::1]"})
 
@@ -58,55 +59,6 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     largest_snapshot: int = LARGEST_SNAPSHOT
     head_s: float = HEAD_S
     body_s: float = BODY_S
-
-
-class Protocol(H11Protocol):
-    """uvicorn's, with a deadline for a request's head, and known by the client's address so that it can be cut."""
-
-    head_s = HEAD_S
-    open: dict[tuple[Any, ...], asyncio.Transport]
-    every: WeakSet[asyncio.Transport]
-
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """A client connects."""
-        super().connection_made(transport)
-        self.open[self._key()] = transport
-        self.every.add(transport)
-        self._deadline: asyncio.TimerHandle | None = None
-        self._expect_head()
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        """It is gone."""
-        self.open.pop(self._key(), None)
-        self._cancel()
-        super().connection_lost(exc)
-
-    def data_received(self, data: bytes) -> None:
-        """Bytes came: of a head that is complete now, or of one that began."""
-        before = self.cycle
-        super().data_received(data)
-        if self.cycle is not before:
-            self._cancel()
-        elif (self.cycle is None or self.cycle.response_complete) and self._deadline is None:
-            self._expect_head()
-
-    def shutdown(self) -> None:
-        """The server stops: a client that has its answer need not say goodbye (TLS would wait for that)."""
-        idle = self.cycle is None or self.cycle.response_complete
-        super().shutdown()
-        if idle:
-            self.loop.call_later(0.05, self.transport.abort)
-
-    def _expect_head(self) -> None:
-        self._deadline = self.loop.call_later(self.head_s, self.transport.abort)
-
-    def _cancel(self) -> None:
-        if self._deadline is not None:
-            self._deadline.cancel()
-            self._deadline = None
-
-    def _key(self) -> tuple[Any, ...]:
-        return (self.client, self.server)
 
 
 class App:
@@ -147,6 +99,9 @@ class App:
 
     async def _made(self, received: Received) -> Sent | None:
         """The answer; None for none."""
+        page = malformed(received.scope)
+        if page is not None:
+            return Sent(page, 400, HTML)
         try:
             self._admit(received)
             body = await self._body(received)
@@ -156,7 +111,7 @@ class App:
         request = Request(
             method=received.method,
             path="/"
-            + received.scope["path"].lstrip("/"),  # az joins its base, which ends in a slash, and /metadata/endpoints
+            + path_of(received.scope).lstrip("/"),  # az joins its base, which ends in a slash, and /metadata/endpoints
             query={name.lower(): value for name, value in parse_qsl(query, keep_blank_values=True)},
             headers=dict(received.headers.items()),
             body=body,
@@ -365,7 +320,7 @@ class Server:
 def _bound(address: str, port: int) -> socket.socket:
     """A socket that listens. Raises InputError."""
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
-    # The protocol is named: asyncio sets TCP_NODELAY where it sees TCP, and without it each new TLS connection waits 40 ms.
+    # Said, not left to 0: asyncio sends at once (TCP_NODELAY) only what it knows for TCP, and each answer would wait 40 ms for an ACK.
     made = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     try:
         made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

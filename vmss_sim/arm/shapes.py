@@ -86,6 +86,17 @@ def remember(one: ArmSet) -> None:
         one.models = {content: document for content, document in one.models.items() if content in held}
 
 
+def extensions_of(one: ArmSet, vm: Vm, shape: Shape) -> tuple[Extension, ...]:
+    """The extensions of a VM: its model's, with what was written of it alone over them, as long as it has the OS disk on which that stands."""
+    written = one.instances.get(vm.vm_id, {}).get("extensions", {})
+    own = {name: each["document"] for name, each in written.items() if each["disk"] == vm.disk}
+    if not own:
+        return shape.extensions
+    found: dict[str, Extension | None] = {each.name.lower(): each for each in shape.extensions}
+    found |= {name: None if document is None else _extension(document) for name, document in own.items()}
+    return tuple(each for each in found.values() if each is not None)
+
+
 def computer_name(shape: Shape, vm: Vm) -> str:
     """The host name of a VM: the set's prefix and six digits to the base 36 (Uniform), or the end of its name."""
     if not vm.id.isdecimal():

@@ -3,7 +3,8 @@
 Rules this module decides:
 
 1. A line is {"at_ms", "method", "url", "request_headers", "request_body", "status", "headers", "body"}; a body that is no JSON stands as
-   text under `request_text`. Requests come here without secrets (`redaction.py`); tokens are in no line.
+   text under `request_text`. Requests come here without secrets, and what is private besides stays out of
+   the lines (`redaction.py`, rule 5); tokens are in none.
 2. What somebody did through the control endpoint and that changes the world is a line {"at_ms", "control", "value"}.
 3. A *snapshot* is the lines that changed something, since the beginning or the last reset: a header line, then these. Reads belong to it
    only where throttles may refuse, since there a read takes tokens.
@@ -23,7 +24,7 @@ import msgspec
 
 from planner.errors import InputError
 from vmss_sim.arm.http import Request, Response
-from vmss_sim.arm.redaction import clean_headers, clean_text
+from vmss_sim.arm.redaction import clean_headers, clean_text, for_files, text_for_files
 
 JSON = {"content-type": "application/json; charset=utf-8"}
 """What the server says of a body."""
@@ -68,7 +69,7 @@ class Trace:
             try:
                 line["request_body"] = msgspec.json.decode(request.body)
             except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-                line["request_text"] = request.body.decode("utf-8", "replace")
+                line["request_text"] = text_for_files(request.body.decode("utf-8", "replace"))
         self._write(line)
 
     def control(self, what: str, value: Any, at_ms: int) -> None:
@@ -103,7 +104,7 @@ class Trace:
             self.path.unlink(missing_ok=True)
 
     def _write(self, line: dict[str, Any]) -> None:
-        self._file.write(msgspec.json.encode(line) + b"\n")
+        self._file.write(for_files(msgspec.json.encode(line)) + b"\n")
         self._file.flush()
 
 

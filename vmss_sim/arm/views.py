@@ -19,7 +19,7 @@ from collections import Counter
 
 from vmss_sim.arm import versions
 from vmss_sim.arm.sets import ArmSet
-from vmss_sim.arm.shapes import Extension, Shapes, computer_name, os_disk
+from vmss_sim.arm.shapes import Extension, Shapes, computer_name, extensions_of, os_disk
 from vmss_sim.arm.wire import Body, moment
 from vmss_sim.world.scale_set import Vm
 
@@ -53,6 +53,7 @@ def instance_view(one: ArmSet, vm: Vm, version: str, shapes: Shapes | None = Non
     world.settled(vm)
     provisioning, power, health = world.state(vm)
     machine, shape = vm.machine, (shapes or Shapes(one, version)).of(vm)
+    extensions = extensions_of(one, vm, shape)
     at = moment(one.epoch, vm.touched_ms if vm.touched_ms <= world.now else 0)
     view: Body = {}
     if not world.config.flexible:
@@ -71,10 +72,10 @@ def instance_view(one: ArmSet, vm: Vm, version: str, shapes: Shapes | None = Non
         }
         if ready:  # what the agent reports
             view |= {"computerName": computer_name(shape, vm), "osName": name, "osVersion": number}
-            view["vmAgent"]["extensionHandlers"] = [_handler(each) for each in shape.extensions]
+            view["vmAgent"]["extensionHandlers"] = [_handler(each) for each in extensions]
     view["disks"] = [{"name": os_disk(one, vm), "statuses": [_status(*PROVISIONING["succeeded"], at=at)]}]
-    if seen and shape.extensions:
-        view["extensions"] = [_extension(one, vm, each, health, at) for each in shape.extensions]
+    if seen and extensions:
+        view["extensions"] = [_extension(one, vm, each, health, at) for each in extensions]
     if health in HEALTH:
         view["vmHealth"] = {"status": _status(*HEALTH[health])}
     view["hyperVGeneration"] = "V2"

@@ -58,6 +58,7 @@ def _update(call: Call, *, patch: bool) -> Accepted:
 def update(call: Call, asked: changes.Change, status: int, body: Callable[[], Any] | None = None) -> Accepted:
     """Ask the world for a change of the set, and keep the resource. body: what is answered; the set, where it is not said."""
     one = call.one
+    policies.require_extensions(one.name, asked.document, one.document)
     args = dict(asked.args)
     match = call.request.headers.get("if-match", "*")
     if match.strip() != "*" and versions.has_etag(call.version):

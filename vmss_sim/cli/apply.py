@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 HELP = """Carry out exactly what a plan file says, or go on with it where it was broken off.
 
-Before anything is sent: the digest, what moved since the plan was made (its drift table says what that means), and whether it
+Before anything is sent: the digest, whether the plan has expired, what moved since the plan was made (its drift table says what that means), and whether it
 can be done at all. Then the plan is shown, and you are asked. Ctrl-C asks to pause after the current operation, a second one
 detaches. Without a terminal SIGTERM or SIGINT detaches within 5 s; what was sent goes on, and is adopted on resume.
 
@@ -78,20 +78,25 @@ def register(app: typer.Typer) -> None:
         where = where_of(asdict(reach))
         said = bool(reach.endpoint or reach.cloud)
         entry, state, held = _known(kept, read, where, said=said, again=again)
+        _approved(kept, read, require_approvals, entry)
         if entry is None:
-            _approved(kept, read, require_approvals)
+            operate.refuse_expired(read)
             _healthy(read, accepted=accept_no_health)
-        backend = operating.open_world(read, reach if entry is None else operating.there(entry, reach))
+        reach_it = reach if entry is None else operating.there(entry, reach)
+        backend = operating.open_world(read, reach_it, begins=entry is None)
         if entry is not None:
             if state is not None and rests(state) and not state.reason.startswith(windows.REASON) and not running.stay:
                 operating.say(f"{entry.id} was begun with this plan and rests: {state.reason}")
                 operating.say(f"{operating.told('status', kept, entry)} tells what can be done")
                 raise typer.Exit(3)
             operating.say(f"{entry.id} was begun with this plan and has not ended: going on with it")
+            if not yes:
+                operating.tell_moved(kept, entry, read, backend, running.log_format)
             operating.confirm("Go on?", yes=yes)
         else:
             _look(read, backend, running.log_format)
             operating.confirm(f"Apply this plan to {read.plan.scale_set.id or read.plan.scale_set.name}?", yes=yes)
+            operate.refuse_expired(read)  # the answer may have taken its time
             entry, held = operate.begin(kept, read, data, read.plan.tool, where=where, says=operating.say)
             operating.say(f"rollout {entry.id} in {kept.name}")
         raise typer.Exit(
@@ -163,10 +168,11 @@ def _expected(read: PlanFile, expect: str | None) -> None:
         )
 
 
-def _approved(store: Store, read: PlanFile, needed: int) -> None:
+def _approved(store: Store, read: PlanFile, needed: int, begun: Entry | None) -> None:
+    """Also where a rollout is gone on with: whoever began it may have counted none. Raises InputError."""
     from backends.approvals import check  # noqa: PLC0415  # heavy imports wait until a command runs
 
-    check(store, read, needed)
+    check(store, read, needed, None if begun is None else begun.opened_ms)
 
 
 def _healthy(read: PlanFile, *, accepted: bool) -> None:

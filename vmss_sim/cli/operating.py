@@ -95,18 +95,22 @@ def status_of(store: Store, entry: Entry) -> Status:
     """Everything that is told of a rollout."""
     from backends.operate import plan_of  # noqa: PLC0415  # heavy imports wait until a command runs
     from backends.store import as_option, now_ms  # noqa: PLC0415
-    from planner.standing import standing  # noqa: PLC0415
+    from planner.standing import past, standing  # noqa: PLC0415
+    from planner.trace import Unread  # noqa: PLC0415
     from vmss_sim.report.status import Status  # noqa: PLC0415
 
     read = plan_of(store, entry)
     journal = store.journal(entry.id)
     last = journal.last_state()
     unheard = len(journal.requests(last.request if last is not None else 0))
+    unread: list[Unread] = []
+    made = standing(read.plan, past(journal.records(), unread), unheard=unheard)
     return Status(
         entry=entry,
         plan=read.plan,
         forecast=read.forecast,
-        standing=standing(read.plan, journal.records(), unheard=unheard),
+        standing=made,
+        unread=unread[0] if unread else None,
         holder=store.holder(entry.scale_set),
         now_ms=now_ms(),
         store=as_option(store),
@@ -155,6 +159,19 @@ def confirm(question: str, *, yes: bool) -> None:
         raise typer.Exit(2)
 
 
+def tell_moved(store: Store, entry: Entry, read: PlanFile, backend: Any, log_format: str | None) -> None:
+    """To somebody who is going to be asked: what moved since the journal's last look. Whoever then goes on looks again."""
+    from backends.driver import what_moved  # noqa: PLC0415  # heavy imports wait until a command runs
+    from planner.rollout import Rollout  # noqa: PLC0415
+    from vmss_sim.report import console, plans  # noqa: PLC0415
+
+    journal = store.journal(entry.id)
+    state = journal.last_state()
+    found = None if state is None else what_moved(Rollout(read.plan), state, journal, backend.observe())
+    if found is not None:
+        plans.since(console.err() if log_format == "json" else console.out(), found, told("trace", store, entry))
+
+
 def carry_on(
     store: Store,
     entry: Entry,
@@ -186,12 +203,14 @@ def carry_on(
         status=lambda: report.document(status_of(store, entry)),
         says=say,
     )
-    with live.view(read.plan, read.forecast, entry.id, running.log_format, console.out()) as view:
+    with live.view(
+        read.plan, read.forecast, entry.id, running.log_format, console.out(), told("trace", store, entry)
+    ) as view:
         signals.says = hooks.says = VOICE.says = view.say
 
-        def listen(told: Told) -> None:
-            view.show(told)
-            hooks.listen(told)
+        def listen(turn: Told) -> None:
+            view.show(turn)
+            hooks.listen(turn)
 
         ended = drive(
             store,
@@ -218,6 +237,7 @@ def carry_on(
         return 2
     if ended.why is Why.ENDED:
         say(f"{entry.id} ended: {state.ending}{': ' + state.reason if state.reason else ''}")
+        _left(status_of(store, entry))
     elif ended.why is Why.RESTS:
         say(f"{entry.id} rests: {state.reason}")
     else:
@@ -225,6 +245,17 @@ def carry_on(
     if ended.exit_code:
         say(f"{told('status', store, entry)} tells where it stands and what can be done")
     return ended.exit_code
+
+
+def _left(status: Status) -> None:
+    """What is still changed, where the rollout changed something for its own time."""
+    from vmss_sim.report.status import temporary_of  # noqa: PLC0415  # heavy imports wait until a command runs
+
+    plan, now = status.plan, status.standing
+    if now is not None and now.temporary:
+        say(f"{status.entry.id}: still changed: {temporary_of(now)}; status has the commands that undo it")
+    elif plan.suspend_repairs or plan.work_mode is not plan.scale_set.mode or plan.surge is not None:
+        say(f"{status.entry.id}: what was changed for the time of the rollout is as before")
 
 
 def there(entry: Entry, reach: options.Azure) -> options.Azure:
@@ -241,12 +272,17 @@ def told(word: str, store: Store, entry: Entry) -> str:
     return f"`vmss-sim {word} {entry.id}{as_option(store)}`"
 
 
-def open_world(read: PlanFile, reach: options.Azure) -> Any:
-    """The backend; through the module, so that there is one place to choose it."""
+FIRST_S = 60
+
+
+def open_world(read: PlanFile, reach: options.Azure, *, begins: bool = False) -> Any:
+    """The backend; through the module, so that there is one place to choose it. begins: nothing is under way, so a host that does not answer
+    is soon given up; a rollout that was begun is worth ten minutes.
+    """
     from backends import connect  # noqa: PLC0415  # heavy imports wait until a command runs
     from backends.probes import Probed  # noqa: PLC0415
 
-    made = connect.open_backend(read.plan, asdict(reach) | {"says": VOICE})
+    made = connect.open_backend(read.plan, asdict(reach) | {"says": VOICE} | ({"first_s": FIRST_S} if begins else {}))
     return made if read.plan.hooks is None else Probed(made, read.plan, read.plan.hooks)
 
 
@@ -313,7 +349,10 @@ def ask(
         )
         say(f"{entry.id}: {asked.value} is asked for; {heard}")
         return
+    reach, running = reach or options.Azure(), running or Running()
+    running.check()
+    backend = open_world(read, there(entry, reach))
+    if not yes:
+        tell_moved(kept, entry, read, backend, running.log_format)
     confirm(f"{asked.value} {entry.id} ({read.plan.scale_set.id or read.plan.scale_set.name})?", yes=yes)
-    raise typer.Exit(
-        carry_on(kept, entry, read, reach or options.Azure(), running or Running(), ask=asked, reason=reason)
-    )
+    raise typer.Exit(carry_on(kept, entry, read, reach, running, backend=backend, ask=asked, reason=reason))

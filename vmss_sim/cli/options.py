@@ -190,6 +190,39 @@ class WhichSet:
         raise InputError("the scale set is not said", "--scale-set", "", "--scale-set ID, or -g GROUP and -n NAME", "")
 
 
+@dataclass(frozen=True, kw_only=True)
+class AllSets:
+    """Every scale set of a subscription or of a group; a field is an option (`spread`)."""
+
+    every: Annotated[
+        bool, typer.Option("--all", help="Every scale set in Azure, of the subscription or of a group. Reads only.")
+    ] = False
+    group: Annotated[
+        str | None,
+        typer.Option("-g", "--resource-group", metavar="GROUP", help="With --all: only its sets.", show_default=False),
+    ] = None
+    subscription: Annotated[
+        str | None,
+        typer.Option(metavar="ID", help="With --all: where not the default one.", show_default=False),
+    ] = None
+
+    def check(self, azure: Azure, alone: dict[str, Any]) -> None:
+        """Raises InputError where what is said is of all sets and of one. alone: options of a single one, by name, as given."""
+        from planner.errors import InputError  # noqa: PLC0415
+
+        of_all = {"--resource-group": self.group, "--subscription": self.subscription, **named(asdict(azure))}
+        wrong = [name for name, value in (alone if self.every else of_all).items() if value not in (None, False)]
+        if wrong and self.every:
+            raise InputError("this is said of a single set", ", ".join(wrong), "--all", "one or the other")
+        if wrong:
+            raise InputError("this is said of sets in Azure", ", ".join(wrong), "no --all", "--all beside it")
+
+
+def named(given: dict[str, Any]) -> dict[str, Any]:
+    """What options were given, by their names on the command line."""
+    return {f"--{name.replace('_', '-')}": value for name, value in given.items()}
+
+
 def spread(command: Callable[..., None]) -> Callable[..., None]:
     """The command as typer is to see it: a parameter that is one of this file's dataclasses stands for all of its fields."""
     own = inspect.signature(command, eval_str=True).parameters.values()
@@ -222,8 +255,8 @@ def scenario_from(scenario: str | None, model: Path | None, beside: Beside) -> t
     if scenario is not None:
         path = files.find_scenario(scenario)
         if not files.is_snapshot(path):
-            given = {"model": model, **asdict(beside)}
-            used = [f"--{name.replace('_', '-')}" for name, value in given.items() if value is not None]
+            given = named({"model": model, **asdict(beside)})
+            used = [name for name, value in given.items() if value is not None]
             if used:
                 raise InputError(
                     "a scenario says this itself", ", ".join(used), scenario, "either a scenario, or files and options"

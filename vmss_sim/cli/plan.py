@@ -140,6 +140,15 @@ def register(app: typer.Typer) -> None:
                 "--on-window-close", metavar="pause|wait", help="What happens when the next batch does not fit."
             ),
         ] = "pause",
+        expires: Annotated[
+            str | None,
+            typer.Option(
+                "--expires",
+                metavar="TIME",
+                help="From then on no rollout is begun with it: 14d. By default never; what has moved is told anyway.",
+                show_default=False,
+            ),
+        ] = None,
         detailed_exitcode: Annotated[
             bool, typer.Option("--detailed-exitcode", help="Exit 4 when the plan changes something.")
         ] = False,
@@ -168,6 +177,7 @@ def register(app: typer.Typer) -> None:
             windows=tuple(window_of(one) for one in window or ()),
             freezes=tuple(freeze_of(one) for one in freeze or ()),
             on_window_close=on_window_close,
+            expires=_expiry(expires),
         )
         made = plan_to_apply(setup, setup.choices[0], known, **more)
         if (window or freeze) and forecast:  # simulated without the hooks: a world runs no commands
@@ -221,6 +231,21 @@ def register(app: typer.Typer) -> None:
             typer.echo(msgspec.json.encode(read.plan).decode())
         else:
             plans.render(console.out(), read.plan, read.forecast, lint_plan(read.plan), sha256=read.sha256)
+
+
+def _expiry(given: str | None) -> str:
+    """The time from which on a plan begins nothing. Raises InputError."""
+    if given is None:
+        return ""
+    from datetime import UTC, datetime, timedelta  # noqa: PLC0415  # seldom needed
+
+    from planner.errors import InputError  # noqa: PLC0415
+    from scenarios.timing import parse_duration_ms  # noqa: PLC0415
+
+    lasts_ms = parse_duration_ms(given, "--expires")
+    if lasts_ms < 60_000:
+        raise InputError("a plan that expires at once", "--expires", given, "a time such as 14d")
+    return (datetime.now(UTC) + timedelta(milliseconds=lasts_ms)).strftime("%Y-%m-%dT%H:%MZ")
 
 
 def _end(errors: list[Finding], made: Plan, output: Path | None, *, detailed_exitcode: bool) -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
@@ -11,6 +13,7 @@ from vmss_sim.cli import options
 
 if TYPE_CHECKING:
     from scenarios.build import Setup
+    from vmss_sim.study.preview import Preview
 
 HELP = """What Azure itself would do with this set: batches, what stops it, how long it takes, what keeps serving.
 
@@ -24,10 +27,15 @@ Examples:
   vmss-sim preview show.json --instances list.json --mode rolling
   vmss-sim preview zonal-rolling --count-in-flight
   vmss-sim preview zonal-rolling --json | jq '.rollouts[].batches'
+  vmss-sim preview --all -g GROUP
+
+\b
+With --all every scale set of a subscription, or of a group, is read from Azure: a line each (--json: docs/all-json.md). A set that cannot be
+read is a line with the reason.
 
 \b
 Exit status: 0 it can complete, 1 it would be refused, fail or not finish (also: in every simulated run), or a finding of
-grade error, 2 bad input.
+grade error, 2 bad input; with --all the worst of them all, 2 where a set could not be read, or has no instances.
 """
 
 
@@ -73,6 +81,8 @@ def register(app: typer.Typer) -> None:
         model: options.ModelFile = None,
         *,
         beside: options.Beside,
+        which: options.AllSets,
+        azure: options.Azure,
     ) -> None:
         import msgspec  # noqa: PLC0415  # heavy imports wait until a command runs
 
@@ -83,10 +93,18 @@ def register(app: typer.Typer) -> None:
         from vmss_sim.study.preview_document import document  # noqa: PLC0415
         from vmss_sim.study.what_if import as_if_in  # noqa: PLC0415
 
-        setup, assumed = _setup(scenario, model, beside)
-        if mode is not None:
-            setup = as_if_in(setup, mode)
-        made = foresee(setup, change_assumed=assumed, count_in_flight=count_in_flight)
+        alone = {"a file": scenario, "--model": model, "--details": details, **options.named(asdict(beside))}
+        which.check(azure, {name: value for name, value in alone.items() if name not in ("--ready", "--slo")})
+
+        def look(scenario: str | None, model: Path | None) -> Preview:
+            setup, assumed = _setup(scenario, model, beside)
+            if mode is not None:
+                setup = as_if_in(setup, mode)
+            return foresee(setup, change_assumed=assumed, count_in_flight=count_in_flight)
+
+        if which.every:
+            _all(which, azure, look, seed=seed, replications=replications, jobs=jobs, as_json=as_json)
+        made = look(scenario, model)
         with console.progress("simulating") as progress:
             simulated = simulate(made, seed=seed, replications=replications, jobs=jobs, progress=progress)
         if as_json:
@@ -94,6 +112,36 @@ def register(app: typer.Typer) -> None:
         else:
             render(console.out(), made, simulated, details=details)
         raise typer.Exit(1 if fails(made, simulated) else 0)
+
+
+def _all(
+    which: options.AllSets,
+    azure: options.Azure,
+    look: Callable[[str | None, Path | None], Preview],
+    *,
+    seed: int,
+    replications: int,
+    jobs: int,
+    as_json: bool,
+) -> NoReturn:
+    """Every set of a subscription or a group."""
+    import msgspec  # noqa: PLC0415  # heavy imports wait until a command runs
+
+    from vmss_sim.cli import everywhere  # noqa: PLC0415
+    from vmss_sim.report import console, fleet  # noqa: PLC0415
+    from vmss_sim.study.own import fails, simulate  # noqa: PLC0415
+
+    def judge(document: dict[str, Any]) -> fleet.Previewed:
+        with everywhere.as_file(document) as path:
+            made = look(None, path)
+        return made, simulate(made, seed=seed, replications=replications, jobs=jobs)
+
+    of, found = everywhere.judged(which, azure, "previewing", judge)
+    if as_json:
+        typer.echo(msgspec.json.encode(fleet.preview_document(of, which.group, found)).decode())
+    else:
+        fleet.preview_table(console.out(), found)
+    everywhere.end(found, lambda one: int(fails(*one)))
 
 
 def _setup(scenario: str | None, model: Path | None, beside: options.Beside) -> tuple[Setup, bool]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -54,6 +55,11 @@ def write_file(path: Path, data: bytes) -> None:
         raise InputError(
             "the file cannot be written", str(path), error.strerror or str(error), "a path in a folder that exists"
         ) from error
+
+
+def folded(text: str, width: int) -> list[str]:
+    """Text in lines of that width, broken between words only: an id or a path stays whole, and may be longer."""
+    return textwrap.wrap(text, width, break_long_words=False, break_on_hyphens=False)
 
 
 def table(*columns: str, title: str | None = None) -> Table:

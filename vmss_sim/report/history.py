@@ -5,6 +5,7 @@ Rules this module decides:
 1. Everything comes from the journal: times of evidence, rules, the platform's errors, its request and operation ids.
 2. Fewest in service is as seen, and stands beside the forecast.
 3. A table has one row a decision; what repeats itself within a turn stands once.
+4. Executors that never got to look at the set, one after another, are one row: how many, from when to when, and why the last did not.
 """
 
 from __future__ import annotations
@@ -18,8 +19,8 @@ import msgspec
 from planner.commands import Status as OutcomeStatus
 from planner.planfile import describe
 from planner.standing import looks
-from planner.trace import Executor, Receipt, Record, Refusal, Turn
-from vmss_sim.report.status import Status, counts_of, executor_of, state_of, trouble, why_of
+from planner.trace import Executor, Found, Receipt, Record, Refusal, Turn, Unread
+from vmss_sim.report.status import Status, counts_of, executor_of, state_of, temporary_of, trouble, why_of
 from vmss_sim.report.times import coarse, when
 
 
@@ -37,6 +38,7 @@ def blocks(status: Status, records: Sequence[Record]) -> tuple[Block, ...]:
         Block("In short", tuple(_short(status))),
         Block("The plan", _plan(status)),
         Block("Executors", table=_executors(records)),
+        Block("What moved while nobody looked", table=_moved(records)),
         Block("Decisions", table=_decisions(records)),
         Block("Operators", table=_operators(records)),
         Block("Operations", table=_operations(status, records)),
@@ -79,7 +81,7 @@ def _short(status: Status) -> list[str]:
         lines.append(f"forecast: {coarse(duration.p50)} (p50), {coarse(duration.p95)} (p95)")
     lines.append(counts_of(now))
     lines.append(f"a new instance would boot {now.model_gives}")
-    lines.append(f"still changed: {'; '.join(now.temporary) or 'nothing'}")
+    lines.append(f"still changed: {temporary_of(now) or 'nothing'}")
     return lines
 
 
@@ -94,8 +96,48 @@ def _plan(status: Status) -> tuple[str, ...]:
 
 
 def _executors(records: Sequence[Record]) -> tuple[tuple[str, ...], ...]:
-    rows = [(when(one.wall_ms), one.name, str(one.fence)) for one in records if isinstance(one, Executor)]
-    return (("began", "executor", "lease"), *rows)
+    """Rule 4."""
+    rows: list[tuple[str, ...]] = []
+    tries: list[Executor] = []
+    why = ""
+
+    def fold() -> None:
+        if tries:
+            first, last = tries[0], tries[-1]
+            many = len(tries) > 1
+            began = when(first.wall_ms) + (f" to {when(last.wall_ms)}" if many else "")
+            fences = f"{first.fence}" + (f" to {last.fence}" if many else "")
+            names = list(dict.fromkeys(one.name.rpartition(":")[0] or one.name for one in tries))
+            came = f"{len(tries)} {'tries' if many else 'try'} that never looked" + (f", last: {why}" if why else "")
+            rows.append((began, ", ".join(names), fences, came))
+            tries.clear()
+
+    begun: Executor | None = None
+    for one in records:
+        if isinstance(one, Executor):
+            if begun is not None:
+                tries.append(begun)
+            begun = one
+        elif isinstance(one, Unread) and one.why:
+            why = f"{one.host}: {one.why}" if one.host else one.why
+        elif isinstance(one, Turn):
+            fold()
+            if begun is not None:
+                rows.append((when(begun.wall_ms), begun.name, str(begun.fence), ""))
+            begun, why = None, ""
+    if begun is not None:
+        tries.append(begun)
+    fold()
+    return (("began", "executor", "lease", "came to"), *rows)
+
+
+def _moved(records: Sequence[Record]) -> tuple[tuple[str, ...], ...]:
+    rows: dict[tuple[str, ...], None] = {}
+    for one in records:
+        if isinstance(one, Found):
+            for it in one.moved:
+                rows[when(one.since_ms), when(one.now_ms), it.kind, it.what, it.found, it.before, it.does] = None
+    return (("between", "and", "rule", "what", "found", "was", "the rollout"), *rows)
 
 
 def _decisions(records: Sequence[Record]) -> tuple[tuple[str, ...], ...]:

@@ -22,7 +22,8 @@ from planner.phases import Phase
 from planner.plan import Plan
 from planner.planfile import Forecast
 from planner.standing import floor_now, waits_for
-from planner.trace import Receipt, Turn
+from planner.trace import Found, Receipt, Turn
+from vmss_sim.report import plans
 from vmss_sim.report.colours import LOUD
 from vmss_sim.report.heatmap import STATES, legend_line, rows
 from vmss_sim.report.times import at, clock, stamp
@@ -46,12 +47,13 @@ class View(Protocol):
 class Log:
     """One line a decision, and where none comes for a while, what it waits for."""
 
-    def __init__(self, console: Console, plan: Plan) -> None:
-        self._console, self._plan = console, plan
+    def __init__(self, console: Console, plan: Plan, trace: str = "") -> None:
+        self._console, self._plan, self._trace = console, plan, trace
         self._last_ms: int | None = None
 
     def show(self, told: Told) -> None:
         """One turn."""
+        _found(self._console, told, self._trace)
         lines = list(note_lines(told))
         if lines or self._last_ms is None:
             self._last_ms = told.now_ms
@@ -77,10 +79,27 @@ class JsonLog:
             match record:
                 case Turn():
                     self._turn(record, told)
+                case Found():
+                    self._found(record)
                 case Receipt():
                     self._line(at=stamp(record.now_ms), event="sent", command=record.command)
                 case _:
                     continue
+
+    def _found(self, record: Found) -> None:
+        for one in record.moved:
+            self._line(
+                at=stamp(record.now_ms),
+                event="moved",
+                since=stamp(record.since_ms),
+                rule=one.kind,
+                verdict=one.verdict.value,
+                instance=one.id or None,
+                what=one.what,
+                found=one.found,
+                before=one.before,
+                does=one.does,
+            )
 
     def _turn(self, record: Turn, told: Told) -> None:
         now: dict[str, Any] = {"at": stamp(record.now_ms), "phase": record.state.phase.value}
@@ -133,6 +152,13 @@ def note_lines(told: Told) -> Iterator[Text]:
             yield line
 
 
+def _found(console: Console, told: Told, trace: str) -> None:
+    """What moved while nobody looked, where that was found just now."""
+    for record in told.records:
+        if isinstance(record, Found):
+            plans.since(console, record, trace)
+
+
 def _plain(text: str) -> str:
     return "".join(one if one.isprintable() else " " for one in text)
 
@@ -140,8 +166,8 @@ def _plain(text: str) -> str:
 class Picture:
     """What a terminal shows: the heatmap by update domain, the batch, what it waits for, elapsed against forecast."""
 
-    def __init__(self, console: Console, plan: Plan, forecast: Forecast | None, title: str) -> None:
-        self._console, self._plan, self._forecast, self._title = console, plan, forecast, title
+    def __init__(self, console: Console, plan: Plan, forecast: Forecast | None, title: str, trace: str = "") -> None:
+        self._console, self._plan, self._forecast, self._title, self._trace = console, plan, forecast, title, trace
         self._told: Told | None = None
         self._shown_s = time.monotonic()
         self._lines: list[Text] = []
@@ -157,6 +183,7 @@ class Picture:
 
     def show(self, told: Told) -> None:
         """One turn."""
+        _found(self._console, told, self._trace)
         self._lines = [*self._lines, *note_lines(told)][-KEPT:]
         self._told, self._shown_s = told, time.monotonic()
 
@@ -207,12 +234,14 @@ class Picture:
 
 
 @contextmanager
-def view(plan: Plan, forecast: Forecast | None, title: str, log_format: str | None, console: Console) -> Iterator[View]:
-    """The view that suits: as asked, else a picture on a terminal and a log elsewhere."""
+def view(
+    plan: Plan, forecast: Forecast | None, title: str, log_format: str | None, console: Console, trace: str = ""
+) -> Iterator[View]:
+    """The view that suits: as asked, else a picture on a terminal and a log elsewhere. trace: the command that tells all."""
     if log_format == "json":
         yield JsonLog()
     elif log_format is None and console.is_terminal and sys.stdout.isatty():
-        with Picture(console, plan, forecast, title).open() as picture:
+        with Picture(console, plan, forecast, title, trace).open() as picture:
             yield picture
     else:
-        yield Log(console, plan)
+        yield Log(console, plan, trace)

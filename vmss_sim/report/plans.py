@@ -12,10 +12,13 @@ from planner.drift import Absorb, Difference
 from planner.lint import Finding
 from planner.plan import Plan
 from planner.planfile import Forecast, describe
-from vmss_sim.report.console import table
+from planner.trace import Found
+from vmss_sim.report.console import folded, table
+from vmss_sim.report.times import when
 from vmss_sim.report.words import WORDS
 
-MOVED = 40
+MOVED = 20
+"""So many differences are listed: the rest is in the journal."""
 
 
 def render(
@@ -29,7 +32,8 @@ def render(
             continue  # the caller's list below holds them, and those of the set
         console.print(Text(section.title, style="bold"))
         for line in section.lines:
-            console.print(Text("  " + line))
+            for number, part in enumerate(folded(line, console.width - 6) or [""]):
+                console.print(Text(("    " if number else "  ") + part), soft_wrap=True)
     if forecast is not None:
         forecast_table(console, forecast)
     if found:
@@ -76,19 +80,43 @@ def findings(console: Console, found: Iterable[tuple[str, Finding]]) -> None:
             console.print(Text(f"      {fix}", style="dim"))
 
 
+STYLES = {Absorb.REFUSE: "bold red", Absorb.ABSORB: "yellow", Absorb.NOTE: "dim"}
+
+
 def moved(console: Console, found: Sequence[Difference]) -> None:
     """What differs between the set that the plan saw and the set as it is."""
     if not found:
         console.print("the scale set is as the plan saw it")
         return
     console.print(Text("What moved since the plan was made", style="bold"))
-    styles = {Absorb.REFUSE: "bold red", Absorb.ABSORB: "yellow", Absorb.NOTE: "dim"}
-    for one in found[:MOVED]:
-        line = Text(f"  {one.verdict.value:<7}", style=styles[one.verdict])
+    order = tuple(Absorb)
+    for one in sorted(found, key=lambda one: order.index(one.verdict))[:MOVED]:
+        line = Text(f"  {one.verdict.value:<7}", style=STYLES[one.verdict])
         line.append(f"{one.kind}: {one.subject}: found {one.found}, the plan saw {one.expected}", style="none")
         console.print(line)
     if len(found) > MOVED:
-        console.print(f"  and {len(found) - MOVED} more")
+        console.print(f"  and {len(found) - MOVED} more: `--log-format json` and the journal have all")
+
+
+DOES = {Absorb.REFUSE: "stop", Absorb.ABSORB: "adapt", Absorb.NOTE: "note"}
+
+
+def since(console: Console, found: Found, trace: str) -> None:
+    """What moved since a rollout was last looked at: rule, what is so, what was, what the rollout makes of it. trace: the command that has
+    all of it.
+    """
+    if not found.moved:
+        console.print(f"nothing moved since the last look, {when(found.since_ms)}")
+        return
+    counts = (f"{sum(one.verdict is verdict for one in found.moved)} {word}" for verdict, word in DOES.items())
+    told = ", ".join(one for one in counts if not one.startswith("0 "))
+    console.print(Text(f"What moved since the last look, {when(found.since_ms)}: {told}", style="bold"))
+    for one in found.moved[:MOVED]:
+        line = Text(f"  {DOES[one.verdict]:<5} ", style=STYLES[one.verdict])
+        line.append(_plain(f"{one.kind:<9} {one.what}: {one.found} (was {one.before}): {one.does}"), style="none")
+        console.print(line, soft_wrap=True)
+    if len(found.moved) > MOVED:
+        console.print(f"  and {len(found.moved) - MOVED} more: {trace} has all", soft_wrap=True)
 
 
 def differences(console: Console, found: Sequence[Changed]) -> None:

@@ -4,7 +4,8 @@ Rules this module decides:
 
 1. What is shown is what was last written down, with its time; whether an executor is alive is what the lease tells.
 2. A choice's forecast is the plan's, by the share of the instances that it moves; without a forecast nothing is said.
-3. Words that stand in a plan or come from Azure are shown with control characters removed.
+3. Commands stand whole on their line, however long it is, so that they can be copied; what is not one is folded between words.
+4. Words that stand in a plan or come from Azure are shown with control characters removed.
 """
 
 from __future__ import annotations
@@ -17,11 +18,14 @@ from rich.text import Text
 
 from backends.lease import LASTS_MS, Holder, is_gone
 from backends.store import Entry
+from planner.lint.wording import names
 from planner.phases import Phase
 from planner.plan import Plan
 from planner.planfile import Forecast
 from planner.rollout import Asked
-from planner.standing import Option, Standing, Trouble, options
+from planner.standing import Change, Option, Standing, Temporary, Trouble, options
+from planner.trace import Unread
+from vmss_sim.report.console import folded
 from vmss_sim.report.times import REAL_MS, coarse, stamp, when
 
 SCHEMA = "vmss-sim/status/1"
@@ -29,15 +33,15 @@ WIDTH = 80
 LISTED = 4
 FEW = 8
 """So many ids are listed beside a number."""
-LONGEST = 132
-"""Of a failed instance's line: the JSON has all of it."""
 COMMANDS = {
     Asked.EMERGENCY: "rollback --emergency",
 }
 
 
 class Status(msgspec.Struct, frozen=True, kw_only=True):
-    """All that `status` tells of one rollout. now_ms: wall clock. store: what a command needs beside the id to find it."""
+    """All that `status` tells of one rollout. now_ms: wall clock. store: what a command needs beside the id to find it. unread: why the
+    set cannot be looked at, where that is so.
+    """
 
     entry: Entry
     plan: Plan
@@ -46,6 +50,7 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
     holder: Holder | None
     now_ms: int
     store: str = ""
+    unread: Unread | None = None
 
     @property
     def alive(self) -> bool:
@@ -71,21 +76,31 @@ def state_of(status: Status) -> str:
 
 def why_of(status: Status) -> str:
     """Why it is in that state, in a sentence: instance, zone, Azure's error, and when that was seen."""
-    now = status.standing
+    now, blind = status.standing, unread_of(status)
     if now is None:
-        return "nothing was looked at or sent yet"
+        return _plain(blind or "nothing was looked at or sent yet")
     text = now.doing.rstrip(".")
     if now.failed and now.state.ending != "finish":
         text += "; " + trouble(now.failed[0])
-    return _plain(f"{text} (seen {when(now.at_ms)})")
+    text = f"{text} (seen {when(now.at_ms)})"
+    return _plain(f"{blind}; before that: {text}" if blind else text)
 
 
-def trouble(one: Trouble) -> str:
-    """`instance 7 (zone 2) did not come to serve in time, CODE: message, time`."""
+def unread_of(status: Status) -> str:
+    """Why the set cannot be looked at, and since when; empty where it can."""
+    unread = status.unread
+    if unread is None:
+        return ""
+    what = f"cannot reach {unread.host}" if unread.host else "the set cannot be looked at"
+    return f"{what} since {when(unread.wall_ms)}: {unread.why.rstrip('.')}"
+
+
+def trouble(one: Trouble, *, message: bool = True) -> str:
+    """`instance 7 (zone 2) did not come to serve in time, CODE: message, time`. message: what a code says may have been said before."""
     zone = f" (zone {one.zone})" if one.zone else ""
     why = f" {one.why}" if one.why != one.code else ""
     error = f"{',' if why else ''} {one.code}" if one.code else ""
-    error += f": {one.message.rstrip('.')}" if one.message else ""
+    error += f": {one.message.rstrip('.')}" if one.message and message else ""
     return _plain(f"instance {one.id}{zone}{why}{error}, {when(one.at_ms)}")
 
 
@@ -122,7 +137,7 @@ def counts_of(now: Standing) -> str:
 def command_of(status: Status, choice: Option) -> str:
     """The exact command."""
     word = COMMANDS.get(choice.asked, choice.asked.value)
-    parts = ["vmss-sim", word, status.entry.id, *choice.ids[:20]]
+    parts = ["vmss-sim", word, status.entry.id, *choice.ids]
     if choice.reason_needed:
         parts.append("--reason '…'")
     return " ".join(parts) + status.store
@@ -155,16 +170,52 @@ def choices_of(status: Status) -> tuple[Option, ...]:
 def afterwards_of(status: Status) -> tuple[str, ...]:
     """What can be done about instances that stay on the target where a rollout ended before its end: it is over, a new plan is needed."""
     now = status.standing
-    if now is None or now.state.ending not in ("abort", "stop", "drift") or not now.on_target:
+    failed = tuple(one.id for one in now.failed) if now is not None else ()
+    if now is None or now.state.ending not in ("abort", "stop", "drift") or not (now.on_target or failed):
         return ()
     scope = status.plan.scale_set.id or status.plan.scale_set.name
-    ids = ", ".join(now.on_target[:20]) + (f" and {len(now.on_target) - 20} more" if len(now.on_target) > 20 else "")
-    lines = [f"this rollout is over; on target, and left so: {ids}. To take them back, make a new plan:"]
+    stays = f"on target, and left so: {names(now.on_target, 20)}" if now.on_target else "nothing is on target"
+    if failed:
+        stays += f"; failed: {names(failed, 20)}"
+    lines = [f"this rollout is over; {stays}. To take them back, make a new plan:"]
     reach = status.entry.where.options if status.entry.where is not None else ""
     lines.append(f"vmss-sim snapshot --scale-set {scope} -o now.json {reach}".rstrip())
     lines.append(f"vmss-sim plan now.json --target {now.back_to or 'WHAT-IT-WAS'} -o back.json")
     lines.append(f"vmss-sim apply back.json {reach}".rstrip() + status.store)
     return tuple(_plain(one) for one in lines)
+
+
+def temporary_of(now: Standing) -> str:
+    """What is still changed for the time of the rollout, in a phrase; empty where nothing is."""
+    return "; ".join(one.text for one in now.temporary)
+
+
+def undo_of(status: Status) -> tuple[tuple[Temporary, str, str], ...]:
+    """What is still changed though the rollout has ended: why, and the command that undoes it. Before the end, `release` does."""
+    now = status.standing
+    if now is None or now.state.phase is not Phase.ENDED:
+        return ()
+    return tuple(_undo(status.plan, one) for one in now.temporary)
+
+
+def _undo(plan: Plan, one: Temporary) -> tuple[Temporary, str, str]:
+    where, old = _az(plan.scale_set.id, plan.scale_set.name), plan.scale_set.mode.value
+    if one.change is Change.REPAIRS:
+        does = "set-orchestration-service-state --service-name AutomaticRepairs --action Resume"
+        return one, "they could not be resumed", f"az vmss {does} {where}"
+    if one.change is Change.ADDED:
+        why = "the floor needed them, they were protected, or taking them away failed"
+        return one, why, f"az vmss delete-instances {where} --instance-ids {' '.join(one.ids)}"
+    moves = f"in mode {old} the platform would move {names(one.ids)}, which {'do' if len(one.ids) > 1 else 'does'} not have the model"
+    why = f"{moves}: take that back first" if one.ids else f"nothing would move in mode {old}"
+    return one, why, f"az vmss update {where} --set upgradePolicy.mode={old.capitalize()}"
+
+
+def _az(scale_set_id: str, name: str) -> str:
+    parts = scale_set_id.split("/")
+    if len(parts) < 9:
+        return f"-g GROUP -n {name}"
+    return f"-g {parts[4]} -n {parts[8]} --subscription {parts[2]}"
 
 
 def document(status: Status) -> dict[str, Any]:
@@ -176,11 +227,15 @@ def document(status: Status) -> dict[str, Any]:
         "scale_set": status.plan.scale_set.id or status.plan.scale_set.name,
         "at": None if status.entry.where is None else msgspec.to_builtins(status.entry.where),
         "plan_sha256": status.entry.plan_sha256,
+        "plan_expires": status.plan.expires or None,
         "opened": stamp(status.entry.opened_ms),
         "state": state_of(status),
         "phase": now.state.phase.value if now is not None else "preparing",
         "ending": now.state.ending if now is not None else "",
         "why": why_of(status),
+        "unreachable": None
+        if status.unread is None
+        else {"host": status.unread.host or None, "since": stamp(status.unread.wall_ms), "why": status.unread.why},
         "executor": {
             "alive": status.alive,
             "name": status.holder.executor if status.holder is not None else None,
@@ -234,7 +289,11 @@ def document(status: Status) -> dict[str, Any]:
         "left_alone": now.left_alone,
         "batch": {"number": now.batch, "of": now.batches, "why": now.batch_why},
         "model_gives": now.model_gives,
-        "temporary_changes": list(now.temporary),
+        "temporary_changes": [one.text for one in now.temporary],
+        "undo": [
+            {"change": one.change.value, "why": why, "command": command, "instances": list(one.ids)}
+            for one, why, command in undo_of(status)
+        ],
         "waits": now.waits,
         "unheard_requests": now.unheard,
         "decisions": [{"rule": one.rule, "text": one.text, "instances": list(one.ids)} for one in now.notes],
@@ -252,9 +311,10 @@ def render(console: Console, status: Status) -> None:
     done = now is not None and now.state.ending in ("finish", "finish-with-exceptions")
     head = Text(f"{status.entry.id}  ", style="bold")
     head.append(state_of(status), style="bold green" if done else "bold yellow")
-    _print(console, head)
-    _row(console, "why", why_of(status))
-    _row(console, "set", f"{status.plan.scale_set.name}, plan sha256 {status.entry.plan_sha256[:12]}")
+    console.print(head, soft_wrap=True)
+    _row(console, "why", why_of(status), "" if status.unread is None else bad)
+    expires = f", which expires {status.plan.expires}" if status.plan.expires else ""
+    _row(console, "set", f"{status.plan.scale_set.name}, plan sha256 {status.entry.plan_sha256[:12]}{expires}")
     _row(console, "at", place_of(status))
     _row(console, "executor", executor_of(status))
     if now is not None:
@@ -271,36 +331,47 @@ def render(console: Console, status: Status) -> None:
         _row(console, "elapsed", _elapsed(status, now))
         if now.waits:
             _row(console, "waits", now.waits)
+        said = {one.code for one in now.failed[:1]}
         for one in now.failed[1:LISTED]:
-            _row(console, "failed", _short(trouble(one)), bad)
+            _row(console, "failed", trouble(one, message=one.code not in said), bad)
+            said.add(one.code)
         if len(now.failed) > LISTED:
             _row(console, "failed", f"and {len(now.failed) - LISTED} more (--json lists all)")
         _row(console, "a new one", f"would boot {now.model_gives}")
-        _row(console, "temporary", "; ".join(now.temporary) or "nothing is changed for the time of the rollout")
+        over = now.state.phase is Phase.ENDED
+        none = "nothing: all is as before" if over else "nothing is changed for the time of the rollout"
+        _row(console, "still so" if over else "temporary", temporary_of(now) or none)
         if now.unheard:
             _row(console, "unheard", f"{now.unheard} request(s) that no executor has heard yet")
     for number, choice in enumerate(choices_of(status)):
         if not number:
-            _print(console, Text("what can be done now", style="bold"))
+            console.print(Text("what can be done now", style="bold"))
         told = forecast_of(status, choice)
         moves = f" ({choice.moves} instances{', ' + told if told else ''})" if choice.moves else ""
-        line = Text(f"  {command_of(status, choice)}", style="cyan")
-        does = Text(f"{choice.does}{moves}", style="dim")
-        if len(line) + len(does) + 4 <= WIDTH:
-            _print(console, line + Text("    ") + does)
-        else:
-            _print(console, line)
-            _print(console, Text("      ") + does)
+        _command(console, command_of(status, choice), f"{choice.does}{moves}")
     _afterwards(console, status)
 
 
 def _afterwards(console: Console, status: Status) -> None:
-    """Commands stand whole on their line, so that they can be copied."""
+    for one, why, command in undo_of(status):
+        _row(console, "afterwards", f"{one.text}: {why}. As before again with:")
+        _command(console, command)
     for number, line in enumerate(afterwards_of(status)):
         if number:
-            console.print(Text(f"  {line}", style="cyan"), soft_wrap=True)
+            _command(console, line)
         else:
             _row(console, "afterwards", line)
+
+
+def _command(console: Console, command: str, does: str = "") -> None:
+    """Rule 3."""
+    line = Text(f"  {command}", style="cyan")
+    if does and len(line) + len(does) + 4 <= WIDTH:
+        line.append(f"    {does}", style="dim")
+        does = ""
+    console.print(line, soft_wrap=True)
+    for part in folded(does, WIDTH - 6):
+        console.print(Text(f"      {part}", style="dim"), soft_wrap=True)
 
 
 def _elapsed(status: Status, now: Standing) -> str:
@@ -313,23 +384,10 @@ def _elapsed(status: Status, now: Standing) -> str:
 
 
 def _row(console: Console, name: str, text: str, style: str = "") -> None:
-    line = Text(f"{name:>10}  ", style="dim")
-    line.append(_plain(text), style=style or "none")
-    _print(console, line, 12)
-
-
-def _print(console: Console, line: Text, indent: int = 6) -> None:
-    """A line, folded at the width; what follows is indented."""
-    first, *rest = line.wrap(console, WIDTH)
-    console.print(first, width=WIDTH, soft_wrap=True)
-    if rest:
-        text = " ".join(part.plain.strip() for part in rest)
-        for part in Text(text, style=rest[0].style).wrap(console, WIDTH - indent):
-            console.print(Text(" " * indent) + part, width=WIDTH, soft_wrap=True)
-
-
-def _short(text: str) -> str:
-    return text if len(text) <= LONGEST else text[: LONGEST - 1] + "…"
+    for number, part in enumerate(folded(_plain(text), WIDTH - 12)):
+        line = Text(f"{'' if number else name:>10}  ", style="dim")
+        line.append(part, style=style or "none")
+        console.print(line, soft_wrap=True)
 
 
 def _plain(text: str) -> str:

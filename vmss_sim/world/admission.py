@@ -34,6 +34,8 @@ MOST_ONE_GROUP = 100
 """DOC-limits, DOC-pg: of platform and gallery images, of other custom images, in a single placement group."""
 FIXED = ("platformFaultDomainCount", "priority", "orchestrationMode")
 """Properties that cannot change (REC, azure-docs #108952)."""
+EVICTED = frozenset({"low", "spot"})
+"""Two names of one priority: the first is the older one, and may become the other (REC 2020-07-20: 200)."""
 _ORIGIN = (IMAGE + "publisher", IMAGE + "offer")
 GRACE_MS = (600_000, 5_400_000)
 """`automaticRepairsPolicy.gracePeriod`: PT10M to PT90M (DOC-repairs)."""
@@ -206,13 +208,17 @@ def _repairs(world: World, args: dict[str, Any]) -> Reply | None:
     return None
 
 
+def _same(old: Any, new: Any) -> bool:
+    return bool(old == new) or {str(old).lower(), str(new).lower()} <= EVICTED
+
+
 def _update(world: World, args: dict[str, Any]) -> Reply | None:
     config = world.config
     for path in args.get("patch", {}):
         fixed = next((one for one in FIXED if path.rpartition(".")[2] == one), None)
         if config.platform.publisher_fixed and path in _ORIGIN:
             fixed = path.partition("storageProfile.")[2]
-        if fixed is not None and world.model.get(path) != args["patch"][path]:
+        if fixed is not None and not _same(world.model.get(path), args["patch"][path]):
             return _refuse(errors.PROPERTY_FIXED, property=fixed)
     if args.get("patch", {}).get(GROUP) and not one_group(world):
         return _refuse(errors.PROPERTY_FIXED, property=GROUP.rpartition(".")[2])

@@ -161,7 +161,7 @@ class Platform(_Config, frozen=True, kw_only=True):
     protected_named: an instance protected from scale-set actions and named in a scale-set call is an error (`refuse`), is
     left alone (`skip`) or not protected from that (`act`).
     flexible_manual_upgrade: Flexible sets accept manualupgrade (DOC-manual says so; REC 2021 shows 409).
-    flexible_auto_os: Flexible sets accept automatic OS upgrade (DOC-modes says no).
+    flexible_auto_os: Flexible sets accept automatic OS upgrade (REC 2024-08-26: 200, and it shows; DOC-modes, older, says no).
     manual_auto_os: automatic OS upgrade works in mode Manual (DOC-autoos; a reviewer of the API says no).
     os_rolling_needs_mode: osRollingUpgrade is refused unless the mode is Rolling (REC 2017; since 2020 it is accepted).
     reimage_temp: a reimage leaves the temporary disk `kept` (DOC-repairs' table; API: `tempDisk` is false by default) or
@@ -197,7 +197,7 @@ class Platform(_Config, frozen=True, kw_only=True):
     overlap: str = "coalesce"
     protected_named: str = "refuse"
     flexible_manual_upgrade: bool = True
-    flexible_auto_os: bool = False
+    flexible_auto_os: bool = True
     manual_auto_os: bool = True
     os_rolling_needs_mode: bool = False
     reimage_temp: str = "kept"

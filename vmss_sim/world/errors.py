@@ -302,6 +302,14 @@ VALUE_OUT_OF_RANGE: Final = AzureError(
     wording="reported",
     source="Azure/vm-scale-sets #34 (the sentence); ranges: azure-mgmt-compute 34.1 model validation",
 )
+EXTENSION_NAMED_TWICE: Final = AzureError(
+    name="extension-named-twice",
+    code="BadRequest",
+    status=400,
+    text="On VM Scale Set '{name}', extension name '{extension}' cannot be used for more than one extension.",
+    wording="reported",
+    source="MicrosoftDocs/azure-docs #15359; still said in 2026 (Azure/azure-cli #33755)",
+)
 NOT_FOUND: Final = AzureError(
     name="not-found",
     code="NotFound",

@@ -119,7 +119,7 @@ class Works(NamedTuple):
 
 _BATCH = "DOC-modes (VM batch operations)"
 _ROLLING = "DOC-rolling (since 2024 on Flexible)"
-_AUTO_OS = "DOC-modes says no, DOC-maxsurge implies yes"
+_AUTO_OS = "REC 2024-08-26 (the policy), DOC-maxsurge implies it; DOC-modes, older, says no"
 
 MODES: dict[str, Works] = {
     # Requests on the set.
