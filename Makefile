@@ -70,9 +70,9 @@ $(VENV)/.test: pyproject.toml
 	cd .clients/oav && npm ci --no-audit --no-fund --loglevel=error
 	@touch $@
 
-# A stand-in for Azure Blob Storage, for tests/test_store_blobs.py; kept outside git, installed once.
+# A stand-in for Azure Blob Storage, for tests/test_store_blobs.py and the unattended story; kept outside git, installed once.
 azurite: $(VENV)/.test .clients/azurite/.installed
-	$(BIN)/python -m pytest tests/test_store_blobs.py
+	$(BIN)/python -m pytest tests/test_store_blobs.py tests/test_story_emulated.py
 
 .clients/azurite/.installed: tests/azurite/package.json tests/azurite/package-lock.json
 	mkdir -p .clients/azurite
