@@ -9,20 +9,21 @@ Rules this module decides:
 3. What may be done next follows from the phase, the question that stands open, and whether an executor is alive; each choice
    says what it moves.
 4. Fewest in service is as seen: between two looks nobody looked.
+5. A model update that succeeded, and that no look has shown since, may still have taken effect: Azure does not show everything.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from enum import Enum
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import msgspec
 
 from planner.amount import follow
 from planner.buckets import Bucket, Seen
 from planner.change import at_target
-from planner.commands import Status
+from planner.commands import Command, Kind, Status
 from planner.model import HealthSource, Instance, Model, ScaleSet, Service, UpgradeMode, runs, service
 from planner.phases import Phase
 from planner.plan import MovedBy, Plan
@@ -106,6 +107,12 @@ class Standing(msgspec.Struct, frozen=True, kw_only=True):
     notes: tuple[Note, ...]
     asked: tuple[Heard, ...] = ()
     unheard: int = 0
+    unshown: tuple[str, ...] = ()
+
+    @property
+    def changed(self) -> tuple[str, ...]:
+        """What is, or may be, not as it was before the rollout: what a release undoes, and what nobody can see (rule 5)."""
+        return (*(one.text for one in self.temporary), *self.unshown)
 
 
 class Look(NamedTuple):
@@ -154,7 +161,8 @@ def standing(plan: Plan, records: Iterable[Record], *, unheard: int = 0) -> Stan
     last: Look | None = None
     began = fewest = fewest_ms = 0
     errors: dict[str, tuple[str, str, int]] = {}
-    commands: dict[str, tuple[str, ...]] = {}
+    commands: dict[str, Command] = {}
+    unshown: dict[str, Any] = {}
     notes: list[Note] = []
     asked: list[Heard] = []
     for look in looks(records, source):
@@ -163,11 +171,18 @@ def standing(plan: Plan, records: Iterable[Record], *, unheard: int = 0) -> Stan
             began = turn.now_ms
         if last is None or look.in_service < fewest:
             fewest, fewest_ms = look.in_service, turn.now_ms
-        commands |= {one.id: one.ids for one in turn.commands}
+        commands |= {one.id: one for one in turn.commands}
         for outcome in turn.outcomes:
+            sent = commands.get(outcome.command)
+            if sent is None:
+                continue
             if outcome.status is Status.FAILED and not outcome.refused:
-                for name in commands.get(outcome.command, ()):
+                for name in sent.ids:
                     errors[name] = (outcome.code, outcome.message, turn.now_ms)
+            if outcome.status is Status.SUCCEEDED and sent.kind is Kind.UPDATE_MODEL:
+                unshown = sent.patch
+        if unshown and _shows(plan, look.model, unshown):
+            unshown = {}
         notes += turn.notes
         asked += [Heard(at_ms=turn.now_ms, request=one) for one in turn.requests]
         last = look
@@ -209,7 +224,18 @@ def standing(plan: Plan, records: Iterable[Record], *, unheard: int = 0) -> Stan
         notes=tuple(notes[-8:]),
         asked=tuple(asked[-8:]),
         unheard=unheard,
+        unshown=tuple(
+            f"the model may hold another {path}: its update succeeded, and nothing shows it" for path in unshown
+        ),
     )
+
+
+def _shows(plan: Plan, model: Model, patch: dict[str, Any]) -> bool:
+    """Does the model show what an update of it wrote?"""
+    resolved = plan.resolved
+    image = resolved.model_image if patch == resolved.patch else resolved.back_image
+    same = image is None or model.image == image or runs(model.image, image) is True
+    return same and all(model.settings.get(path) == value for path, value in patch.items() if path in model.settings)
 
 
 def _classified(rollout: Rollout, state: State, scale_set: ScaleSet, now_ms: int) -> dict[str, Seen]:

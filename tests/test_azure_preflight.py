@@ -214,8 +214,9 @@ def test_who_is_denied_and_what_is_said() -> None:
         arm.tell("GET", DENIALS, deny(UPGRADE))
         (finding,) = backend().preflight(plan)
         assert finding.text == f"deny assignment stack refuses {UPGRADE} to everybody"
-        (call,) = (call for call in arm.calls if call.path == DENIALS)
-        assert call.query == {"api-version": "2022-04-01", "$filter": "atScope()"}
+        for path, version in ((DENIALS, "2022-04-01"), (LOCKS, "2020-05-01")):
+            (call,) = (call for call in arm.calls if call.path == path)
+            assert call.query == {"api-version": version, "$filter": "atScope()"}
 
 
 def test_another_s_rollout_is_found() -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from backends.schedule import ADAPTIVE
 from planner.amount import Threshold
 from planner.difference import difference
 from planner.plan import Plan
@@ -336,3 +337,14 @@ def test_gates_in_dry_run_stand_in_the_plan(tmp_path: Path) -> None:
     assert ran.status == 0
     assert decode(file.read_bytes(), "").plan.gates.dry_run
     assert "dry run: verdicts are written down" in ran.out
+
+
+def test_a_forecast_says_when_it_looked(tmp_path: Path) -> None:
+    file = tmp_path / "two.toml"
+    text = (Path(__file__).parents[1] / "scenarios/bundled/two-vms.toml").read_text()
+    file.write_text(text.replace("[timing]", "[timing]\npoll = 10"))
+    for scenario, schedule in (("two-vms", ADAPTIVE.steps), (str(file), ())):
+        made = vmss_sim("plan", scenario, "-s", "one-by-one", "-n", "2", "--jobs", "1", "--json")
+        assert made.status == 0, made
+        forecast = decode(made.out.encode(), "plan.json").forecast
+        assert forecast is not None and forecast.schedule == schedule

@@ -33,6 +33,15 @@ def register(app: typer.Typer) -> None:
         file: Annotated[Path, typer.Argument(metavar="PLAN.JSON", help="The plan that was applied.")],
         store: operating.StoreName = None,
         yes: operating.Yes = False,
+        added: Annotated[
+            str | None,
+            typer.Option(
+                "--added",
+                metavar="ID,ID…|none",
+                help="Of a surge: which of the instances that the plan did not see it added.",
+                show_default=False,
+            ),
+        ] = None,
         *,
         running: operating.Running,
         reach: options.Azure,
@@ -59,11 +68,10 @@ def register(app: typer.Typer) -> None:
                 f"{operating.told('resume', kept, known[0])} goes on with it",
             )
         backend = operating.open_world(read, reach)
-        found = _look(read, backend)
+        found = _look(read, backend, added)
         if found.refused:
-            raise InputError(
-                "this rollout cannot be recovered", read.plan.scale_set.name, found.refused, "", "nothing was sent"
-            )
+            what = "this rollout cannot be recovered"
+            raise InputError(what, read.plan.scale_set.name, found.refused, "", f"{found.todo}; nothing was sent")
         operating.confirm(
             f"Go on with {read.plan.scale_set.id or read.plan.scale_set.name} from what it shows?", yes=yes
         )
@@ -75,12 +83,13 @@ def register(app: typer.Typer) -> None:
         raise typer.Exit(status)
 
 
-def _look(read: PlanFile, backend: Any) -> Recovery:
+def _look(read: PlanFile, backend: Any, added: str | None) -> Recovery:
     """What the set shows, printed, and what cannot be known."""
     from planner.recovery import recover  # noqa: PLC0415  # heavy imports wait until a command runs
 
     seen = backend.observe()
-    found = recover(read.plan, seen.scale_set, seen.now_ms)
+    said = None if added is None else tuple(one.strip() for one in added.split(",") if one.strip() not in ("", "none"))
+    found = recover(read.plan, seen.scale_set, seen.now_ms, said)
     typer.echo("What the set shows")
     for line in found.shows:
         typer.echo(f"  {line}")

@@ -193,8 +193,8 @@ def afterwards_of(status: Status) -> tuple[str, ...]:
 
 
 def temporary_of(now: Standing) -> str:
-    """What is still changed for the time of the rollout, in a phrase; empty where nothing is."""
-    return "; ".join(one.text for one in now.temporary)
+    """What is, or may be, still changed for the time of the rollout, in a phrase; empty where nothing is."""
+    return "; ".join(now.changed)
 
 
 def undo_of(status: Status) -> tuple[tuple[Temporary, str, str], ...]:
@@ -296,7 +296,7 @@ def document(status: Status) -> dict[str, Any]:
         "left_alone": now.left_alone,
         "batch": {"number": now.batch, "of": now.batches, "why": now.batch_why},
         "model_gives": now.model_gives,
-        "temporary_changes": [one.text for one in now.temporary],
+        "temporary_changes": list(now.changed),
         "undo": [
             {"change": one.change.value, "why": why, "command": command, "instances": list(one.ids)}
             for one, why, command in undo_of(status)
