@@ -22,10 +22,10 @@ from planner.lint.wording import instances, names
 from planner.phases import Phase
 from planner.plan import Plan
 from planner.planfile import Forecast
-from planner.rollout import Asked
+from planner.rollout import Asked, Opening
 from planner.standing import Change, Heard, Option, Standing, Temporary, Trouble, options
 from planner.trace import Unread
-from vmss_sim.report import way_back
+from vmss_sim.report import way_back, windows
 from vmss_sim.report.console import folded
 from vmss_sim.report.times import coarse, stamp, when
 
@@ -302,6 +302,7 @@ def document(status: Status) -> dict[str, Any]:
             for one, why, command in undo_of(status)
         ],
         "waits": now.waits,
+        "window": windows.document(_opening(status)),
         "asked": [
             {
                 "asked": one.request.asked.value,
@@ -348,6 +349,9 @@ def render(console: Console, status: Status) -> None:
         _row(console, "elapsed", _elapsed(status, now))
         if now.waits:
             _row(console, "waits", now.waits)
+        opening = _opening(status)
+        if opening is not None:
+            _row(console, "window", windows.text(opening, _clock_ms(status, now)))
         said = {one.code for one in now.failed[:1]}
         for one in now.failed[1:LISTED]:
             _row(console, "failed", trouble(one, message=one.code not in said), bad)
@@ -394,13 +398,22 @@ def _command(console: Console, command: str, does: str = "") -> None:
         console.print(Text(f"      {part}", style="dim"), soft_wrap=True)
 
 
-def _elapsed(status: Status, now: Standing) -> str:
-    """To now, where the rollout is under way and its clock is the wall's (its first look was about when it was opened); else, in a
-    rehearsal, to the last look.
+def _clock_ms(status: Status, now: Standing) -> int:
+    """Now, where the rollout is under way and its clock is the wall's (its first look was about when it was opened); else, in a rehearsal,
+    the last look.
     """
     wall = abs(now.began_ms - status.entry.opened_ms) < WALL_MS
-    until = status.now_ms if wall and now.state.phase is not Phase.ENDED else now.at_ms
-    text = coarse((until - now.began_ms) / 1000)
+    return status.now_ms if wall and now.state.phase is not Phase.ENDED else now.at_ms
+
+
+def _opening(status: Status) -> Opening | None:
+    now = status.standing
+    over = now is None or now.state.phase is Phase.ENDED
+    return None if now is None or over else windows.now_of(status.plan, _clock_ms(status, now))
+
+
+def _elapsed(status: Status, now: Standing) -> str:
+    text = coarse((_clock_ms(status, now) - now.began_ms) / 1000)
     duration = status.forecast.metrics.get("duration_s") if status.forecast is not None else None
     if duration is not None and duration.p50 is not None and duration.p95 is not None:
         text += f"; forecast {coarse(duration.p50)}, 95 % within {coarse(duration.p95)}"
