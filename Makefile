@@ -43,9 +43,11 @@ bench: $(VENV)/.test
 	$(BIN)/python -m bench.startup
 	$(BIN)/python -m bench.rollout
 
-# Ten times the examples and more; for a night, not for CI.
+# Ten times the examples and more, and 10,000 kills of the crash test on each of its grounds; for a night, not for CI.
+soak: export VMSS_SIM_KILLS ?= 10000
 soak: $(VENV)/.test
-	HYPOTHESIS_PROFILE=soak $(BIN)/python -m pytest -n 2
+	$(BIN)/python -u -m tests.kills
+	HYPOTHESIS_PROFILE=soak VMSS_SIM_KILLS=60 $(BIN)/python -m pytest -n 2
 
 $(VENV)/.demo: pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13) and "vmss-sim needs Python 3.11 to 3.13; say make PYTHON=python3.12")'

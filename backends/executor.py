@@ -168,9 +168,9 @@ class _Telling:
         """The handle of a command's last receipt."""
         return self._journal.receipt(command)
 
-    def ask(self, asked: Asked, ids: tuple[str, ...] = (), reason: str = "") -> int:
+    def ask(self, asked: Asked, ids: tuple[str, ...] = (), reason: str = "", by: str = "") -> int:
         """Append an operator request."""
-        return self._journal.ask(asked, ids, reason)
+        return self._journal.ask(asked, ids, reason, by)
 
     def requests(self, after: int) -> tuple[OperatorRequest, ...]:
         """Operator requests with a higher id."""
@@ -203,12 +203,14 @@ class Executor:
         look_ms: int = LOOK_MS,
         max_runtime_s: float | None = None,
         stay: bool = False,
+        user: str = "",
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._journal = _Telling(journal)
         self._backend = _Leased(backend, lease, signals)
         self._signals, self._lease, self._listen = signals, lease, listen
         self._look_ms, self._stay, self._clock = look_ms, stay, clock
+        self._user = user
         self._until = None if max_runtime_s is None else clock() + max_runtime_s
         if hasattr(backend, "still"):  # it may take long between being told to send and sending
             backend.still = lease.check
@@ -238,7 +240,7 @@ class Executor:
         while True:
             self._lease.check()
             if self._signals.pause and not self._told_pause:
-                self._journal.ask(Asked.PAUSE, reason="Ctrl-C in the executor's terminal")
+                self._journal.ask(Asked.PAUSE, reason="Ctrl-C in the executor's terminal", by=self._user)
                 self._told_pause = True
             wait = self.driver.turn()
             self._tell()

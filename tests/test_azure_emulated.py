@@ -90,17 +90,19 @@ def test_what_stands_in_the_way_is_found_over_the_server() -> None:
         def codes() -> list[str]:
             return [one.code for one in backend.preflight(plan)]
 
-        def put(kind: str, properties: dict[str, Any]) -> None:
+        def put(kind: str, properties: dict[str, Any], scope: str = azure.id) -> None:
             made = requests.put(
-                f"{azure.url}{azure.id}/providers/Microsoft.Authorization/{kind}/one",
+                f"{azure.url}{scope}/providers/Microsoft.Authorization/{kind}/one",
                 params={"api-version": "2020-05-01"}, json={"properties": properties},
                 headers={"Authorization": "Bearer any"}, verify=azure.ca, timeout=30,
             )  # fmt: skip
             assert made.ok, made.text
 
         assert codes() == []
-        put("locks", {"level": "ReadOnly"})
-        assert codes() == ["VS504"]
+        put("locks", {"level": "ReadOnly"}, f"{azure.id}/extensions/health")
+        assert codes() == [], "below the set"
+        put("locks", {"level": "ReadOnly"}, azure.id.partition("/providers/")[0])
+        assert codes() == ["VS504"], "of its group"
         put(
             "denyAssignments",
             {

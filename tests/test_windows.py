@@ -175,15 +175,14 @@ def replays(made: Plan, journal: MemoryJournal) -> None:
     assert all(record.state == state for record, state in replay(Rollout(made), turns))
 
 
-@pytest.mark.parametrize("needs", [(), (80_000, 80_000, 80_000)])
-def test_no_batch_starts_outside_a_window_and_none_that_would_not_end_in_it(needs: tuple[int, ...]) -> None:
-    """One batch takes 75 s; the windows are 130 s long, so two start in the first where nobody knows how long they take."""
+def test_no_batch_starts_outside_a_window_and_none_that_would_not_end_in_it() -> None:
+    """One batch takes 75 s; the windows are 130 s long, so two would start in the first if nobody knew how long they take."""
     window = Clockwork((100_000, 230_000), (HOUR, HOUR + 130_000), (2 * HOUR, 3 * HOUR))
-    driver, journal, place = driven(window, needs_ms=needs, on_window_close="wait")
+    driver, journal, place = driven(window, needs_ms=(80_000,) * 3, on_window_close="wait")
     assert driver.run().ending == "finish"
     assert all(window(now).open for now in moves(place))
     starts = [sum(start <= now < end for now in moves(place)) for start, end in window.spans]
-    assert starts == ([1, 1, 1] if needs else [2, 1, 0])
+    assert starts == [1, 1, 1]
     replays(driver.rollout.plan, journal)
 
 
@@ -259,6 +258,46 @@ def test_a_plan_with_windows_says_what_a_batch_needs(tmp_path: Path) -> None:
     assert "frozen 2026-12-20T00:00 to 2027-01-06T00:00 UTC: year's end" in vmss_sim("show", str(file)).out
     wrong = vmss_sim("plan", "two-vms", "-s", "one-by-one", "--on-window-close", "explode", "--no-forecast")
     assert (wrong.status, "not one of the choices" in wrong.err) == (2, True)
+
+
+@pytest.mark.parametrize(
+    "more", [("--window", "Mon-Fri 22:00-04:00 UTC"), ("--freeze", "2026-12-20T00:00/2027-01-06T00:00 UTC")]
+)
+@pytest.mark.parametrize("strategy", ["one-by-one", "platform-rolling", "automatic"])
+def test_what_a_batch_needs_is_known_without_a_forecast_too(strategy: str, more: tuple[str, ...]) -> None:
+    """What the platform moves it moves in one go: the window has to be open for all of it."""
+    made = vmss_sim("plan", "two-vms", "-s", strategy, "--no-forecast", "--json", *more)
+    assert made.status == 0, made
+    assert "simulated 20 times" in made.err
+    read = decode(made.out.encode(), "")
+    assert read.forecast is None
+    assert len(read.plan.needs_ms) == len(read.plan.batches) > 0
+    assert all(60_000 < one < HOUR for one in read.plan.needs_ms)
+    if strategy == "platform-rolling":
+        assert len(set(read.plan.needs_ms)) == 1
+
+
+def test_what_a_batch_needs_is_not_guessed_where_none_ever_ends(tmp_path: Path) -> None:
+    """Every upgrade fails."""
+    file = tmp_path / "sick.toml"
+    file.write_text(
+        'title = "a"\nwhy = "b"\n[scale_set]\ninstances = 3\nhealth = "extension"\n[change]\nversion = "22.04.202606010"\n'
+        '[failures]\nupgrade = 1.0\n[load]\nrequired = "50%"\n'
+    )
+    made = vmss_sim("plan", str(file), "-s", "one-by-one", "-n", "2", "--window", "Mon 22:00-04:00 UTC")
+    assert (made.status, made.out, made.err.count("\n")) == (2, "", 1), made
+    assert "what a batch needs of a window is not known" in made.err
+
+
+@pytest.mark.parametrize("needs", [(), (0, 0, 0)])
+@pytest.mark.parametrize("limit", ["windows", "freezes"])
+def test_a_plan_with_windows_that_does_not_say_what_a_batch_needs_is_refused(
+    limit: str, needs: tuple[int, ...]
+) -> None:
+    freeze = Freeze(start="2026-12-20T00:00", end="2027-01-06T00:00", time_zone="UTC")
+    spans: dict[str, object] = {limit: (NIGHT,) if limit == "windows" else (freeze,), "needs_ms": needs}
+    with pytest.raises(InputError, match="what each needs of one is not said"):
+        decode(encode(msgspec.structs.replace(CASE.plan(), **spans)), "plan.json")
 
 
 def test_apply_waits_for_its_window_and_goes_on_in_the_next(

@@ -36,6 +36,8 @@ from planner.plan import Plan
 
 _SLICE_MS = 1_000
 _FOREVER = 1 << 62
+_IDS = 24
+"""So many of Azure's ids of one command are kept: three a request."""
 
 
 class _Flight:
@@ -169,7 +171,7 @@ class AzureBackend:
         ids: tuple[str, ...] = ()
         for vm in command.ids if row.each else ("",):
             answer = self.client.send(row.operation, *arguments(row, self.scope, command, model, vm), **options)
-            ids = (*ids, *ids_of(answer))[:8]
+            ids = (*ids, *ids_of(answer))[:_IDS]
             parts.append(self._sent(command, answer, vm))
             if not answer.ok:
                 break

@@ -1,7 +1,8 @@
 """Windows: no batch starts unless it ends, in 95 of 100 simulated runs, before the window does.
 
 1. Judged before the set is touched at all, and before each batch; what has begun is carried on, and the way back waits for nothing.
-2. A batch that was not forecast (appended since) is taken to need as long as the longest that was.
+2. A batch that was not forecast (appended since) is taken to need as long as the longest that was. A plan with windows and batches says what each
+   needs, or it is refused when it is read (`planfile/checks.py`).
 3. The time for which it is shut does not count for the rollout's deadline. Shut: the rollout pauses, and goes on by itself as soon as somebody executes it while the window is open; or it waits, as the plan says.
 """
 
