@@ -100,6 +100,16 @@ def test_what_is_put_on_one_instance_shows_there_alone_and_does_not_take_it_down
     assert sorted(client.one.outages(), key=str) == before
 
 
+def test_with_its_view_where_that_is_asked_for() -> None:
+    client = with_model_extension()
+    told = client.ask("GET", f"{VM}/extensions/agent", **{"$expand": "instanceView"}).body["properties"]["instanceView"]
+    listed = client.ask("GET", f"{VM}/extensions", **{"$expand": "instanceView"}).body["value"]
+    whole = client.ask("GET", f"{VM}/instanceView").body["extensions"]
+    assert [one["properties"]["instanceView"] for one in listed] == whole
+    assert told == whole[-1]
+    assert "instanceView" not in client.ask("GET", f"{VM}/extensions/agent").body["properties"]
+
+
 def test_it_stands_on_the_os_disk() -> None:
     client = with_model_extension()
     client.do("PUT", f"{VM}/extensions/script", {"properties": SCRIPT})
