@@ -257,7 +257,7 @@ class Plan(_Value, frozen=True, kw_only=True):
     """A vetted rollout. See the module's rules; `format` names the schema's version.
 
     on_window_close: `pause` (somebody, or a pipeline, goes on in the next window) or `wait`. needs_ms: how long each batch takes in 95
-    of 100 simulated runs; none starts unless the window is open for so long. Empty: not known, and an open window is enough.
+    of 100 simulated runs; none starts unless the window is open for so long. Empty only without windows and freezes.
     expires: from then on (`2026-12-10T03:40Z`) no rollout is begun with it, while one that was begun goes on; empty: never.
     """
 

@@ -67,8 +67,8 @@ from vmss_sim.world.scale_set import IMAGE, URI, Reply, Vm, World
 from vmss_sim.world.timings import Constant, Lognormal
 
 OLDER, OLD, NEW = "0.9.0", "1.0.0", "2.0.0"
-SETTING = "properties.virtualMachineProfile.userData"
-OS_PROFILE = "properties.virtualMachineProfile.osProfile.customData"
+SETTING = "properties.virtualMachineProfile.licenseType"
+OS_PROFILE = "properties.virtualMachineProfile.osProfile.windowsConfiguration.timeZone"
 MINUTE = 60_000
 
 QUICK = Timings(

@@ -1,7 +1,7 @@
 """A process that is `vmss-sim …` with the world at an address (`tests/loopback.py`) in place of Azure: the front door, the store,
 the lease and the journal are the product's own.
 
-KILL_AT_WRITE: the process is killed at that write of the journal. KILL_AFTER_S: after so long. Processes are forked from one that has
+TERMINAL: a pseudo-terminal's device, to be seen and controlled on. KILL_AT_WRITE: the process is killed at that write of the journal. KILL_AFTER_S: after so long. Processes are forked from one that has
 imported everything (`tests/loopback_preload.py`).
 """
 
@@ -22,7 +22,7 @@ from backends.azure.connecting import connect as azure_connect
 from backends.emulator_clock import BEGINS_MS
 from backends.journal import SqliteJournal
 from backends.protocol import Seen, Wait
-from backends.store.blobs import BlobJournal
+from backends.store.blob_journal import BlobJournal
 from planner.commands import Command
 from planner.plan import Plan
 from vmss_sim.arm.client import Control
@@ -62,6 +62,8 @@ class Remote:
 
 class EmulatedSleeper:
     """Time of an emulator whose clock moves only by being told (`--clock manual`)."""
+
+    slice_ms = 86_400_000
 
     def __init__(self, control: Control) -> None:
         self._control = control
@@ -122,7 +124,16 @@ def run(address: str, arguments: tuple[str, ...], environment: dict[str, str], f
     for number, name in ((1, "out"), (2, "err")):
         opened = os.open(f"{folder}/{name}", os.O_CREAT | os.O_WRONLY | os.O_APPEND)
         os.dup2(opened, number)
-    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+    terminal = environment.get("TERMINAL")
+    if (
+        terminal
+    ):  # standard input and output are this terminal, which signals this process; errors go to their file all the same
+        os.setsid()
+        device = os.open(terminal, os.O_RDWR)
+        os.dup2(device, 0)
+        os.dup2(device, 1)
+    else:
+        os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
     sys.stdin, sys.stdout, sys.stderr = open(0), open(1, "w"), open(2, "w")  # noqa: SIM115  # for as long as the process lives
     faulthandler.register(signal.SIGUSR1, file=sys.stderr)
     os.environ.update(environment)

@@ -6,10 +6,13 @@ The world lives in this process and is served on loopback (`tests/loopback.py`),
 
 from __future__ import annotations
 
+import contextlib
 import os
 import random
+import re
 import shutil
 import signal
+import termios
 import threading
 import time
 from pathlib import Path
@@ -93,6 +96,81 @@ def test_a_signal_without_a_terminal_detaches_within_five_seconds(tmp_path: Path
         place.hold = None
         code, _, err = story.resume().ended()
         assert code == 0, err
+        assert [one.kind for one in place.world.log].count("update-model") == 1, "it was adopted"
+
+
+class Terminal:
+    """A pseudo-terminal of 80 by 24, and what was written to it."""
+
+    def __init__(self) -> None:
+        self._master, self._slave = os.openpty()
+        termios.tcsetwinsize(self._slave, (24, 80))
+        self.device = os.ttyname(self._slave)
+        self._text, self._over = b"", False
+        self._thread = threading.Thread(target=self._reads, daemon=True)
+        self._thread.start()
+
+    def _reads(self) -> None:
+        with contextlib.suppress(OSError):
+            while data := os.read(self._master, 65536):
+                self._text += data
+
+    def press(self, keys: bytes) -> None:
+        os.write(self._master, keys)
+
+    @property
+    def text(self) -> str:
+        """Without what moves the cursor and colours it."""
+        return re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", self._text.decode(errors="replace"))
+
+    def shows(self, words: str, within_s: float = 30) -> bool:
+        deadline = time.monotonic() + within_s
+        while words not in self.text and time.monotonic() < deadline:
+            time.sleep(0.05)
+        return words in self.text
+
+
+ON_A_TERMINAL = Case(fleet=Fleet(size=3), more={"floor": 1})
+
+
+def test_ctrl_c_on_a_terminal_asks_to_pause_after_the_current_operation(tmp_path: Path) -> None:
+    with served(ON_A_TERMINAL.world(), ON_A_TERMINAL.fleet.scale_set()) as place:
+        story, terminal = Story(tmp_path, place, ON_A_TERMINAL), Terminal()
+        place.hold = threading.Event()
+        process = story.apply(TERMINAL=terminal.device, TERM="xterm", COLUMNS="80", LINES="24")
+        assert place.waiting.wait(30)
+        assert terminal.shows("in service, floor 1"), terminal.text
+        terminal.press(b"\x03")
+        assert terminal.shows("pausing after the current operation"), terminal.text
+        assert process.running
+        assert story.state.ticket is not None
+        place.hold.set()
+        code, _, err = process.ended()
+        assert code == 3, err
+        assert "rests: paused by an operator" in err
+        assert story.state.ticket is None
+        assert story.state.phase is Phase.PAUSED
+        assert [one.kind for one in place.world.log] == ["update-model"], "nothing more was begun"
+        assert story.resume().ended()[0] == 0
+
+
+def test_a_second_ctrl_c_detaches_at_once(tmp_path: Path) -> None:
+    with served(ON_A_TERMINAL.world(), ON_A_TERMINAL.fleet.scale_set()) as place:
+        story, terminal = Story(tmp_path, place, ON_A_TERMINAL), Terminal()
+        place.hold = threading.Event()
+        process = story.apply(TERMINAL=terminal.device, TERM="xterm", COLUMNS="80", LINES="24")
+        assert place.waiting.wait(30)
+        terminal.press(b"\x03")
+        assert terminal.shows("pausing after the current operation"), terminal.text
+        began = time.monotonic()
+        terminal.press(b"\x03")
+        code, _, err = process.ended()
+        assert time.monotonic() - began < 5
+        assert code == 3, err
+        assert "detached; what was sent goes on" in err
+        assert story.state.ticket is not None
+        place.hold.set()
+        assert story.resume().ended()[0] == 0
         assert [one.kind for one in place.world.log].count("update-model") == 1, "it was adopted"
 
 

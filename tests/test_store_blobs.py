@@ -89,10 +89,10 @@ def test_what_was_kept_comes_back(store: BlobStore) -> None:
     approval = Approval(plan_sha256=made.plan_sha256, approver="ann", at_ms=1, expires_ms=2, reason="r")
     store.approve(approval)
     assert again.approvals(made.plan_sha256) == (approval,)
-    again.journal(made.id).ask(Asked.SKIP, ("1",), "sick")
+    again.journal(made.id).ask(Asked.SKIP, ("1",), "sick", "bob")
     store.journal(made.id).ask(Asked.RESUME)
     one, two = again.journal(made.id).requests(0)
-    assert (one.id, one.asked, one.ids, one.reason, two.id) == (1, Asked.SKIP, ("1",), "sick", 2)
+    assert (one.id, one.asked, one.ids, one.reason, one.by, two.id) == (1, Asked.SKIP, ("1",), "sick", "bob", 2)
     assert again.journal(made.id).requests(1) == (two,)
 
 
@@ -172,7 +172,7 @@ def test_an_append_whose_reply_was_lost_counts_once(store: BlobStore) -> None:
 
 @needs_azurite
 def test_a_long_journal_goes_on_in_another_blob(store: BlobStore, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("backends.store.blobs.MOST_BLOCKS", 4)
+    monkeypatch.setattr("backends.store.blob_journal.MOST_BLOCKS", 4)
     made = begun(store)
     journal = store.journal(made.id, 1)
     records = [Receipt(command=f"c{number}", handle="h", now_ms=number) for number in range(12)]

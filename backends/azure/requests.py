@@ -202,7 +202,11 @@ READS: dict[str, Read] = {
     # Before anything is sent (preflight.py).
     "permissions": Read("{set}/providers/Microsoft.Authorization/permissions", "", "", version="2022-04-01"),
     "locks": Read(
-        "{set}/providers/Microsoft.Authorization/locks", "", "Microsoft.Authorization/locks/read", version="2020-05-01"
+        "{set}/providers/Microsoft.Authorization/locks",
+        "",
+        "Microsoft.Authorization/locks/read",
+        version="2020-05-01",
+        query="$filter=atScope()",
     ),
     "denials": Read(
         "{set}/providers/Microsoft.Authorization/denyAssignments",

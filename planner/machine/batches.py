@@ -9,7 +9,7 @@ import msgspec
 from planner.buckets import UNTOUCHED, Bucket, Memory
 from planner.change import Action, GuestPatch, at_target
 from planner.commands import Kind
-from planner.machine import back, surge, windows
+from planner.machine import back, substitutes, surge, windows
 from planner.model import Service, placement_key
 from planner.phases import Cause, move
 from planner.plan import OnFailure, Rung
@@ -94,13 +94,10 @@ def _absorb_new(t: Turn) -> bool:
 def advance(t: Turn) -> bool:
     """One move of the phase rolling or rolling-back; False when there is nothing more to decide now."""
     if t.owed:
-        t.send(
-            Kind.SET_CAPACITY,
-            f"{t.owed} replaced instances are added again",
-            rule="replace",
-            capacity=len(t.set.instances) + t.owed,
-        )
+        substitutes.ask(t)
         return True
+    if t.substitutes.wanted:
+        return substitutes.wait(t)
     if t.given_up > _max_failed(t):
         return _too_many_failed(t)
     if t.surge.wanted == 0 and _absorb_new(t):  # what comes now is what we asked for

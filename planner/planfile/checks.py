@@ -309,6 +309,10 @@ def _times(plan: Plan) -> Iterator[Problem]:
         problem = freeze_problem(freeze)
         if problem:
             yield Problem("a freeze that cannot be read", f"freezes[{index}]", problem, "two times, and a time zone")
+    limited = bool(plan.windows or plan.freezes)
+    if limited and plan.batches and not all(plan.needs_ms or (0,)):
+        what = "batches start by windows, and what each needs of one is not said"
+        yield Problem(what, "needs_ms", ", ".join(map(str, plan.needs_ms)) or "nothing", "a time for every batch")
     if plan.needs_ms and len(plan.needs_ms) != len(plan.batches):
         yield Problem("not a time for every batch", "needs_ms", str(len(plan.needs_ms)), str(len(plan.batches)))
     for index, needed in enumerate(plan.needs_ms):
