@@ -35,10 +35,15 @@ def opening(plan: Plan, now_ms: int) -> Opening:
     for start, end in spans:
         if start <= now < end:
             forever = not plan.windows and end - now > timedelta(days=AHEAD - 2)
-            return Opening(open=True, until_ms=None if forever else _ms(end))
+            return Opening(open=True) if forever else _until(plan, end, is_open=True)
         if start > now:
-            return Opening(open=False, until_ms=_ms(start))
+            return _until(plan, start, is_open=False)
     return Opening(open=False, until_ms=None)
+
+
+def _until(plan: Plan, when: datetime, *, is_open: bool) -> Opening:
+    zone = [*(one.time_zone for one in plan.windows), *(one.time_zone for one in plan.freezes)][0]
+    return Opening(open=is_open, until_ms=_ms(when), until=f"{when.astimezone(_zone(zone)):%Y-%m-%d %H:%M} {zone}")
 
 
 def longest_ms(plan: Plan, now_ms: int) -> int | None:

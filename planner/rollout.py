@@ -205,19 +205,21 @@ class Asked(str, Enum):
 
 
 class OperatorRequest(_Value, frozen=True, kw_only=True):
-    """One request, numbered from 1 in the order made. ids: instances, for skip, retry and replace."""
+    """One request, numbered from 1 in the order made. ids: instances, for skip, retry and replace. by: who made it, where that is known."""
 
     id: int
     asked: Asked
     ids: tuple[str, ...] = ()
     reason: str = ""
+    by: str = ""
 
 
 class Opening(_Value, frozen=True, kw_only=True):
-    """The plan's windows as they are now: open until, or shut until; None: for ever."""
+    """The plan's windows as they are now: open until, or shut until; None: for ever. until: the same for people, in the plan's time zone."""
 
     open: bool
     until_ms: int | None = None
+    until: str = ""
 
 
 class Observation(_Value, frozen=True, kw_only=True):

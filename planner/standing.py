@@ -27,7 +27,7 @@ from planner.commands import Command, Kind, Status
 from planner.model import HealthSource, Instance, Model, ScaleSet, Service, UpgradeMode, runs, service
 from planner.phases import Phase
 from planner.plan import MovedBy, Plan
-from planner.rollout import Asked, Note, Observation, Rollout, State, is_there, surplus
+from planner.rollout import Asked, Note, Observation, OperatorRequest, Rollout, State, is_there, surplus
 from planner.trace import Record, Turn, Unread
 
 
@@ -70,6 +70,13 @@ class Option(msgspec.Struct, frozen=True, kw_only=True):
     reason_needed: bool = False
 
 
+class Heard(msgspec.Struct, frozen=True, kw_only=True):
+    """What an operator asked, and when that was heard."""
+
+    at_ms: int
+    request: OperatorRequest
+
+
 class Standing(msgspec.Struct, frozen=True, kw_only=True):
     """Where a rollout stands. at_ms: the time of the evidence."""
 
@@ -98,6 +105,7 @@ class Standing(msgspec.Struct, frozen=True, kw_only=True):
     waits: str
     known_healthy: bool
     notes: tuple[Note, ...]
+    asked: tuple[Heard, ...] = ()
     unheard: int = 0
     unshown: tuple[str, ...] = ()
 
@@ -156,6 +164,7 @@ def standing(plan: Plan, records: Iterable[Record], *, unheard: int = 0) -> Stan
     commands: dict[str, Command] = {}
     unshown: dict[str, Any] = {}
     notes: list[Note] = []
+    asked: list[Heard] = []
     for look in looks(records, source):
         turn = look.turn
         if last is None:
@@ -175,6 +184,7 @@ def standing(plan: Plan, records: Iterable[Record], *, unheard: int = 0) -> Stan
         if unshown and _shows(plan, look.model, unshown):
             unshown = {}
         notes += turn.notes
+        asked += [Heard(at_ms=turn.now_ms, request=one) for one in turn.requests]
         last = look
     if last is None:
         return None
@@ -212,6 +222,7 @@ def standing(plan: Plan, records: Iterable[Record], *, unheard: int = 0) -> Stan
         back_to=_back_to(plan, state),
         known_healthy=source is not HealthSource.NONE,
         notes=tuple(notes[-8:]),
+        asked=tuple(asked[-8:]),
         unheard=unheard,
         unshown=tuple(
             f"the model may hold another {path}: its update succeeded, and nothing shows it" for path in unshown
@@ -385,11 +396,16 @@ def _model_gives(plan: Plan, model: Model) -> str:
 
 
 def _back_to(plan: Plan, state: State) -> str:
-    """The version that a new plan would take the moved ones back to, once this rollout has ended; empty where none is known."""
+    """The image (version, id, or all four words of it) that a new plan would take the moved ones back to, once this rollout has ended; empty where none is known."""
     was = plan.resolved.back_image
-    if state.phase is not Phase.ENDED or was is None or plan.resolved.target.image is None or was.uri:
+    gave = plan.resolved.model_image
+    if state.phase is not Phase.ENDED or was is None or plan.resolved.target.image is None:
         return ""
-    return was.id or was.exact_version or was.version or ""
+    version = was.exact_version or was.version or ""
+    other = gave is not None and (was.publisher, was.offer, was.sku) != (gave.publisher, gave.offer, gave.sku)
+    if was.publisher and other and version:
+        return f"{was.publisher}:{was.offer}:{was.sku}:{version}"
+    return was.id or was.uri or version
 
 
 def _temporary(plan: Plan, state: State, scale_set: ScaleSet) -> Iterator[Temporary]:
@@ -405,6 +421,12 @@ def _temporary(plan: Plan, state: State, scale_set: ScaleSet) -> Iterator[Tempor
         ours = [name for name, vm_id in state.surge.fresh.items() if is_there(instances, name, vm_id)]
         text = f"{extra} instances more than the set should have"
         yield Temporary(change=Change.ADDED, text=text, ids=tuple(ours[-extra:]))
+
+
+def _comes_back(plan: Plan, now: Standing, one: Temporary) -> bool:
+    """Would `release` undo this? Not what was added, and not the mode where the platform would move something in it."""
+    stale = plan.scale_set.mode is not UpgradeMode.MANUAL and (one.ids or now.old)
+    return one.change is Change.REPAIRS or (one.change is Change.MODE and not stale)
 
 
 def options(plan: Plan, now: Standing, *, alive: bool) -> tuple[Option, ...]:
@@ -425,6 +447,8 @@ def options(plan: Plan, now: Standing, *, alive: bool) -> tuple[Option, ...]:
     if state.question == "no-evidence":
         add(Asked.RETRY, "it took no effect: try again", len(open_ids) or None, open_ids)
         add(Asked.SKIP, "leave these alone and go on", left, open_ids, why=True)
+    elif state.question == "still-running":
+        add(Asked.RESUME, "look again: it goes on by itself once that has ended", left)
     elif state.phase is Phase.PAUSED and state.reason.startswith("approval"):
         add(Asked.APPROVE, f"batch {now.batch} may begin", left)
     elif state.phase is Phase.PAUSED or not alive:
@@ -448,7 +472,7 @@ def options(plan: Plan, now: Standing, *, alive: bool) -> tuple[Option, ...]:
     if not ending:
         kept = "the model goes back" if plan.ends["abort"].model == "pinned" and plan.resolved.reverse else "end here"
         add(Asked.ABORT, f"final, no rollback afterwards: what was moved stays, {kept}", 0)
-    held = now.temporary and state.phase is Phase.PAUSED and not ending and not platform and state.ticket is None
-    if held and now.scale_set.model.mode in UpgradeMode:
+    held = state.phase is Phase.PAUSED and not ending and not platform and state.ticket is None
+    if held and any(_comes_back(plan, now, one) for one in now.temporary) and now.scale_set.model.mode in UpgradeMode:
         add(Asked.RELEASE, "undo the temporary changes and stay paused", 0)
     return tuple(made)

@@ -304,7 +304,7 @@ class WatchedWorld(World):
         return sum(name in one.started for one in self.log if not kinds or one.kind in kinds)
 
 
-def _world_image(reference: ImageReference | None) -> Image | None:
+def world_image(reference: ImageReference | None) -> Image | None:
     if reference is None:
         return None
     return Image(
@@ -343,7 +343,7 @@ def world(
         Machine(
             id=one.id,
             vm_id=one.vm_id,
-            image=_world_image(one.image),
+            image=world_image(one.image),
             zone=one.zone,
             update_domain=one.update_domain,
             fault_domain=one.fault_domain,

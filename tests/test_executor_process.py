@@ -1,4 +1,5 @@
-"""`apply` as a process: what signals do, two at once, and killed at every write of the journal and at any other time.
+"""`apply` as a process: what signals do, two at once, and killed at every write of the journal (again and again, and at any other time:
+`tests/kills`).
 
 The world lives in this process and is served on loopback (`tests/loopback.py`), so it outlives every executor, as Azure does.
 """
@@ -265,21 +266,6 @@ def test_killed_at_every_write_of_the_journal(tmp_path: Path) -> None:
     for number in numbers:
         hits += survives(tmp_path / str(number), HELD, [{"KILL_AT_WRITE": str(number)}], luck, expected)
     assert hits == len(numbers), "each kill hit"
-
-
-def test_killed_at_random_times_again_and_again(tmp_path: Path) -> None:
-    expected, writes = whole(tmp_path, HELD)
-    luck = random.Random(11)
-    hits, story = 0, 0
-    while hits < (9_000 if SOAK else 36):
-        story += 1
-        kills = [
-            {"KILL_AT_WRITE": str(luck.randint(1, writes))}
-            if luck.random() < 0.7
-            else {"KILL_AFTER_S": f"{luck.uniform(0.0, 1.0):.3f}"}
-            for _ in range(luck.randint(3, 8))
-        ]
-        hits += survives(tmp_path / f"r{story}", HELD, kills, luck, expected)
 
 
 def test_the_checks_can_fail(tmp_path: Path) -> None:

@@ -89,10 +89,10 @@ def test_what_was_kept_comes_back(store: BlobStore) -> None:
     approval = Approval(plan_sha256=made.plan_sha256, approver="ann", at_ms=1, expires_ms=2, reason="r")
     store.approve(approval)
     assert again.approvals(made.plan_sha256) == (approval,)
-    again.journal(made.id).ask(Asked.SKIP, ("1",), "sick")
+    again.journal(made.id).ask(Asked.SKIP, ("1",), "sick", "bob")
     store.journal(made.id).ask(Asked.RESUME)
     one, two = again.journal(made.id).requests(0)
-    assert (one.id, one.asked, one.ids, one.reason, two.id) == (1, Asked.SKIP, ("1",), "sick", 2)
+    assert (one.id, one.asked, one.ids, one.reason, one.by, two.id) == (1, Asked.SKIP, ("1",), "sick", "bob", 2)
     assert again.journal(made.id).requests(1) == (two,)
 
 

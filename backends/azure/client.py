@@ -244,7 +244,10 @@ def _fault(error: AzureError) -> Answer:
     return Answer(fault=NO_ANSWER, text=text)
 
 
-_ABSENT = ("unavailable", "not configured", "not installed", "not found on path", "not available", "no accounts")
+_ABSENT = (
+    "unavailable", "not configured", "not installed", "not found on path", "not available", "no accounts", "cli could not be found",
+    "package to be installed",
+)  # fmt: skip
 _ADVICE = re.compile(r"\s*(?:\b(?:Visit|See|To mitigate|Please visit|Trace ID|Correlation ID)\b|https?://).*", re.S)
 _AUTHORITY = re.compile(r"Unable to get authority configuration for https?://([^/\s]+)/([^\s/]+?)[/.]*(?:\s.*)?$", re.S)
 """What msal says, with much advice, where the tenant is not one that the login's host knows."""

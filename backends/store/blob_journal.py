@@ -140,9 +140,9 @@ class BlobJournal:
                     if line.strip():
                         yield _decoder.decode(line)
 
-    def ask(self, asked: Asked, ids: tuple[str, ...] = (), reason: str = "") -> int:
+    def ask(self, asked: Asked, ids: tuple[str, ...] = (), reason: str = "", by: str = "") -> int:
         """Append an operator request."""
-        data = _encoder.encode({"asked": asked, "ids": ids, "reason": reason})
+        data = _encoder.encode({"asked": asked, "ids": ids, "reason": reason, "by": by})
         with answers(self._store.name):
             number = len(self._store.names("requests", self._rollout))
             while True:

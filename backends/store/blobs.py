@@ -3,7 +3,7 @@
 Contract: as `files.py`, by what the service promises. A scale set's lease is a blob lease: the service itself lets it run out and
 refuses whoever lost it. The journal is `blob_journal.py`. Approvals are small blobs that are created once. Errors: `blob_service.py`.
 
-Credential: `$AZURE_STORAGE_CONNECTION_STRING` where it is for this account (Azurite, account keys), else azure-identity's default.
+Credential: `$AZURE_STORAGE_CONNECTION_STRING` where it is for this account (Azurite, account keys), else `blob_login.py`.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import msgspec
 
 from backends.journal import Journal
 from backends.lease import LASTS_MS, Held, Holder, LeaseLost, is_gone, me
-from backends.store import Approval, Entry, HeldByAnother, now_ms
+from backends.store import Approval, Entry, HeldByAnother, Login, now_ms
 from backends.store.blob_journal import BlobJournal
 from backends.store.blob_service import (
     BlobClient,
@@ -56,7 +56,7 @@ class BlobStore:
         self.container, self.prefix, self.name, self.lasts_ms = container, prefix, name, lasts_ms
 
     @classmethod
-    def named(cls, given: str) -> BlobStore:
+    def named(cls, given: str, login: Login) -> BlobStore:
         """`azblob://ACCOUNT/CONTAINER[/PREFIX]`; ACCOUNT may be a host, for other clouds. Raises InputError."""
         found = _NAME.fullmatch(given)
         if found is None:
@@ -67,10 +67,10 @@ class BlobStore:
         if f"accountname={account.partition('.')[0].lower()};" in f"{said.lower()};":
             client = ContainerClient.from_connection_string(said, container, **options)
         else:
-            from azure.identity import DefaultAzureCredential  # noqa: PLC0415  # half a second, only where it is used
+            from backends.store.blob_login import credential_for, host_of  # noqa: PLC0415  # heavy: only where it is used
 
-            host = account if "." in account else f"{account}.blob.core.windows.net"
-            client = ContainerClient(f"https://{host}", container, DefaultAzureCredential(), **options)
+            host, where = host_of(account, login)
+            client = ContainerClient(f"https://{host}", container, credential_for(where, login), **options)
         return cls(client, f"{prefix}/" if prefix else "", given)
 
     @property

@@ -21,7 +21,8 @@ _replace = msgspec.structs.replace
 def hear(t: Turn, request: OperatorRequest) -> None:
     """One request."""
     asked = request.asked
-    t.note(f"operator-{asked.value}", request.reason or "asked by an operator", request.ids)
+    who = f"asked by {request.by or 'an operator'}"
+    t.note(f"operator-{asked.value}", f"{who}: {request.reason}" if request.reason else who, request.ids)
     if t.phase is Phase.ENDED:
         return
     if asked is Asked.PAUSE:

@@ -47,7 +47,7 @@ def register(app: typer.Typer) -> None:
         reach: options.Azure,
     ) -> None:
         from backends import operate  # noqa: PLC0415  # heavy imports wait until a command runs
-        from backends.store import open_store  # noqa: PLC0415
+        from backends.store import Login, open_store  # noqa: PLC0415
         from backends.where import where_of  # noqa: PLC0415
         from planner.errors import InputError  # noqa: PLC0415
         from planner.planfile import decode  # noqa: PLC0415
@@ -56,7 +56,7 @@ def register(app: typer.Typer) -> None:
         running.check()
         data = read_bytes(file)
         read = decode(data, str(file))
-        kept = open_store(store)
+        kept = open_store(store, Login.of(asdict(reach)))
         where = where_of(asdict(reach))
         known = operate.latest(kept, read, where)
         if known is not None and not operate.has_ended(known[1]):

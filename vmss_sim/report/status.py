@@ -18,13 +18,14 @@ from rich.text import Text
 
 from backends.lease import LASTS_MS, Holder, is_gone
 from backends.store import Entry
-from planner.lint.wording import names
+from planner.lint.wording import instances, names
 from planner.phases import Phase
 from planner.plan import Plan
 from planner.planfile import Forecast
-from planner.rollout import Asked
-from planner.standing import Change, Option, Standing, Temporary, Trouble, options
+from planner.rollout import Asked, Opening
+from planner.standing import Change, Heard, Option, Standing, Temporary, Trouble, options
 from planner.trace import Unread
+from vmss_sim.report import way_back, windows
 from vmss_sim.report.console import folded
 from vmss_sim.report.times import coarse, stamp, when
 
@@ -33,6 +34,8 @@ WIDTH = 80
 LISTED = 4
 FEW = 8
 """So many ids are listed beside a number."""
+WALL_MS = 3_600_000
+"""A rollout that first looked within so long of being opened goes by the wall clock; an emulator's is months away."""
 COMMANDS = {
     Asked.EMERGENCY: "rollback --emergency",
 }
@@ -104,6 +107,13 @@ def trouble(one: Trouble, *, message: bool = True) -> str:
     return _plain(f"instance {one.id}{zone}{why}{error}, {when(one.at_ms)}")
 
 
+def heard_of(one: Heard) -> str:
+    """`approve, by carol, heard 2026-01-01 00:02:45Z: the first batch looks well`."""
+    asked = one.request
+    by = f", by {asked.by}" if asked.by else ""
+    return _plain(f"{asked.asked.value}{by}, heard {when(one.at_ms)}" + (f": {asked.reason}" if asked.reason else ""))
+
+
 def executor_of(status: Status) -> str:
     """Is an executor alive, and how old is its lease."""
     held = status.holder
@@ -173,15 +183,12 @@ def afterwards_of(status: Status) -> tuple[str, ...]:
     failed = tuple(one.id for one in now.failed) if now is not None else ()
     if now is None or now.state.ending not in ("abort", "stop", "drift") or not (now.on_target or failed):
         return ()
-    scope = status.plan.scale_set.id or status.plan.scale_set.name
     stays = f"on target, and left so: {names(now.on_target, 20)}" if now.on_target else "nothing is on target"
     if failed:
         stays += f"; failed: {names(failed, 20)}"
-    lines = [f"this rollout is over; {stays}. To take them back, make a new plan:"]
     reach = status.entry.where.options if status.entry.where is not None else ""
-    lines.append(f"vmss-sim snapshot --scale-set {scope} -o now.json {reach}".rstrip())
-    lines.append(f"vmss-sim plan now.json --target {now.back_to or 'WHAT-IT-WAS'} -o back.json")
-    lines.append(f"vmss-sim apply back.json {reach}".rstrip() + status.store)
+    how = way_back.why_none(status.plan, now) or "To take them back, make a new plan:"
+    lines = [f"this rollout is over; {stays}. {how}", *way_back.commands(status.plan, now, reach, status.store)]
     return tuple(_plain(one) for one in lines)
 
 
@@ -295,6 +302,17 @@ def document(status: Status) -> dict[str, Any]:
             for one, why, command in undo_of(status)
         ],
         "waits": now.waits,
+        "window": windows.document(_opening(status)),
+        "asked": [
+            {
+                "asked": one.request.asked.value,
+                "by": one.request.by or None,
+                "reason": one.request.reason,
+                "instances": list(one.request.ids),
+                "at": stamp(one.at_ms),
+            }
+            for one in now.asked
+        ],
         "unheard_requests": now.unheard,
         "decisions": [{"rule": one.rule, "text": one.text, "instances": list(one.ids)} for one in now.notes],
     }
@@ -331,6 +349,9 @@ def render(console: Console, status: Status) -> None:
         _row(console, "elapsed", _elapsed(status, now))
         if now.waits:
             _row(console, "waits", now.waits)
+        opening = _opening(status)
+        if opening is not None:
+            _row(console, "window", windows.text(opening, _clock_ms(status, now)))
         said = {one.code for one in now.failed[:1]}
         for one in now.failed[1:LISTED]:
             _row(console, "failed", trouble(one, message=one.code not in said), bad)
@@ -341,26 +362,29 @@ def render(console: Console, status: Status) -> None:
         over = now.state.phase is Phase.ENDED
         none = "nothing: all is as before" if over else "nothing is changed for the time of the rollout"
         _row(console, "still so" if over else "temporary", temporary_of(now) or none)
+        if now.asked:
+            _row(console, "asked", heard_of(now.asked[-1]))
         if now.unheard:
             _row(console, "unheard", f"{now.unheard} request(s) that no executor has heard yet")
     for number, choice in enumerate(choices_of(status)):
         if not number:
             console.print(Text("what can be done now", style="bold"))
         told = forecast_of(status, choice)
-        moves = f" ({choice.moves} instances{', ' + told if told else ''})" if choice.moves else ""
+        moves = f" ({instances(choice.moves)}{', ' + told if told else ''})" if choice.moves else ""
         _command(console, command_of(status, choice), f"{choice.does}{moves}")
     _afterwards(console, status)
 
 
 def _afterwards(console: Console, status: Status) -> None:
-    for one, why, command in undo_of(status):
-        _row(console, "afterwards", f"{one.text}: {why}. As before again with:")
-        _command(console, command)
+    """What was moved first, then the mode: in the mode from before the platform would take it back by itself, at once."""
     for number, line in enumerate(afterwards_of(status)):
         if number:
             _command(console, line)
         else:
             _row(console, "afterwards", line)
+    for one, why, command in undo_of(status):
+        _row(console, "afterwards", f"{one.text}: {why}. As before again with:")
+        _command(console, command)
 
 
 def _command(console: Console, command: str, does: str = "") -> None:
@@ -374,8 +398,22 @@ def _command(console: Console, command: str, does: str = "") -> None:
         console.print(Text(f"      {part}", style="dim"), soft_wrap=True)
 
 
+def _clock_ms(status: Status, now: Standing) -> int:
+    """Now, where the rollout is under way and its clock is the wall's (its first look was about when it was opened); else, in a rehearsal,
+    the last look.
+    """
+    wall = abs(now.began_ms - status.entry.opened_ms) < WALL_MS
+    return status.now_ms if wall and now.state.phase is not Phase.ENDED else now.at_ms
+
+
+def _opening(status: Status) -> Opening | None:
+    now = status.standing
+    over = now is None or now.state.phase is Phase.ENDED
+    return None if now is None or over else windows.now_of(status.plan, _clock_ms(status, now))
+
+
 def _elapsed(status: Status, now: Standing) -> str:
-    text = coarse((now.at_ms - now.began_ms) / 1000)  # as seen: an emulator's clock is not the wall's
+    text = coarse((_clock_ms(status, now) - now.began_ms) / 1000)
     duration = status.forecast.metrics.get("duration_s") if status.forecast is not None else None
     if duration is not None and duration.p50 is not None and duration.p95 is not None:
         text += f"; forecast {coarse(duration.p50)}, 95 % within {coarse(duration.p95)}"
