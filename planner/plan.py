@@ -393,6 +393,14 @@ def build(request: Request) -> Plan:
             "a change of the model",
             "use a strategy that keeps the instances, such as batch",
         )
+    undrained = never_drained(MovedBy.PLATFORM if strategy.platform else MovedBy.PLANNER, resolved.action)
+    if undrained and request.hooks is not None and request.hooks.drain is not None:
+        raise InputError(
+            "a drain hook would never run here",
+            strategy.name,
+            undrained,
+            "no drain hook, or a strategy that moves the instances itself" if strategy.platform else "no drain hook",
+        )
     total = len(scale_set.instances)
     source = _source(model, request.hooks)
     services = {name: service(one, source) for name, one in scale_set.instances.items()}
@@ -670,6 +678,13 @@ def _split(one: Batch, services: Mapping[str, Service], budget: int) -> list[Bat
         msgspec.structs.replace(one, take=tuple(part), why=f"{one.why}, part {index} of {len(parts)}")
         for index, part in enumerate(parts, 1)
     ]
+
+
+def never_drained(moved_by: MovedBy, action: Action) -> str:
+    """Why a drain hook would never run; '' where it does."""
+    if moved_by is MovedBy.PLATFORM:
+        return "the platform takes the instances, and asks nobody before"
+    return "a run-command takes no instance out of service" if action is Action.RUN_COMMAND else ""
 
 
 def _source(model: Model, hooks: InstanceHooks | None) -> HealthSource:

@@ -239,11 +239,10 @@ def register(app: typer.Typer) -> None:
         import msgspec  # noqa: PLC0415  # heavy imports wait until a command runs
 
         from planner.lint import lint_plan  # noqa: PLC0415
-        from planner.planfile import decode  # noqa: PLC0415
-        from scenarios.files import read_bytes  # noqa: PLC0415
+        from scenarios.plan_files import read_plan  # noqa: PLC0415
         from vmss_sim.report import console, plans  # noqa: PLC0415
 
-        read = decode(read_bytes(file), str(file))
+        _, read = read_plan(file)
         if as_json:
             typer.echo(msgspec.json.encode(read.plan).decode())
         else:

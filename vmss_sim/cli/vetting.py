@@ -52,11 +52,10 @@ def _register_diff(app: typer.Typer) -> None:
         import msgspec  # noqa: PLC0415  # heavy imports wait until a command runs
 
         from planner.difference import difference  # noqa: PLC0415
-        from planner.planfile import decode  # noqa: PLC0415
-        from scenarios.files import read_bytes  # noqa: PLC0415
+        from scenarios.plan_files import read_plan  # noqa: PLC0415
         from vmss_sim.report import console, plans  # noqa: PLC0415
 
-        one, two = (decode(read_bytes(path), str(path)) for path in (before, after))
+        one, two = (read_plan(path)[1] for path in (before, after))
         found = difference(one.plan, two.plan)
         if as_json:
             rows = [row._asdict() for row in found]
@@ -95,14 +94,13 @@ def _register_forecast(app: typer.Typer) -> None:
     ) -> None:
         import msgspec  # noqa: PLC0415  # heavy imports wait until a command runs
 
-        from planner.planfile import decode, with_forecast  # noqa: PLC0415
-        from scenarios.files import read_bytes  # noqa: PLC0415
+        from planner.planfile import with_forecast  # noqa: PLC0415
+        from scenarios.plan_files import read_plan  # noqa: PLC0415
         from vmss_sim.report import console, plans  # noqa: PLC0415
         from vmss_sim.study.forecast import forecast_plan  # noqa: PLC0415
 
         options.refuse_existing(output, force=force)
-        data = read_bytes(file)
-        read = decode(data, str(file))
+        data, read = read_plan(file)
         setup = options.setup_from(scenario, None, beside) if scenario else _world_of(read.plan, str(file), beside)
         with console.progress("forecast") as progress:
             told = forecast_plan(setup, read.plan, seed=seed, replications=replications, progress=progress)
