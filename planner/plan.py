@@ -582,14 +582,19 @@ def _batches(
         return ()
     if strategy.needs and all(getattr(one, strategy.needs) is None for one in eligible.values()):
         words = strategy.needs.replace("_", " ")
+        if words == "zone":
+            found, fix = "a regional set", "use per-ud or batch"
+        elif scale_set.model.orchestration is Orchestration.FLEXIBLE:
+            found, fix = "a Flexible set, of whose VMs Azure shows none", "use per-zone, batch or one-by-one"
+        else:
+            found = "no instance view"
+            fix = "supply `az vmss list-instances --expand instanceView`, or use the strategy batch"
         raise InputError(
             f"no instance's {words} is known, so {strategy.name} has nothing to group by",
             strategy.name,
-            "no instance view" if words != "zone" else "a regional set",
-            f"instances with a {words}",
-            "supply `az vmss list-instances --expand instanceView`, or use the strategy batch"
-            if words != "zone"
-            else "use per-ud or batch",
+            found,
+            f"instances with {'an' if words[0] in 'aeiou' else 'a'} {words}",
+            fix,
         )
     model = msgspec.structs.replace(scale_set.model, capacity=len(scale_set.instances))
     made = strategy.make(ScaleSet(model=model, instances=eligible), parameters)
