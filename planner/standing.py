@@ -447,6 +447,8 @@ def options(plan: Plan, now: Standing, *, alive: bool) -> tuple[Option, ...]:
     if state.question == "no-evidence":
         add(Asked.RETRY, "it took no effect: try again", len(open_ids) or None, open_ids)
         add(Asked.SKIP, "leave these alone and go on", left, open_ids, why=True)
+    elif state.question == "still-running":
+        add(Asked.RESUME, "look again: it goes on by itself once that has ended", left)
     elif state.phase is Phase.PAUSED and state.reason.startswith("approval"):
         add(Asked.APPROVE, f"batch {now.batch} may begin", left)
     elif state.phase is Phase.PAUSED or not alive:

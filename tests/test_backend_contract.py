@@ -57,6 +57,8 @@ def wireless(faults: tuple[Fault, ...] = ()) -> Place:
 class ControlSleeper:
     """The emulator's manual clock, by its control endpoint."""
 
+    slice_ms = 1_000
+
     def __init__(self, control: Control) -> None:
         self.control = control
 

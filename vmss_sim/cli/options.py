@@ -75,6 +75,24 @@ Target = Annotated[
         show_default=False,
     ),
 ]
+RunCommand = Annotated[
+    Path | None,
+    typer.Option(
+        "--run-command",
+        metavar="FILE",
+        help="Or a patch inside the VMs: this script, as a managed run-command. It stands in the plan: no secrets in it.",
+        show_default=False,
+    ),
+]
+Undo = Annotated[
+    Path | None,
+    typer.Option(
+        "--undo",
+        metavar="FILE",
+        help="The script that takes --run-command's back; without it nothing can be rolled back.",
+        show_default=False,
+    ),
+]
 Load = Annotated[
     Path | None,
     typer.Option(
@@ -122,11 +140,18 @@ class Beside:
 
     instances: InstancesFile = None
     target: Target = None
+    run_command: RunCommand = None
+    undo: Undo = None
     load: Load = None
     per_vm: PerVm = None
     time_zone: TimeZone = None
     slo: Slo = None
     ready: Ready = None
+
+    @property
+    def changes(self) -> bool:
+        """Is it said what changes?"""
+        return self.target is not None or self.run_command is not None or self.undo is not None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -18,7 +18,7 @@ from rich.text import Text
 
 from backends.lease import LASTS_MS, Holder, is_gone
 from backends.store import Entry
-from planner.lint.wording import names
+from planner.lint.wording import instances, names
 from planner.phases import Phase
 from planner.plan import Plan
 from planner.planfile import Forecast
@@ -370,7 +370,7 @@ def render(console: Console, status: Status) -> None:
         if not number:
             console.print(Text("what can be done now", style="bold"))
         told = forecast_of(status, choice)
-        moves = f" ({choice.moves} instances{', ' + told if told else ''})" if choice.moves else ""
+        moves = f" ({instances(choice.moves)}{', ' + told if told else ''})" if choice.moves else ""
         _command(console, command_of(status, choice), f"{choice.does}{moves}")
     _afterwards(console, status)
 
