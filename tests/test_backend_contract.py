@@ -1,16 +1,17 @@
 """One contract, every backend: what `backends/protocol.py` promises, on the simulated one, on Azure's over the emulator without a wire and
 over its real server, and on Azure itself where asked:
 
-    VMSS_SIM_LIVE=1 VMSS_SIM_LIVE_SET=/subscriptions/…/virtualMachineScaleSets/… python -m pytest tests/test_backend_contract.py -k live
+    VMSS_SIM_LIVE=1 VMSS_SIM_LIVE_SET=/subscriptions/…/virtualMachineScaleSets/… python -m pytest -n 0 tests/test_backend_contract.py -k live
 
-with a scale set that may be broken (mode Manual, two instances or more; one of them is restarted), and whatever login
-`DefaultAzureCredential` finds. What only a world can be made to do (lost replies, refusals by a fault) is left out there.
+with a scale set that may be broken (README, Development: what it takes, does and costs), and whatever login `DefaultAzureCredential` finds. What only a world can be made to do (lost replies, refusals by a fault) is left out there.
 """
 
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
@@ -314,3 +315,11 @@ def test_a_mode_is_set_alone(place: Place) -> None:
     assert after.model.image == before.model.image
     assert after.model.rolling == before.model.rolling
     assert serving(after) == serving(before)
+
+
+def test_what_runs_over_real_azure_is_documented() -> None:
+    root = Path(__file__).parent.parent
+    told = (root / "README.md").read_text()
+    said = {name for file in root.glob("tests/*.py") for name in re.findall(r"VMSS_SIM_LIVE\w*", file.read_text())}
+    assert {"VMSS_SIM_LIVE", "VMSS_SIM_LIVE_SET"} <= said
+    assert all(f"`{name}" in told for name in said)
