@@ -116,6 +116,8 @@ def _why(clock: BaseClock, share: float) -> str:
     spent = clock.ledger.spent
     if clock.kind == "jump":
         what = f"{spent.uncounted_ms / 1000:.0f} s in which a client was at work, or waited without a word, were not counted"
+        if spent.excess_ms:
+            what += f", and sleeps ended {spent.excess_ms / 1000:.0f} s late"
         fix = "let sleeps be told (the `sleep` of the printed PATH), wait by polling, or take --clock real"
     else:
         what = f"clients waited without a word for {spent.undeclared_ms / 1000:.0f} s of virtual time"
