@@ -16,10 +16,11 @@ test: $(VENV)/.test
 	$(BIN)/lint-imports
 	$(BIN)/python -m pytest -n 2
 
-# What takes minutes more: the machine and the world under thousands of orders of events, Azure's rules broken one by one, and the benchmarks
-# run once (they check themselves).
+# What takes minutes more: the machine and the world under thousands of orders of events, `apply` of a whole rollout of 1000 VMs (each look
+# is half a second of work), Azure's rules broken one by one, and the benchmarks run once (they check themselves).
 check: $(VENV)/.test
 	HYPOTHESIS_PROFILE=check $(BIN)/python -m pytest -n 2 tests/test_machine_stateful.py tests/test_world_stateful.py
+	HYPOTHESIS_PROFILE=check $(BIN)/python -m pytest tests/test_apply_every_scenario.py -k a_thousand_vms
 	$(BIN)/python -m tests.azure_rules --mutants -j 2
 	$(BIN)/python -m bench.rollout --replications 5
 	$(BIN)/python -m bench.startup
@@ -43,9 +44,11 @@ bench: $(VENV)/.test
 	$(BIN)/python -m bench.startup
 	$(BIN)/python -m bench.rollout
 
-# Ten times the examples and more; for a night, not for CI.
+# Ten times the examples and more, and 10,000 kills of the crash test on each of its grounds; for a night, not for CI.
+soak: export VMSS_SIM_KILLS ?= 10000
 soak: $(VENV)/.test
-	HYPOTHESIS_PROFILE=soak $(BIN)/python -m pytest -n 2
+	$(BIN)/python -u -m tests.kills
+	HYPOTHESIS_PROFILE=soak VMSS_SIM_KILLS=60 $(BIN)/python -m pytest -n 2
 
 $(VENV)/.demo: pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13) and "vmss-sim needs Python 3.11 to 3.13; say make PYTHON=python3.12")'
@@ -67,9 +70,9 @@ $(VENV)/.test: pyproject.toml
 	cd .clients/oav && npm ci --no-audit --no-fund --loglevel=error
 	@touch $@
 
-# A stand-in for Azure Blob Storage, for tests/test_store_blobs.py; kept outside git, installed once.
+# A stand-in for Azure Blob Storage, for tests/test_store_blobs.py and the unattended story; kept outside git, installed once.
 azurite: $(VENV)/.test .clients/azurite/.installed
-	$(BIN)/python -m pytest tests/test_store_blobs.py
+	$(BIN)/python -m pytest tests/test_store_blobs.py tests/test_story_emulated.py
 
 .clients/azurite/.installed: tests/azurite/package.json tests/azurite/package-lock.json
 	mkdir -p .clients/azurite

@@ -3,7 +3,7 @@
 Rules this module decides:
 
 1. An approval counts for one digest, from its time until it expires; the newest of an approver counts.
-2. The author of a plan does not approve it.
+2. The author of a plan approves neither the plan nor a batch of its rollout.
 3. One that counted when a rollout was begun counts until that rollout ends, also after it expired: the expiry says until when a
    rollout may be begun. What stands half way does not wait for a signature, and `resume`, which only goes on, counts nothing.
 4. It is no signature: whoever may write to the store may write an approval. Guard the store as you guard the set.
@@ -18,14 +18,21 @@ from planner.planfile import PlanFile
 
 def approve(store: Store, read: PlanFile, approver: str, *, lasts_ms: int, reason: str = "") -> Approval:
     """Approve a plan. Raises InputError where the approver is its author."""
-    if _same(approver, read.plan.author):
-        raise InputError(
-            "the author of a plan cannot approve it", "--by", approver, "somebody else", "have somebody else approve it"
-        )
+    refuse_author(read, approver)
     now = now_ms()
     made = Approval(plan_sha256=read.sha256, approver=approver, at_ms=now, expires_ms=now + lasts_ms, reason=reason)
     store.approve(made)
     return made
+
+
+def refuse_author(read: PlanFile, approver: str) -> None:
+    """Rule 2, for a plan and for a rollout's next batch. Raises InputError, also where nobody is named."""
+    if not approver:
+        raise InputError("nobody's name is known", "--by", "none", "who approves")
+    if _same(approver, read.plan.author):
+        raise InputError(
+            "the author of a plan cannot approve it", "--by", approver, "somebody else", "have somebody else approve it"
+        )
 
 
 def valid(store: Store, read: PlanFile, begun_ms: int | None = None) -> tuple[Approval, ...]:

@@ -4,7 +4,8 @@ Rules this module decides:
 
 1. Nothing is sent unless the lease is held: the journal refuses the intent, and `check` is asked before each command.
 2. A turn is taken at least every `look_ms`, so that what an operator asked, what the set shows and what `status` tells are
-   never older; a turn that saw, decided and heard nothing is not written.
+   never older; a turn that saw, decided and heard nothing is not written. One that decided nothing begins no waiting anew: polls become
+   rarer as ever (`backends/schedule.py`), and Azure's token buckets are left to others.
 3. It ends when the rollout has ended, when it rests (paused, and only a person can let it go on) unless told to stay, when
    it was told to detach, or when `max_runtime` is over. Detaching leaves everything as it is: what was sent goes on,
    and is adopted by the next executor.
@@ -168,9 +169,9 @@ class _Telling:
         """The handle of a command's last receipt."""
         return self._journal.receipt(command)
 
-    def ask(self, asked: Asked, ids: tuple[str, ...] = (), reason: str = "") -> int:
+    def ask(self, asked: Asked, ids: tuple[str, ...] = (), reason: str = "", by: str = "") -> int:
         """Append an operator request."""
-        return self._journal.ask(asked, ids, reason)
+        return self._journal.ask(asked, ids, reason, by)
 
     def requests(self, after: int) -> tuple[OperatorRequest, ...]:
         """Operator requests with a higher id."""
@@ -203,12 +204,14 @@ class Executor:
         look_ms: int = LOOK_MS,
         max_runtime_s: float | None = None,
         stay: bool = False,
+        user: str = "",
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._journal = _Telling(journal)
         self._backend = _Leased(backend, lease, signals)
         self._signals, self._lease, self._listen = signals, lease, listen
         self._look_ms, self._stay, self._clock = look_ms, stay, clock
+        self._user = user
         self._until = None if max_runtime_s is None else clock() + max_runtime_s
         if hasattr(backend, "still"):  # it may take long between being told to send and sending
             backend.still = lease.check
@@ -235,10 +238,11 @@ class Executor:
             return Why.DETACHED
 
     def _run(self) -> Why:
+        began_ms, waited = 0, None
         while True:
             self._lease.check()
             if self._signals.pause and not self._told_pause:
-                self._journal.ask(Asked.PAUSE, reason="Ctrl-C in the executor's terminal")
+                self._journal.ask(Asked.PAUSE, reason="Ctrl-C in the executor's terminal", by=self._user)
                 self._told_pause = True
             wait = self.driver.turn()
             self._tell()
@@ -252,7 +256,9 @@ class Executor:
                 return Why.DETACHED
             latest = self.driver.now_ms + self._look_ms
             until = latest if wait.until_ms is None else min(wait.until_ms, latest)
-            sliced = Wait(until_ms=until, awaiting=wait.awaiting, watch=wait.watch)
+            if waited != (self.state, wait.awaiting, wait.watch):
+                began_ms, waited = self.driver.now_ms, (self.state, wait.awaiting, wait.watch)
+            sliced = Wait(until_ms=until, awaiting=wait.awaiting, watch=wait.watch, began_ms=began_ms)
             if not self._backend.wait(sliced) and not self._stay:
                 raise PlannerBug("nothing can happen any more, and the rollout waits")
 

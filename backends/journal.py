@@ -41,7 +41,7 @@ class Journal(Protocol):
     def receipt(self, command: str) -> str:
         """The handle of a command's last receipt; empty where there is none."""
 
-    def ask(self, asked: Asked, ids: tuple[str, ...] = (), reason: str = "") -> int:
+    def ask(self, asked: Asked, ids: tuple[str, ...] = (), reason: str = "", by: str = "") -> int:
         """Append an operator request; returns its id."""
 
     def requests(self, after: int) -> tuple[OperatorRequest, ...]:
@@ -89,9 +89,9 @@ class MemoryJournal:
         """The handle of a command's last receipt."""
         return self._receipts.get(command, "")
 
-    def ask(self, asked: Asked, ids: tuple[str, ...] = (), reason: str = "") -> int:
+    def ask(self, asked: Asked, ids: tuple[str, ...] = (), reason: str = "", by: str = "") -> int:
         """Append an operator request."""
-        self._requests.append(OperatorRequest(id=len(self._requests) + 1, asked=asked, ids=ids, reason=reason))
+        self._requests.append(OperatorRequest(id=len(self._requests) + 1, asked=asked, ids=ids, reason=reason, by=by))
         return len(self._requests)
 
     def requests(self, after: int) -> tuple[OperatorRequest, ...]:
@@ -110,7 +110,8 @@ class SqliteJournal:
 
     def __init__(self, path: Path, *, fence: int | None = None) -> None:
         try:
-            self._db = sqlite3.connect(path, isolation_level=None, timeout=30)
+            # Any thread may close it: where it was only read, that is whichever happens to collect garbage.
+            self._db = sqlite3.connect(path, isolation_level=None, timeout=30, check_same_thread=False)
             self._db.execute("PRAGMA journal_mode=WAL")
             self._db.execute("PRAGMA synchronous=FULL")
             self._db.execute(
@@ -170,10 +171,11 @@ class SqliteJournal:
         record = _decoder.decode(row[0]) if row else None
         return record.handle if isinstance(record, Receipt) else ""
 
-    def ask(self, asked: Asked, ids: tuple[str, ...] = (), reason: str = "") -> int:
+    def ask(self, asked: Asked, ids: tuple[str, ...] = (), reason: str = "", by: str = "") -> int:
         """Append an operator request."""
         cursor = self._db.execute(
-            "INSERT INTO request (body) VALUES (?)", (_encoder.encode({"asked": asked, "ids": ids, "reason": reason}),)
+            "INSERT INTO request (body) VALUES (?)",
+            (_encoder.encode({"asked": asked, "ids": ids, "reason": reason, "by": by}),),
         )
         return int(cursor.lastrowid or 0)
 

@@ -102,7 +102,7 @@ class Lease:
         self.fence = held.fence
         self._held, self._beat_s, self._sure_s, self._clock = held, beat_s, lasts_ms / 1000 * 0.8, clock
         self._renewed = clock()
-        self._lost = ""
+        self._lost, self._why = "", ""
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._beats, name="lease", daemon=True)
 
@@ -125,17 +125,18 @@ class Lease:
         except LeaseLost as error:
             self._lost = error.why
             self._over.set()
-        except Exception:  # a store that can't be reached: how long that may last, `check` knows
-            return
+        except Exception as error:  # a store that can't be reached: how long that may last, `check` knows
+            self._why = " ".join(str(error).split())[:300] or type(error).__name__
         else:
-            self._renewed = asked
+            self._renewed, self._why = asked, ""
 
     def check(self) -> None:
         """Raises LeaseLost unless this executor can be sure that it holds the lease."""
         if self._lost:
             raise LeaseLost(self._lost)
         if self._clock() - self._renewed > self._sure_s:
-            raise LeaseLost(f"the lease could not be renewed for {self._sure_s:.0f} s")
+            why = f": {self._why}" if self._why else ", nor did its store say why"
+            raise LeaseLost(f"the lease could not be renewed for {self._sure_s:.0f} s{why}")
 
     def close(self, wait_s: float = 2.0) -> None:
         """Stop renewing it and let it go. A store that hangs is given up after `wait_s`: the lease then runs out."""

@@ -29,7 +29,7 @@ from planner.model import ScaleSet
 from planner.phases import Phase
 from planner.plan import Plan
 from planner.planfile import PlanFile, decode
-from planner.rollout import Asked, Rollout, State
+from planner.rollout import Asked, OperatorRequest, Rollout, State
 from planner.trace import Executor as Begins
 from planner.trace import Opened, Recovered
 
@@ -185,10 +185,11 @@ def drive(
     stay: bool = False,
     ask: Asked | None = None,
     reason: str = "",
+    by: str = "",
     recovered: State | None = None,
 ) -> Ended:
     """Be the executor, until it ends or rests. held: the lease, where it is held already. ask: a request that is made first, once
-    the lease is held. recovered: the State to begin with, where the journal before is lost.
+    the lease is held. by: who is there, and asks. recovered: the State to begin with, where the journal before is lost.
     """
     held = held or take(store, entry, says=says)
     lease = Lease(held)
@@ -200,9 +201,11 @@ def drive(
         if recovered is not None:
             journal.write(Recovered(state=recovered, wall_ms=now_ms()))
         journal.write(Begins(name=me()[0], fence=held.fence, wall_ms=now_ms()))
-        if ask is not None and not _asked(journal, ask, reason):
-            journal.ask(ask, reason=reason)
-        made = Executor(plan, backend, journal, lease, signals, listen=listen, max_runtime_s=max_runtime_s, stay=stay)
+        if ask is not None and not _asked(journal, ask, reason, by):
+            journal.ask(ask, reason=reason, by=by)
+        made = Executor(
+            plan, backend, journal, lease, signals, listen=listen, max_runtime_s=max_runtime_s, stay=stay, user=by
+        )
         try:
             why = made.run()
         except (LeaseLost, PlatformError, InputError) as error:
@@ -215,11 +218,12 @@ def drive(
     return Ended(why=why, state=made.state, exit_code=code)
 
 
-def _asked(journal: Journal, ask: Asked, reason: str) -> bool:
+def _asked(journal: Journal, ask: Asked, reason: str, by: str) -> bool:
     """Was the same asked before, and nobody has heard it yet (an executor that could not look)?"""
     last = journal.last_state()
     unheard = journal.requests(last.request if last is not None else 0)
-    return bool(unheard) and (unheard[-1].asked, unheard[-1].ids, unheard[-1].reason) == (ask, (), reason)
+    same = OperatorRequest(id=unheard[-1].id, asked=ask, reason=reason, by=by) if unheard else None
+    return same is not None and unheard[-1] == same
 
 
 def is_alive(store: Store, entry: Entry) -> bool:

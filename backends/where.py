@@ -39,8 +39,16 @@ class Where(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     @property
     def options(self) -> str:
         """What a command line says to lead there; nothing where Azure's default is meant."""
-        given = (("endpoint", self.endpoint), ("ca", self.ca), ("credential", self.credential), ("tenant", self.tenant))
-        made = [f"--{name} {shlex.quote(value)}" for name, value in given if value and value != "default"]
+        cloud = "" if self.cloud == "public" else self.cloud
+        given = {
+            "endpoint": self.endpoint,
+            "cloud": cloud,
+            "ca": self.ca,
+            "credential": self.credential,
+            "tenant": self.tenant,
+            "client-id": self.client_id,
+        }
+        made = [f"--{name} {shlex.quote(value)}" for name, value in given.items() if value and value != "default"]
         return " ".join(made)
 
     @property

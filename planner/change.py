@@ -8,6 +8,7 @@
    `run-command` for a guest patch.
 4. `at_target` says whether an instance is where the change wants it, from what the platform shows; None when it does
    not show enough, and the operation's own result decides.
+5. A change that holds, or reaches, what is kept out of every file (`secret.py`) is refused.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ import msgspec
 
 from planner.errors import InputError
 from planner.model import ImageReference, Instance, Model, ScaleSet, runs
+from planner.secret import place_of
 
 IMAGE = "properties.virtualMachineProfile.storageProfile.imageReference"
 URI = "properties.virtualMachineProfile.storageProfile.osDisk.image.uri"
@@ -169,6 +171,7 @@ def resolve(change: Change, scale_set: ScaleSet, action: Action | None = None) -
     chosen = action or default_action(change)
     _check_action(change, chosen)
     model = scale_set.model
+    _refuse_secret(change, model)
     match change:
         case ImageChange():
             return _image(change, chosen, scale_set)
@@ -266,6 +269,25 @@ def _check_action(change: Change, action: Action) -> None:
             "change",
             describe(change),
             "a property change, or current-model",
+        )
+
+
+def _refuse_secret(change: Change, model: Model) -> None:
+    """Rule 5. The value itself is in no message."""
+    match change:
+        case PropertyChange():
+            place = place_of(change.path, change.value) or place_of(change.path, model.settings.get(change.path))
+        case ImageUriChange():
+            place = place_of(URI, change.uri)
+        case _:
+            return
+    if place:
+        raise InputError(
+            "this is, or may be, a secret: it would stand in the plan, the journal and the log, and could be neither confirmed nor put back",
+            "change",
+            place,
+            "a property that Azure shows, without secrets",
+            "change it with what owns the model, then bring the instances up with `current_model`",
         )
 
 

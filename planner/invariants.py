@@ -197,7 +197,10 @@ def _planned_only(context: Context) -> list[str]:
     return [
         f"instance {name} stands in no batch of the plan"
         for name in context.command.ids
-        if name not in allowed and name not in appended and name not in context.state.surge.fresh
+        if name not in allowed
+        and name not in appended
+        and name not in context.state.surge.fresh
+        and name not in context.state.substitutes.joined
     ]
 
 
@@ -213,6 +216,7 @@ def _one_batch(context: Context) -> list[str]:
     if not 0 <= command.batch < len(batches):
         return [f"there is no batch {command.batch + 1}"]
     members = set(batches[command.batch].take)
+    members |= {name for name, at in state.substitutes.joined.items() if at == command.batch}
     if command.kind is Kind.DELETE:
         members |= state.surge.fresh.keys()  # what was added for a batch belongs to it
     return [f"instance {name} is not in batch {command.batch + 1}" for name in command.ids if name not in members]

@@ -16,7 +16,8 @@ Rules this module decides:
    VM, and `surplus` counts it against the snapshot.
 9. No batch starts, and nothing is prepared or handed over, unless the window is open for as long as that takes (`machine/windows.py`);
    what has begun goes on, and the way back waits for no window.
-10. A rollout that the platform does by its own policy is watched while its request is open, and cancelled where a gate does
+10. An instance that is replaced counts as moved when what takes its place serves (`machine/substitutes.py`).
+11. A rollout that the platform does by its own policy is watched while its request is open, and cancelled where a gate does
    not hold (`machine/handover.py`): cancel aside, at most one mutating operation is in flight.
 
 `State` is small and savable; `View` is what was derived from it and the last snapshot, and may be dropped at any time:
@@ -98,6 +99,23 @@ def surplus(surge: Surge, scale_set: ScaleSet) -> int:
     return max(0, here - gone)
 
 
+class Substitutes(_Value, frozen=True, kw_only=True):
+    """What is remembered of instances that take the place of others, which were deleted to be replaced.
+
+    wanted: how many were asked for and have not been seen yet; ended_ms: since when the answer is there; strangers: instances that were
+    neither the plan's nor ours when they were asked for. joined: those that came, with the index of the batch that waits for them
+    (-1: they stand in a batch themselves).
+    """
+
+    wanted: int = 0
+    ended_ms: int | None = None
+    strangers: dict[str, str] = {}
+    joined: dict[str, int] = {}
+
+
+NO_SUBSTITUTES = Substitutes()
+
+
 class Handed(_Value, frozen=True, kw_only=True):
     """What is remembered of a rollout that the platform does.
 
@@ -127,7 +145,7 @@ class State(_Value, frozen=True, kw_only=True):
     step. mode_set: the set has been in the plan's work mode. batch: index into the batches (`sequence` when going back, else the plan's, then `extra`). queue: appended
     instances not yet in a batch. appended: their vm ids. held_ms: since when the gate holds. owed: instances deleted by
     us and not yet replaced. request: id of the last operator request heard. surge: what was added and taken in exchange.
-    handed: of a rollout that the platform does. releasing: temporary changes are being undone while it is paused. released: they
+    handed: of a rollout that the platform does. substitutes: what takes the place of what was replaced. releasing: temporary changes are being undone while it is paused. released: they
     were, so the set is prepared again before anything moves. rested_ms: since when it waits for a window.
     """
 
@@ -165,6 +183,7 @@ class State(_Value, frozen=True, kw_only=True):
     pause_wanted: bool = False
     surge: Surge = NO_SURGE
     handed: Handed = NOT_HANDED
+    substitutes: Substitutes = NO_SUBSTITUTES
     releasing: bool = False
     released: bool = False
     rested_ms: int | None = None
@@ -186,19 +205,21 @@ class Asked(str, Enum):
 
 
 class OperatorRequest(_Value, frozen=True, kw_only=True):
-    """One request, numbered from 1 in the order made. ids: instances, for skip, retry and replace."""
+    """One request, numbered from 1 in the order made. ids: instances, for skip, retry and replace. by: who made it, where that is known."""
 
     id: int
     asked: Asked
     ids: tuple[str, ...] = ()
     reason: str = ""
+    by: str = ""
 
 
 class Opening(_Value, frozen=True, kw_only=True):
-    """The plan's windows as they are now: open until, or shut until; None: for ever."""
+    """The plan's windows as they are now: open until, or shut until; None: for ever. until: the same for people, in the plan's time zone."""
 
     open: bool
     until_ms: int | None = None
+    until: str = ""
 
 
 class Observation(_Value, frozen=True, kw_only=True):

@@ -6,27 +6,26 @@ Rules this module decides:
 2. Every instance is counted once, in the first of these that fits: in flight, skipped (by an operator), failed (given up, its
    operation failed, or out of service after it was moved), on target, old. Instances out of the plan's reach are told by their rule.
    Where the model gives the target no more (it went back), what an instance runs counts, not whether the model is applied to it.
-3. What may be done next follows from the phase, the question that stands open, and whether an executor is alive; each choice
-   says what it moves.
-4. Fewest in service is as seen: between two looks nobody looked.
+3. Fewest in service is as seen: between two looks nobody looked.
+5. A model update that succeeded, and that no look has shown since, may still have taken effect: Azure does not show everything.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from enum import Enum
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import msgspec
 
 from planner.amount import follow
 from planner.buckets import Bucket, Seen
 from planner.change import at_target
-from planner.commands import Status
+from planner.commands import Command, Kind, Status
 from planner.model import HealthSource, Instance, Model, ScaleSet, Service, UpgradeMode, runs, service
 from planner.phases import Phase
-from planner.plan import MovedBy, Plan
-from planner.rollout import Asked, Note, Observation, Rollout, State, is_there, surplus
+from planner.plan import Plan
+from planner.rollout import Note, Observation, OperatorRequest, Rollout, State, is_there, surplus
 from planner.trace import Record, Turn, Unread
 
 
@@ -59,14 +58,11 @@ class Temporary(msgspec.Struct, frozen=True, kw_only=True):
     ids: tuple[str, ...] = ()
 
 
-class Option(msgspec.Struct, frozen=True, kw_only=True):
-    """Something that may be asked now. moves: how many instances it moves; None: that depends."""
+class Heard(msgspec.Struct, frozen=True, kw_only=True):
+    """What an operator asked, and when that was heard."""
 
-    asked: Asked
-    does: str
-    moves: int | None = None
-    ids: tuple[str, ...] = ()
-    reason_needed: bool = False
+    at_ms: int
+    request: OperatorRequest
 
 
 class Standing(msgspec.Struct, frozen=True, kw_only=True):
@@ -97,7 +93,14 @@ class Standing(msgspec.Struct, frozen=True, kw_only=True):
     waits: str
     known_healthy: bool
     notes: tuple[Note, ...]
+    asked: tuple[Heard, ...] = ()
     unheard: int = 0
+    unshown: tuple[str, ...] = ()
+
+    @property
+    def changed(self) -> tuple[str, ...]:
+        """What is, or may be, not as it was before the rollout: what a release undoes, and what nobody can see (rule 5)."""
+        return (*(one.text for one in self.temporary), *self.unshown)
 
 
 class Look(NamedTuple):
@@ -146,20 +149,30 @@ def standing(plan: Plan, records: Iterable[Record], *, unheard: int = 0) -> Stan
     last: Look | None = None
     began = fewest = fewest_ms = 0
     errors: dict[str, tuple[str, str, int]] = {}
-    commands: dict[str, tuple[str, ...]] = {}
+    commands: dict[str, Command] = {}
+    unshown: dict[str, Any] = {}
     notes: list[Note] = []
+    asked: list[Heard] = []
     for look in looks(records, source):
         turn = look.turn
         if last is None:
             began = turn.now_ms
         if last is None or look.in_service < fewest:
             fewest, fewest_ms = look.in_service, turn.now_ms
-        commands |= {one.id: one.ids for one in turn.commands}
+        commands |= {one.id: one for one in turn.commands}
         for outcome in turn.outcomes:
+            sent = commands.get(outcome.command)
+            if sent is None:
+                continue
             if outcome.status is Status.FAILED and not outcome.refused:
-                for name in commands.get(outcome.command, ()):
+                for name in sent.ids:
                     errors[name] = (outcome.code, outcome.message, turn.now_ms)
+            if outcome.status is Status.SUCCEEDED and sent.kind is Kind.UPDATE_MODEL:
+                unshown = sent.patch
+        if unshown and _shows(plan, look.model, unshown):
+            unshown = {}
         notes += turn.notes
+        asked += [Heard(at_ms=turn.now_ms, request=one) for one in turn.requests]
         last = look
     if last is None:
         return None
@@ -197,8 +210,20 @@ def standing(plan: Plan, records: Iterable[Record], *, unheard: int = 0) -> Stan
         back_to=_back_to(plan, state),
         known_healthy=source is not HealthSource.NONE,
         notes=tuple(notes[-8:]),
+        asked=tuple(asked[-8:]),
         unheard=unheard,
+        unshown=tuple(
+            f"the model may hold another {path}: its update succeeded, and nothing shows it" for path in unshown
+        ),
     )
+
+
+def _shows(plan: Plan, model: Model, patch: dict[str, Any]) -> bool:
+    """Does the model show what an update of it wrote?"""
+    resolved = plan.resolved
+    image = resolved.model_image if patch == resolved.patch else resolved.back_image
+    same = image is None or model.image == image or runs(model.image, image) is True
+    return same and all(model.settings.get(path) == value for path, value in patch.items() if path in model.settings)
 
 
 def _classified(rollout: Rollout, state: State, scale_set: ScaleSet, now_ms: int) -> dict[str, Seen]:
@@ -255,6 +280,10 @@ def waits_for(plan: Plan, state: State, scale_set: ScaleSet, now_ms: int) -> str
     if ticket is not None:
         ids, what = ticket.command.ids, ticket.command.kind.value
         return f"waits for {what}{f' of {_some(ids)}' if ids else ''} to end ({_of(now_ms - ticket.sent_ms, limits.operation_ms)})"
+    coming = state.substitutes
+    if coming.wanted and coming.ended_ms is not None:
+        told = _of(now_ms - coming.ended_ms, limits.settle_ms)
+        return f"waits for {coming.wanted} to come in place of what was replaced ({told})"
     source = plan.scale_set.health_source
     late = {
         name: memory.ended_ms
@@ -355,11 +384,16 @@ def _model_gives(plan: Plan, model: Model) -> str:
 
 
 def _back_to(plan: Plan, state: State) -> str:
-    """The version that a new plan would take the moved ones back to, once this rollout has ended; empty where none is known."""
+    """The image (version, id, or all four words of it) that a new plan would take the moved ones back to, once this rollout has ended; empty where none is known."""
     was = plan.resolved.back_image
-    if state.phase is not Phase.ENDED or was is None or plan.resolved.target.image is None or was.uri:
+    gave = plan.resolved.model_image
+    if state.phase is not Phase.ENDED or was is None or plan.resolved.target.image is None:
         return ""
-    return was.id or was.exact_version or was.version or ""
+    version = was.exact_version or was.version or ""
+    other = gave is not None and (was.publisher, was.offer, was.sku) != (gave.publisher, gave.offer, gave.sku)
+    if was.publisher and other and version:
+        return f"{was.publisher}:{was.offer}:{was.sku}:{version}"
+    return was.id or was.uri or version
 
 
 def _temporary(plan: Plan, state: State, scale_set: ScaleSet) -> Iterator[Temporary]:
@@ -375,50 +409,3 @@ def _temporary(plan: Plan, state: State, scale_set: ScaleSet) -> Iterator[Tempor
         ours = [name for name, vm_id in state.surge.fresh.items() if is_there(instances, name, vm_id)]
         text = f"{extra} instances more than the set should have"
         yield Temporary(change=Change.ADDED, text=text, ids=tuple(ours[-extra:]))
-
-
-def options(plan: Plan, now: Standing, *, alive: bool) -> tuple[Option, ...]:
-    """Rule 3."""
-    state = now.state
-    if state.phase is Phase.ENDED:
-        return ()
-    made: list[Option] = []
-    sick = tuple(one.id for one in now.failed)
-    left = len(now.old) + len(now.in_flight)
-    ending = Phase.FINISHING in (state.phase, state.paused_from)
-    platform = plan.moved_by is MovedBy.PLATFORM
-
-    def add(asked: Asked, does: str, moves: int | None = None, ids: tuple[str, ...] = (), *, why: bool = False) -> None:
-        made.append(Option(asked=asked, does=does, moves=moves, ids=ids, reason_needed=why))
-
-    open_ids = state.ticket.command.ids if state.ticket is not None and state.question else ()
-    if state.question == "no-evidence":
-        add(Asked.RETRY, "it took no effect: try again", len(open_ids) or None, open_ids)
-        add(Asked.SKIP, "leave these alone and go on", left, open_ids, why=True)
-    elif state.phase is Phase.PAUSED and state.reason.startswith("approval"):
-        add(Asked.APPROVE, f"batch {now.batch} may begin", left)
-    elif state.phase is Phase.PAUSED or not alive:
-        add(Asked.RESUME, "go on", left)
-    elif not ending:
-        add(Asked.PAUSE, "rest after the current operation", 0)
-    if sick and not ending and state.question != "no-evidence":
-        add(Asked.RETRY, "forget that these failed, and try them again", len(sick), sick)
-        add(Asked.SKIP, "leave these as they are and go on without them", None, sick, why=True)
-        if not platform and plan.surge is None:
-            add(Asked.REPLACE, "delete these and add as many", len(sick), sick, why=True)
-    if not ending and not state.back:
-        touched = sum(1 for name in state.memory if name in now.scale_set.instances)
-        add(Asked.ROLLBACK, "everything that was moved goes back", touched)
-        add(
-            Asked.EMERGENCY,
-            f"the same, down to {plan.emergency_floor} in service instead of {plan.rollback_floor}",
-            touched,
-            why=True,
-        )
-    if not ending:
-        kept = "the model goes back" if plan.ends["abort"].model == "pinned" and plan.resolved.reverse else "end here"
-        add(Asked.ABORT, f"final, no rollback afterwards: what was moved stays, {kept}", 0)
-    held = now.temporary and state.phase is Phase.PAUSED and not ending and not platform and state.ticket is None
-    if held and now.scale_set.model.mode in UpgradeMode:
-        add(Asked.RELEASE, "undo the temporary changes and stay paused", 0)
-    return tuple(made)

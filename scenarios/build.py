@@ -13,6 +13,7 @@ from pathlib import Path
 
 import msgspec
 
+from backends.schedule import Schedule
 from planner.amount import at_least
 from planner.arm_json import Gap
 from planner.change import STAGES, Action, Change, resolve
@@ -41,11 +42,15 @@ from vmss_sim.world.draws import Draws
 from vmss_sim.world.faults import Fault
 from vmss_sim.world.scale_set import World
 
+POLL_MS = 10_000
+"""How often the executor looks where a scenario does not say it."""
+
 
 class Setup(msgspec.Struct, frozen=True, kw_only=True):
     """A scenario worked out. Times in ms from the start of the rollout.
 
     scale_set: the set as it is simulated; observed: as it was given, nothing assumed (what a plan is made from).
+    schedule: when the executor looks, where that is not every `poll_ms`.
     """
 
     title: str
@@ -57,6 +62,7 @@ class Setup(msgspec.Struct, frozen=True, kw_only=True):
     world: WorldConfig
     faults: tuple[Fault, ...]
     poll_ms: int
+    poll_is_default: bool
     deadlines: Deadlines
     required: StepFunction
     required_given: str | None
@@ -71,6 +77,7 @@ class Setup(msgspec.Struct, frozen=True, kw_only=True):
     quota: Quota
     ready_is_default: bool
     ready_p95_s: float
+    schedule: Schedule | None = None
 
     @property
     def total(self) -> int:
@@ -88,11 +95,21 @@ def read(path: Path) -> Setup:
     return setup(load(path), path.parent, str(path))
 
 
-def setup(scenario: Scenario, folder: Path, where: str) -> Setup:
-    """A scenario, worked out. `folder`: what relative paths are relative to. Raises InputError."""
+def setup(scenario: Scenario, folder: Path, where: str, given: ScaleSet | None = None) -> Setup:
+    """A scenario, worked out. `folder`: what relative paths are relative to. given: the set, in place of what the scenario says
+    of it (`from_plan.py`). Raises InputError.
+    """
     assumed: list[Assumption] = []
     watch = tuple(scenario.change.set_ or ())
-    fleet, gaps = fleet_of(scenario.scale_set, folder, where, watch, assumed)
+    fleet, gaps = (given, ()) if given is not None else fleet_of(scenario.scale_set, folder, where, watch, assumed)
+    if given is not None:
+        tell(
+            assumed,
+            "scale set",
+            f"{given.model.name}: {len(given.instances)} instances, as {where} saw it",
+            "yours",
+            "",
+        )
     observed, fleet = fleet, assume_serving(fleet, assumed)
     total = len(fleet.instances)
     if total == 0:
@@ -134,12 +151,13 @@ def setup(scenario: Scenario, folder: Path, where: str) -> Setup:
     choices, left_out = choices_of(scenario, fleet, gaps, where, operations, ready)
     if scenario.expect is not None:
         claims(scenario.expect, f"{where}: expect")
-    poll_ms = parse_duration_ms(scenario.timing.poll, f"{where}: timing.poll")
+    poll = scenario.timing.poll
+    poll_ms = POLL_MS if poll is None else parse_duration_ms(poll, f"{where}: timing.poll")
     tell(
         assumed,
         "poll",
         f"every {poll_ms / 1000:g} s" if poll_ms else "told at once",
-        "yours" if scenario.timing.poll != 10 else "guessed",
+        "guessed" if poll is None else "yours",
         "timing.poll",
     )
     give_up_ms = parse_duration_ms(scenario.timing.give_up, f"{where}: timing.give_up")
@@ -175,6 +193,7 @@ def setup(scenario: Scenario, folder: Path, where: str) -> Setup:
         ),
         faults=surroundings.faults(scenario.fault, f"{where}: fault"),
         poll_ms=poll_ms,
+        poll_is_default=poll is None,
         deadlines=Deadlines(healthy_ms=give_up_ms),
         required=required,
         required_given=required_given,

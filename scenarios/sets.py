@@ -8,6 +8,7 @@
 from __future__ import annotations
 
 import reprlib
+import uuid
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -244,7 +245,7 @@ def _instance(
     out = name in sick
     return Instance(
         id=name,
-        vm_id=f"vm-{name}",
+        vm_id=str(uuid.uuid5(uuid.NAMESPACE_OID, f"vmss-sim/vm/{name}")),
         zone=str(index % zones + 1) if zones else None,
         placement_group=f"group-{index // 100}",
         update_domain=within % update_domains if update_domains else None,

@@ -48,6 +48,8 @@ Trouble = Callable[[int, Request], str | Response | None]
 class EndpointSleeper:
     """The endpoint's clock, slept on."""
 
+    slice_ms = 1_000
+
     def __init__(self, endpoint: Endpoint, clock: ManualClock) -> None:
         self.endpoint, self.clock = endpoint, clock
 
@@ -184,6 +186,11 @@ def of_scenario(name: str, seed: int = 1) -> tuple[Setup, Emulated]:
 
 def of_world(world: World, scale_set: ScaleSet) -> Emulated:
     """A world of a test behind an endpoint: it stays the world it is."""
+    return Emulated(site_of(world, scale_set))
+
+
+def site_of(world: World, scale_set: ScaleSet) -> Site:
+    """A site around a world of a test."""
     site = Site(epoch=to_arm.EPOCH, seed=1)
     document = model_document.of(world.config, name="web", location="westeurope", given=None, model=scale_set.model)
     one = creation.host(
@@ -196,4 +203,4 @@ def of_world(world: World, scale_set: ScaleSet) -> Emulated:
     )
     one.world = world
     one.world.furnish(changes.model_of(one.document))
-    return Emulated(site)
+    return site

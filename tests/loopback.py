@@ -7,13 +7,16 @@ that world, so a killed one leaves nothing but what it sent. `start` runs `vmss-
 from __future__ import annotations
 
 import contextlib
+import faulthandler
 import multiprocessing
 import os
 import shutil
+import signal
 import tempfile
 import threading
+import time
 from collections.abc import Iterator
-from multiprocessing.connection import Connection, Listener
+from multiprocessing.connection import Client, Connection, Listener
 from pathlib import Path
 
 from backends.simulated import SimulatedBackend
@@ -30,7 +33,8 @@ class Place:
         self.lock = threading.RLock()
         self.hold: threading.Event | None = None
         self.waiting = threading.Event()
-        self.listener = Listener(("127.0.0.1", 0), authkey=KEY)
+        self.closed = False
+        self.listener = Listener(("127.0.0.1", 0), backlog=16, authkey=KEY)
         self.address = f"{self.listener.address[0]}:{self.listener.address[1]}"  # type: ignore[str-format]
 
     def backend(self) -> SimulatedBackend:
@@ -44,14 +48,18 @@ class Place:
 
     def serve(self) -> None:
         """Accept until closed."""
-        while True:
+        while not self.closed:
             try:
                 connection = self.listener.accept()
-            except OSError:
-                return
-            except Exception:  # somebody who was killed while he introduced himself
+            except Exception:  # somebody who was killed while he introduced himself: also that is an OSError
                 continue
             threading.Thread(target=self._answer, args=(connection,), daemon=True).start()
+
+    def close(self) -> None:
+        """Accept nobody any more. Who waits in `accept` is not woken by closing what he listens to: somebody has to come."""
+        self.closed = True
+        with contextlib.suppress(OSError, EOFError):
+            Client(self.listener.address, authkey=KEY).close()
 
     def _answer(self, connection: Connection) -> None:
         with self.lock:
@@ -76,11 +84,13 @@ def served(world: WatchedWorld, fleet: ScaleSet, *, poll_ms: int = 0) -> Iterato
     try:
         yield place
     finally:
+        place.close()
+        thread.join(10)
         place.listener.close()
 
 
 _processes = multiprocessing.get_context("forkserver")
-_processes.set_forkserver_preload(["tests.loopback_process"])
+_processes.set_forkserver_preload(["tests.loopback_preload"])
 
 
 class Started:
@@ -108,6 +118,9 @@ class Started:
         self._process.join(within_s)
         code = self._process.exitcode
         if code is None:
+            self.signal(signal.SIGUSR1)  # it says where it is
+            faulthandler.dump_traceback(all_threads=True)
+            time.sleep(0.5)
             self._process.kill()
             self._process.join()
         out, err = (

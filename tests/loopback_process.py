@@ -1,30 +1,28 @@
 """A process that is `vmss-sim …` with the world at an address (`tests/loopback.py`) in place of Azure: the front door, the store,
 the lease and the journal are the product's own.
 
-KILL_AT_WRITE: the process is killed at that write of the journal. KILL_AFTER_S: after so long. Everything is imported here, once:
-processes are forked from one that has.
+TERMINAL: a pseudo-terminal's device, to be seen and controlled on. KILL_AT_WRITE: the process is killed at that write of the journal. KILL_AFTER_S: after so long. Processes are forked from one that has
+imported everything (`tests/loopback_preload.py`).
 """
 
 from __future__ import annotations
 
+import faulthandler
 import os
 import signal
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from multiprocessing.connection import Client
 from typing import Any
 
-import backends.operate
-import backends.store.files
-import vmss_sim.report.live
-import vmss_sim.report.plans
 from backends import connect
 from backends.azure.backend import AzureBackend
 from backends.azure.connecting import connect as azure_connect
+from backends.emulator_clock import BEGINS_MS
 from backends.journal import SqliteJournal
 from backends.protocol import Seen, Wait
-from backends.store.blobs import BlobJournal
+from backends.store.blob_journal import BlobJournal
 from planner.commands import Command
 from planner.plan import Plan
 from vmss_sim.arm.client import Control
@@ -32,7 +30,6 @@ from vmss_sim.checks.emulated import Credential
 from vmss_sim.cli.main import main as front_door
 
 KEY = b"loopback"
-PRELOADED = (backends.operate, backends.store.files, vmss_sim.report.live, vmss_sim.report.plans)
 
 
 class Remote:
@@ -66,13 +63,15 @@ class Remote:
 class EmulatedSleeper:
     """Time of an emulator whose clock moves only by being told (`--clock manual`)."""
 
+    slice_ms = 86_400_000
+
     def __init__(self, control: Control) -> None:
         self._control = control
         self._now_s = control.advance(0)
 
     def now_ms(self) -> int:
         """The present."""
-        return round(self._now_s * 1000)
+        return BEGINS_MS + round(self._now_s * 1000)
 
     def sleep_ms(self, span_ms: int) -> None:
         """Let that much time pass."""
@@ -87,12 +86,15 @@ class Unasked:
         self.wait, self.preflight = backend.wait, backend.preflight
 
 
-def over_azure(plan: Plan | None, url: str, environment: dict[str, str]) -> AzureBackend:
+def over_azure(
+    plan: Plan | None, url: str, environment: Mapping[str, str], watch: tuple[str, ...] = ()
+) -> AzureBackend:
     """The real backend, over an emulator."""
     control = Control(environment["EMULATOR_CONTROL"], environment["EMULATOR_TOKEN"], environment["EMULATOR_CA"])
     return azure_connect(
         environment["EMULATOR_SET"],
         plan=plan,
+        watch=watch,
         endpoint=url,
         ca=environment["EMULATOR_CA"],
         audience=url,
@@ -122,8 +124,18 @@ def run(address: str, arguments: tuple[str, ...], environment: dict[str, str], f
     for number, name in ((1, "out"), (2, "err")):
         opened = os.open(f"{folder}/{name}", os.O_CREAT | os.O_WRONLY | os.O_APPEND)
         os.dup2(opened, number)
-    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+    terminal = environment.get("TERMINAL")
+    if (
+        terminal
+    ):  # standard input and output are this terminal, which signals this process; errors go to their file all the same
+        os.setsid()
+        device = os.open(terminal, os.O_RDWR)
+        os.dup2(device, 0)
+        os.dup2(device, 1)
+    else:
+        os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
     sys.stdin, sys.stdout, sys.stderr = open(0), open(1, "w"), open(2, "w")  # noqa: SIM115  # for as long as the process lives
+    faulthandler.register(signal.SIGUSR1, file=sys.stderr)
     os.environ.update(environment)
     if address.startswith("https://"):
         connect.open_backend = lambda plan, _options: Unasked(over_azure(plan, address, environment))  # type: ignore[assignment]

@@ -11,7 +11,7 @@ from typing import Any
 import jsonschema
 import msgspec
 import pytest
-import responses
+from requests.exceptions import ConnectionError, ConnectTimeout, ReadTimeout
 
 from backends.azure import connect_fleet
 from backends.azure.client import Answer
@@ -125,24 +125,33 @@ def test_a_set_that_cannot_be_read_is_told_and_the_next_one_is_read() -> None:
     assert e.document is not None and not e.why
 
 
-def test_a_host_that_is_gone_is_not_tried_for_every_set() -> None:
+@pytest.mark.parametrize("fault", [ConnectTimeout, ReadTimeout, ConnectionError])
+def test_a_host_that_is_gone_is_not_tried_for_every_set(fault: type[Exception]) -> None:
     clock = ManualSleeper()
-    with responses.RequestsMock(assert_all_requests_are_fired=False):  # nobody answers
-        from requests.exceptions import ConnectTimeout
-
-        with listening(Many()) as arm:
-            arm.tell("GET", SETS, Told(body={"value": [entry(name) for name in "abc"]}))
-            for name in "abc":
-                arm.tell("GET", f"{IN_GROUP}/{name}", Told(error=ConnectTimeout("nobody")))
-            one = fleet(clock=clock)
-            listed = one.listed()
-            begun = clock.now
-            found = list(one.each(listed))
-            tried = [call.path for call in arm.calls if call.path != SETS]
+    with listening(Many()) as arm:
+        arm.tell("GET", SETS, Told(body={"value": [entry(name) for name in "abc"]}))
+        for name in "abc":
+            arm.tell("GET", f"{IN_GROUP}/{name}", Told(error=fault("nobody")))
+        one = fleet(clock=clock)
+        listed = one.listed()
+        begun = clock.now
+        found = list(one.each(listed))
+        tried = {call.path for call in arm.calls if call.path != SETS}
     assert [taken.document for taken in found] == [None] * 3
-    assert all("cannot be reached" in taken.why or "nobody" in taken.why for taken in found)
-    assert set(tried) == {f"{IN_GROUP}/a"}
+    assert all(taken.why and not taken.gone for taken in found)
+    assert tried == {f"{IN_GROUP}/a"}
     assert clock.now - begun < 900_000
+
+
+def test_a_429_is_waited_for() -> None:
+    clock = ManualSleeper()
+    with listening(Many()) as arm:
+        arm.tell("GET", SETS, Told(body={"value": [entry("a")]}))
+        whole = Told(body=arm.set)
+        arm.tell("GET", f"{IN_GROUP}/a", error(429, "TooManyRequests", "slowly", Retry_After="37"), whole)
+        (taken,) = all_of(fleet(clock=clock))
+    assert taken.document is not None
+    assert clock.slept == [37_000]
 
 
 def _answer(policy: str, left: int) -> Answer:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import sqlite3
 from collections.abc import Callable
@@ -380,6 +381,25 @@ def test_pause_and_resume(desk: Callable[[Case], Desk]) -> None:
     assert "lunch" in here.run("history").out
 
 
+@pytest.mark.parametrize(
+    ("command", "status", "state"),
+    [("approve", 3, "paused"), ("resume", 3, "paused"), ("pause", 3, "paused"), ("abort", 1, "abort")],
+)
+def test_apply_goes_on_where_something_was_asked_that_nobody_heard(
+    desk: Callable[[Case], Desk], command: str, status: int, state: str
+) -> None:
+    here = desk(Case(fleet=Fleet(size=3), parameters={"approve": True}))
+    assert here.run("apply").status == 3
+    assert "rests: approval needed for batch 2" in here.run("apply").err
+    here.store.journal(here.rollout).ask(Asked(command))
+    ran = here.run("apply")
+    assert ran.status == status, ran
+    assert "going on with it" in ran.err
+    seen = here.status()
+    assert (seen["unheard_requests"], seen["ending"] or seen["state"]) == (0, state)
+    assert seen["batch"]["number"] == (3 if command == "approve" else 2)
+
+
 def test_abort_puts_the_model_back(desk: Callable[[Case], Desk]) -> None:
     here = paused(desk)
     ran = here.run("abort", "--yes", "--reason", "wrong image")
@@ -411,7 +431,7 @@ def test_abort_says_that_it_is_final_and_afterwards_how_to_go_back(desk: Callabl
     assert here.run("abort", "--yes").status == 1
     told, back, apply = here.status()["afterwards"][0], here.status()["afterwards"][2], here.status()["afterwards"][3]
     assert "left so: 0. " in told
-    assert back == "vmss-sim plan now.json --target 1.0.0 -o back.json"
+    assert back == "vmss-sim plan now.json --target 1.0.0 -s one-by-one --slo 'healthy >= n-1' -o back.json"
     assert apply == "vmss-sim apply back.json"
     assert back in here.run("status").out
     assert f"vmss-sim status {here.rollout}" in here.run("rollback", "--yes").err
@@ -471,7 +491,7 @@ def test_after_an_abort_that_undid_all_it_is_as_before(desk: Callable[[Case], De
 
 
 def test_the_commands_that_undo_name_the_set_in_azure() -> None:
-    from vmss_sim.report.status import _az
+    from vmss_sim.report.choices import _az
 
     scope = "/subscriptions/s1/resourceGroups/rg/providers/Microsoft.Compute/virtualMachineScaleSets/web"
     assert _az(scope, "web") == "-g rg -n web --subscription s1"
@@ -526,6 +546,20 @@ def test_release_undoes_and_stays_paused(desk: Callable[[Case], Desk]) -> None:
     assert here.world.mode == "rolling"
 
 
+def test_release_that_keeps_the_mode_says_so_and_is_not_offered_again(desk: Callable[[Case], Desk]) -> None:
+    case = Case(fleet=Fleet(size=3, mode=UpgradeMode.ROLLING, repairs=True), parameters={"approve": True})
+    here = desk(case)
+    assert here.run("apply").status == 3
+    assert any(one["command"].startswith("vmss-sim release") for one in here.status()["choices"])
+    ran = here.run("release", "--yes")
+    assert ran.status == 3, ran
+    assert "all but the mode (manual) is undone" in ran.out
+    assert "the temporary changes are undone" not in ran.out
+    status = here.status()
+    assert status["temporary_changes"] == ["mode manual instead of rolling"]
+    assert not any(one["command"].startswith("vmss-sim release") for one in status["choices"])
+
+
 def test_replace_an_instance_that_stays_sick(desk: Callable[[Case], Desk]) -> None:
     here = desk(
         Case(
@@ -578,7 +612,7 @@ FIELDS = {
     "schema", "rollout", "scale_set", "plan_sha256", "opened", "state", "phase", "ending", "why", "executor", "choices",
     "evidence_at", "elapsed_s", "forecast", "above_floor", "in_service", "floor", "known_healthy", "fewest_seen", "instances",
     "in_flight", "skipped", "failed", "left_alone", "batch", "model_gives", "temporary_changes", "unheard_requests", "decisions",
-    "on_target", "old", "afterwards", "at", "waits", "plan_expires", "unreachable", "undo",
+    "on_target", "old", "afterwards", "asked", "at", "waits", "window", "plan_expires", "unreachable", "undo",
 }  # fmt: skip
 
 
@@ -635,6 +669,28 @@ def test_status_of_60_with_long_names_and_a_far_store_fits_a_screen(
         f"  vmss-sim rollback --emergency {here.rollout} --reason '…' --store azblob://companyrollouts/production/web\n"
         in told
     )
+
+
+@pytest.mark.parametrize(
+    ("clock_ms", "elapsed"), [(0, "2.0 h"), (-330 * 86_400_000, "10 min")], ids=["the wall's", "an emulator's"]
+)
+def test_elapsed_goes_by_the_rollouts_clock(desk: Callable[[Case], Desk], clock_ms: int, elapsed: str) -> None:
+    from rich.console import Console
+
+    from vmss_sim.cli.operating import status_of
+    from vmss_sim.report.status import render
+
+    here = paused(desk)
+    made = status_of(here.store, here.store.rollouts()[-1])
+    assert made.standing is not None
+    began = made.entry.opened_ms + clock_ms
+    seen = msgspec.structs.replace(made.standing, began_ms=began, at_ms=began + 600_000)
+    console = Console(width=80, record=True, file=io.StringIO())
+    render(
+        console,
+        msgspec.structs.replace(made, standing=seen, forecast=None, now_ms=made.entry.opened_ms + 7_200_000),
+    )
+    assert f"   elapsed  {elapsed}\n" in console.export_text()
 
 
 def test_status_before_anything_happened(desk: Callable[[Case], Desk]) -> None:

@@ -1,14 +1,10 @@
-"""`apply` over the real Azure backend, against an ARM server on loopback: carried out, killed at every write, gone on with.
+"""`apply` over the real Azure backend, against an ARM server on loopback (killed and gone on with: `tests/kills`).
 
-The emulator lives in this process and keeps manual time: it passes only while an executor sleeps, and while nobody is there.
+The emulator lives in this process and keeps manual time: it passes only while an executor sleeps.
 """
 
 from __future__ import annotations
 
-import os
-import random
-import shutil
-import signal
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -19,7 +15,6 @@ import pytest
 from backends.store.files import FileStore
 from planner.change import ImageChange
 from planner.commands import Kind
-from planner.phases import Phase
 from planner.plan import Request, build
 from planner.planfile import encode
 from planner.trace import Turn
@@ -27,7 +22,6 @@ from tests.loopback import Started, start
 from tests.loopback_process import over_azure
 from vmss_sim.checks.emulated import Emulated
 
-SOAK = os.environ.get("HYPOTHESIS_PROFILE") == "soak"
 SCENARIO = """
 title = "Four, with everything that is to be put back"
 why = "Mode and repairs are changed for the time of a rollout; they have to be as before, whoever was killed."
@@ -84,25 +78,12 @@ class Site:
     def world(self) -> Any:
         return self.azure.emulator.measured_set.world
 
-    def left(self) -> dict[str, Any]:
-        """What is left, by the world itself."""
-        world = self.world
-        return {
-            "vms": {vm.id: (vm.vm_id, vm.image, world.is_latest(vm), world.serving(vm)) for vm in world.vms.values()},
-            "mode": world.mode,
-            "repairs": world.repairs_suspended,
-            "model": world.model,
-        }
-
     def begun(self) -> Counter[str]:
         """How many operations really began on each VM."""
         return Counter({vm.id: vm.attempt for vm in self.world.vms.values()})
 
     def records(self) -> list[Any]:
         return list(self.store.journal(self.store.rollouts()[-1].id).records())
-
-    def state(self) -> Any:
-        return self.store.journal(self.store.rollouts()[-1].id).last_state()
 
 
 @pytest.fixture
@@ -132,48 +113,3 @@ def test_apply_over_the_real_backend(site: Callable[[str], Site]) -> None:
     assert set(here.begun().values()) == {1}
     in_order(here)
     assert here.azure.report()["metrics"]["min_healthy"] >= 2
-
-
-def survives(here: Site, kills: list[dict[str, str]], luck: random.Random, expected: dict[str, Any]) -> int:
-    """Killed again and again, it comes to the same end. Returns how many kills hit."""
-    hits = 0
-    for kill in kills:
-        code, _, err = here.apply(**kill).ended(120)
-        if code != -signal.SIGKILL:
-            assert code == 0, err
-            break
-        hits += 1
-        here.azure.control.advance(luck.choice((0, luck.randint(1, 30), luck.randint(60, 1800))))
-        if luck.random() < 0.5 and here.store.rollouts():  # another machine, with nothing but the store
-            data = here.store.plan_file(here.store.rollouts()[-1].id)
-            shutil.copytree(here.store.folder, here.folder / f"moved-{hits}")
-            shutil.rmtree(here.store.folder)
-            here.store = FileStore(here.folder / f"moved-{hits}")
-            here.file.write_bytes(data)
-    else:
-        code, _, err = here.apply().ended(120)
-        assert code == 0, err
-    assert here.state().phase is Phase.ENDED
-    assert here.state().ending == "finish", here.state().reason
-    assert here.left() == expected
-    assert set(here.begun().values()) == {1}, "no disruptive effect twice"
-    in_order(here)
-    assert here.azure.report()["metrics"]["min_healthy"] >= 2, "the floor"
-    return hits
-
-
-def test_killed_at_writes_and_at_other_times(site: Callable[[str], Site]) -> None:
-    whole = site("whole")
-    assert whole.apply().ended(120)[0] == 0
-    expected, writes = whole.left(), len(whole.records())
-    luck = random.Random(3)
-    hits = story = 0
-    while hits < (2_000 if SOAK else 60):
-        story += 1
-        kills = [
-            {"KILL_AT_WRITE": str(luck.randint(1, writes))}
-            if luck.random() < 0.8
-            else {"KILL_AFTER_S": f"{luck.uniform(0.1, 1.5):.3f}"}
-            for _ in range(luck.randint(4, 10))
-        ]
-        hits += survives(site(f"s{story}"), kills, luck, expected)

@@ -206,8 +206,8 @@ def test_user_data_is_shown_to_who_asks_for_it() -> None:
             "BadRequest",
             "properties.virtualMachineProfile.extensionProfile.extensions[0]",
         ),
-        ({"properties": {"platformFaultDomainCount": 2}}, 409, "PropertyChangeNotAllowed", None),
-        (_profile(priority="Spot"), 409, "PropertyChangeNotAllowed", None),
+        ({"properties": {"platformFaultDomainCount": 2}}, 409, "PropertyChangeNotAllowed", "platformFaultDomainCount"),
+        (_profile(priority="Spot"), 409, "PropertyChangeNotAllowed", "priority"),
         ({"location": "eastus"}, 409, "InvalidResourceLocation", None),
     ],
 )

@@ -15,8 +15,8 @@ from rich.console import Console
 
 from tests.arm_http import Az, code_of
 from vmss_sim.arm.client import Control, ControlError
-from vmss_sim.arm.emulator import digest
 from vmss_sim.arm.redaction import clean_body
+from vmss_sim.arm.snapshots import digest
 from vmss_sim.checks.emulated import Emulated
 from vmss_sim.report import emulation
 

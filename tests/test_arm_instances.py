@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 from typing import Any
 
 import msgspec
@@ -97,6 +98,16 @@ def test_what_is_put_on_one_instance_shows_there_alone_and_does_not_take_it_down
     assert [one["name"] for one in client.ask("GET", "/extensions").body["value"]] == [HEALTH, "agent"]
     assert client.instance("0")["properties"]["latestModelApplied"]
     assert sorted(client.one.outages(), key=str) == before
+
+
+def test_with_its_view_where_that_is_asked_for() -> None:
+    client = with_model_extension()
+    told = client.ask("GET", f"{VM}/extensions/agent", **{"$expand": "instanceView"}).body["properties"]["instanceView"]
+    listed = client.ask("GET", f"{VM}/extensions", **{"$expand": "instanceView"}).body["value"]
+    whole = client.ask("GET", f"{VM}/instanceView").body["extensions"]
+    assert [one["properties"]["instanceView"] for one in listed] == whole
+    assert told == whole[-1]
+    assert "instanceView" not in client.ask("GET", f"{VM}/extensions/agent").body["properties"]
 
 
 def test_it_stands_on_the_os_disk() -> None:
@@ -205,8 +216,8 @@ def test_unknown_children_are_404(method: str, path: str) -> None:
     assert "virtualMachineScaleSets" in error["message"]
 
 
-@pytest.mark.parametrize("path", ["/networkInterfaces", f"{VM}/networkInterfaces", "/publicipaddresses"])
-def test_what_belongs_to_another_provider_is_an_empty_list(path: str) -> None:
+@pytest.mark.parametrize("path", ["/publicipaddresses", f"{VM}/ipConfigurations", "/lifecycleHookEvents"])
+def test_what_may_be_there_and_is_not_is_an_empty_list(path: str) -> None:
     client = Client(config(1), others=resources.answer)
     assert client.ask("GET", path).body == {"value": []}
     assert client.ask("POST", path, {}).status == 404
@@ -220,3 +231,27 @@ def test_every_route_of_one_instance_is_there_for_the_vm_of_a_flexible_set_too()
         if "/virtualMachines/{vm}/" in one.path and "{set}" not in one.path
     }
     assert under - alone == {("POST", "/performMaintenance")}
+
+
+# -- who it is -------------------------------------------------------------------------------------------------------
+
+
+def test_a_vm_that_is_created_has_a_guid_that_stays_and_is_nobody_elses() -> None:
+    def ids(client: Client) -> dict[str, str]:
+        listed = client.ask("GET", "/virtualMachines").body["value"]
+        return {one["instanceId"]: one["properties"]["vmId"] for one in listed}
+
+    client = Client(config(2))
+    first = ids(client)
+    client.do("PATCH", "", {"sku": {"capacity": 4}})
+    grown = ids(client)
+    assert {name: grown[name] for name in first} == first
+    assert all(str(uuid.UUID(grown[name])) == grown[name] for name in grown.keys() - first.keys())
+    client.do("POST", "/virtualMachines/3/reimage")
+    assert ids(client) == grown
+    client.do("DELETE", "/virtualMachines/3")
+    client.do("PATCH", "", {"sku": {"capacity": 4}})
+    assert len({*grown.values(), *ids(client).values()}) == 5
+    again = Client(config(2))
+    again.do("PATCH", "", {"sku": {"capacity": 4}})
+    assert ids(again) == grown

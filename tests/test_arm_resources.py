@@ -257,7 +257,7 @@ def test_what_is_private_is_in_no_file_and_what_stands_for_it_stays(value: Any, 
 
 
 def test_files_keep_what_names_nothing_private() -> None:
-    data = b'{"value": "hunter2",  "settings": {"a": 1}}'
+    data = b'{"value": "CustomScript",  "settings": {"a": 1}}'
     assert redaction.for_files(data) == data
     assert redaction.text_for_files("{nonsense") == "{nonsense"
 

@@ -77,6 +77,11 @@ def test_the_ca_is_made_once_and_its_key_is_nobody_elses(tmp_path: Path) -> None
     assert sorted(one.name for one in folder.iterdir()) == [certificates.PRIVATE, certificates.PUBLIC]
 
 
+def test_the_ca_is_told_so_that_it_is_found_from_anywhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert certificates.authority(Path("ca")).public == tmp_path / "ca" / certificates.PUBLIC
+
+
 def test_a_ca_that_cannot_be_used_is_told_in_a_line(tmp_path: Path) -> None:
     made = certificates.authority(tmp_path / "open")
     (tmp_path / "open" / certificates.PRIVATE).chmod(0o644)

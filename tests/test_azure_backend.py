@@ -14,7 +14,7 @@ from urllib3.exceptions import ProtocolError
 
 from backends.azure.backend import concerns
 from backends.azure.client import Answer
-from backends.azure.polling import Budget, Handle, Part, read_handle, remaining
+from backends.azure.polling import Budget, Handle, Part, ids_of, read_handle, remaining
 from backends.azure.storage import difference, leaves, seal
 from backends.protocol import Wait
 from backends.schedule import ADAPTIVE, Schedule
@@ -409,6 +409,27 @@ def test_a_handle_survives_the_journal() -> None:
         ids=("a",),
     )
     assert read_handle(made.text()) == made
+
+
+@pytest.mark.parametrize(
+    ("headers", "ids"),
+    [
+        ({}, ()),
+        ({"x-ms-request-id": "r", "x-ms-correlation-request-id": "c"}, ("request-id=r", "correlation-request-id=c")),
+        (
+            {
+                "azure-asyncoperation": "https://a/locations/x/operations/0f-1?p=1&monitor=true",
+                "location": "https://a/no",
+            },
+            ("operation-id=0f-1",),
+        ),
+        ({"location": "https://a/operations/0f-1/?monitor=true&t=638"}, ("operation-id=0f-1",)),
+        ({"location": f"https://a/operations/{'x' * 5000}"}, ()),
+        ({"location": "https://a/operations/a%20b|c"}, ()),
+    ],
+)
+def test_ids_for_a_support_request(headers: dict[str, str], ids: tuple[str, ...]) -> None:
+    assert ids_of(Answer(status=202, headers=headers)) == ids
 
 
 def test_a_guest_patch_that_was_cut_off_is_unknown_as_a_whole() -> None:

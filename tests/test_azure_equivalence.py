@@ -26,9 +26,11 @@ from planner.rollout import Asked, Rollout, State
 from planner.trace import Turn
 from scenarios import build as scenario_build
 from scenarios.build import Setup
+from tests.azure_arm import backend as arm_backend
 from tests.azure_inprocess import BUNDLED, of_scenario, of_world
-from tests.fleet import OS_PROFILE, SETTING, Act, Ask, Case, Fleet, at, cases, examples, fault, say
-from vmss_sim.study.replicate import plan_for
+from tests.fleet import Act, Ask, Case, Fleet, at, cases, examples, fault, say
+from vmss_sim.study.forecast import as_applied
+from vmss_sim.study.replicate import plan_for, run
 from vmss_sim.world.scale_set import World
 
 SOAK = os.environ.get("HYPOTHESIS_PROFILE") == "soak"
@@ -129,6 +131,30 @@ def test_a_bundled_scenario_is_decided_alike(name: str) -> None:
     assert decided
 
 
+@pytest.mark.parametrize("name", ["two-vms", "seed-article", "from-snapshot"])
+def test_a_forecast_looks_when_the_executor_does(name: str) -> None:
+    """The simulation behind a forecast, and the Azure backend on the schedule it has by itself: the same commands, at the same times."""
+    setup, emulated = of_scenario(name)
+    snapshot = emulated.backend(watch=tuple(setup.scale_set.model.settings)).snapshot().scale_set
+    setup = msgspec.structs.replace(setup, scale_set=snapshot)
+    plan = plan_for(setup, setup.choices[-1])
+    simulated = run(as_applied(setup), plan, 1, 0)
+    assert arm_backend().schedule is ADAPTIVE
+    azure = drive(plan, emulated.one.world, emulated.backend(plan, schedule=ADAPTIVE))
+    turns = [record for record in simulated.journal.records() if isinstance(record, Turn)]
+    assert azure.commands == tuple((turn.now_ms, one) for turn in turns for one in turn.commands) != ()
+    assert simulated.state.ending == azure.state.ending
+    assert run(setup, plan, 1, 0).ended_ms != simulated.ended_ms, "every 10 s is another story"
+
+
+def test_a_scenario_that_says_how_often_is_taken_at_its_word() -> None:
+    setup = scenario_build.read(BUNDLED / "two-vms.toml")
+    assert as_applied(setup).schedule is ADAPTIVE
+    assert next(one for one in as_applied(setup).assumptions if one.key == "timing.poll").value.startswith("every 2 s")
+    said = msgspec.structs.replace(setup, poll_is_default=False)
+    assert as_applied(said) is said
+
+
 def both(case: Case, poll: int | Schedule) -> tuple[Told, Told] | None:
     """The case through both backends; None where it cannot be planned."""
     schedule = poll if isinstance(poll, Schedule) else Schedule.every(poll)
@@ -168,8 +194,6 @@ TROUBLE = ("fails", "bad", "background", "faults", "asks", "acts")
 @settings(examples(25), deadline=None, suppress_health_check=list(HealthCheck))
 @given(cases(most=5, trouble=TROUBLE))
 def test_whatever_happens_is_decided_alike(case: Case) -> None:
-    if isinstance(case.change, PropertyChange) and case.change.path in (SETTING, OS_PROFILE):
-        return  # user and custom data are secrets: Azure does not show them, so their change could not be taken back
     if isinstance(case.change, GuestPatch) and case.faults:
         return  # one request an instance over ARM, one for all in the world: the fault would meet another of them
     if case.fleet.image in ("id", "uri") and any(one.kind == "update-model" for one in case.acts):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -159,6 +160,7 @@ TROUBLES: tuple[tuple[str, str, Callable[[Arm], None]], ...] = (
     ("VS515", "one-by-one", _told(DENIALS, deny("*/action", excluded=("somebody",)))),
     ("VS515", "one-by-one", _told(DENIALS, deny("*", to="a-group"))),
     ("VS515", "one-by-one", _told(DENIALS, error(403, "AuthorizationFailed"))),
+    ("VS515", "one-by-one", _told(DENIALS, Told(body=[1]))),
 )  # fmt: skip
 
 
@@ -212,8 +214,9 @@ def test_who_is_denied_and_what_is_said() -> None:
         arm.tell("GET", DENIALS, deny(UPGRADE))
         (finding,) = backend().preflight(plan)
         assert finding.text == f"deny assignment stack refuses {UPGRADE} to everybody"
-        (call,) = (call for call in arm.calls if call.path == DENIALS)
-        assert call.query == {"api-version": "2022-04-01", "$filter": "atScope()"}
+        for path, version in ((DENIALS, "2022-04-01"), (LOCKS, "2020-05-01")):
+            (call,) = (call for call in arm.calls if call.path == path)
+            assert call.query == {"api-version": version, "$filter": "atScope()"}
 
 
 def test_another_s_rollout_is_found() -> None:
@@ -288,6 +291,12 @@ def test_every_code_has_its_trouble() -> None:
     assert tried == set(CODES)
     assert not set(CODES) & set(LINT), "codes are never given twice"
     assert all(code.grade in Grade for code in CODES.values())
+
+
+def test_the_operator_s_page_has_every_code() -> None:
+    page = (Path(__file__).parent.parent / "docs" / "operate.md").read_text()
+    for code, one in CODES.items():
+        assert f"| {code} | {one.name} | {one.grade.value} | {one.why} |\n" in page, code
 
 
 def test_what_a_plan_may_send() -> None:

@@ -1,14 +1,18 @@
-"""`apply` as a process: what signals do, two at once, and killed at every write of the journal and at any other time.
+"""`apply` as a process: what signals do, two at once, and killed at every write of the journal (again and again, and at any other time:
+`tests/kills`).
 
 The world lives in this process and is served on loopback (`tests/loopback.py`), so it outlives every executor, as Azure does.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
 import random
+import re
 import shutil
 import signal
+import termios
 import threading
 import time
 from pathlib import Path
@@ -95,12 +99,126 @@ def test_a_signal_without_a_terminal_detaches_within_five_seconds(tmp_path: Path
         assert [one.kind for one in place.world.log].count("update-model") == 1, "it was adopted"
 
 
+class Terminal:
+    """A pseudo-terminal of 80 by 24, and what was written to it."""
+
+    def __init__(self) -> None:
+        self._master, self._slave = os.openpty()
+        termios.tcsetwinsize(self._slave, (24, 80))
+        self.device = os.ttyname(self._slave)
+        self._text, self._over = b"", False
+        self._thread = threading.Thread(target=self._reads, daemon=True)
+        self._thread.start()
+
+    def _reads(self) -> None:
+        with contextlib.suppress(OSError):
+            while data := os.read(self._master, 65536):
+                self._text += data
+
+    def press(self, keys: bytes) -> None:
+        os.write(self._master, keys)
+
+    @property
+    def text(self) -> str:
+        """Without what moves the cursor and colours it."""
+        return re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", self._text.decode(errors="replace"))
+
+    def shows(self, words: str, within_s: float = 30) -> bool:
+        deadline = time.monotonic() + within_s
+        while words not in self.text and time.monotonic() < deadline:
+            time.sleep(0.05)
+        return words in self.text
+
+
+ON_A_TERMINAL = Case(fleet=Fleet(size=3), more={"floor": 1})
+
+
+def test_ctrl_c_on_a_terminal_asks_to_pause_after_the_current_operation(tmp_path: Path) -> None:
+    with served(ON_A_TERMINAL.world(), ON_A_TERMINAL.fleet.scale_set()) as place:
+        story, terminal = Story(tmp_path, place, ON_A_TERMINAL), Terminal()
+        place.hold = threading.Event()
+        process = story.apply(TERMINAL=terminal.device, TERM="xterm", COLUMNS="80", LINES="24")
+        assert place.waiting.wait(30)
+        assert terminal.shows("in service, floor 1"), terminal.text
+        terminal.press(b"\x03")
+        assert terminal.shows("pausing after the current operation"), terminal.text
+        assert process.running
+        assert story.state.ticket is not None
+        place.hold.set()
+        code, _, err = process.ended()
+        assert code == 3, err
+        assert "rests: paused by an operator" in err
+        assert story.state.ticket is None
+        assert story.state.phase is Phase.PAUSED
+        assert [one.kind for one in place.world.log] == ["update-model"], "nothing more was begun"
+        assert story.resume().ended()[0] == 0
+
+
+def test_a_second_ctrl_c_detaches_at_once(tmp_path: Path) -> None:
+    with served(ON_A_TERMINAL.world(), ON_A_TERMINAL.fleet.scale_set()) as place:
+        story, terminal = Story(tmp_path, place, ON_A_TERMINAL), Terminal()
+        place.hold = threading.Event()
+        process = story.apply(TERMINAL=terminal.device, TERM="xterm", COLUMNS="80", LINES="24")
+        assert place.waiting.wait(30)
+        terminal.press(b"\x03")
+        assert terminal.shows("pausing after the current operation"), terminal.text
+        began = time.monotonic()
+        terminal.press(b"\x03")
+        code, _, err = process.ended()
+        assert time.monotonic() - began < 5
+        assert code == 3, err
+        assert "detached; what was sent goes on" in err
+        assert story.state.ticket is not None
+        place.hold.set()
+        assert story.resume().ended()[0] == 0
+        assert [one.kind for one in place.world.log].count("update-model") == 1, "it was adopted"
+
+
+def asked(story: Story, terminal: Terminal) -> Started:
+    """`apply` that nobody has said `--yes` to, at its question."""
+    arguments = ("apply", str(story.file), "--store", story.store.name)
+    process = start(story.place.address, *arguments, TERMINAL=terminal.device, TERM="xterm", COLUMNS="80", LINES="24")
+    assert terminal.shows("Apply this plan to web? [y/N]:"), terminal.text
+    return process
+
+
+@pytest.mark.parametrize(("keys", "status"), [(b"n\r", 2), (b"\r", 2), (b"\x03", 130)])
+def test_whoever_does_not_say_yes_on_a_terminal_has_nothing_sent(tmp_path: Path, keys: bytes, status: int) -> None:
+    with served(ON_A_TERMINAL.world(), ON_A_TERMINAL.fleet.scale_set()) as place:
+        story, terminal = Story(tmp_path, place, ON_A_TERMINAL), Terminal()
+        process = asked(story, terminal)
+        terminal.press(keys)
+        code, _, err = process.ended()
+        assert code == status, err
+        assert err.strip() == "vmss-sim: nothing was sent"
+        assert place.world.log == []
+        assert story.store.rollouts() == ()
+
+
+def test_whoever_says_yes_on_a_terminal_is_asked_once(tmp_path: Path) -> None:
+    with served(ON_A_TERMINAL.world(), ON_A_TERMINAL.fleet.scale_set()) as place:
+        story, terminal = Story(tmp_path, place, ON_A_TERMINAL), Terminal()
+        process = asked(story, terminal)
+        assert "would upgrade" in terminal.text, "the plan is shown before the question"
+        assert place.world.log == []
+        terminal.press(b"y\r")
+        code, _, err = process.ended()
+        assert code == 0, err
+        assert terminal.text.count("[y/N]") == 1
+        assert [one.ids for one in place.world.log] == [(), ("0",), ("1",), ("2",)]
+
+
 def test_two_at_once_exactly_one_mutates(tmp_path: Path) -> None:
+    two_at_once(tmp_path)
+
+
+def two_at_once(tmp_path: Path, store: Store | None = None, **environment: str) -> None:
+    """Of two processes that are begun together one mutates, whatever the store."""
     case = Case(fleet=Fleet(size=3))
     with served(case.world(), case.fleet.scale_set()) as place:
-        story = Story(tmp_path, place, case)
+        story = Story(tmp_path, place, case, store)
         place.hold = threading.Event()
-        one, two = story.apply(), story.apply()
+        one, two = story.apply(**environment), story.apply(**environment)
         assert place.waiting.wait(30)
         deadline = time.monotonic() + 30
         while one.running and two.running and time.monotonic() < deadline:
@@ -187,21 +305,6 @@ def test_killed_at_every_write_of_the_journal(tmp_path: Path) -> None:
     for number in numbers:
         hits += survives(tmp_path / str(number), HELD, [{"KILL_AT_WRITE": str(number)}], luck, expected)
     assert hits == len(numbers), "each kill hit"
-
-
-def test_killed_at_random_times_again_and_again(tmp_path: Path) -> None:
-    expected, writes = whole(tmp_path, HELD)
-    luck = random.Random(11)
-    hits, story = 0, 0
-    while hits < (9_000 if SOAK else 36):
-        story += 1
-        kills = [
-            {"KILL_AT_WRITE": str(luck.randint(1, writes))}
-            if luck.random() < 0.7
-            else {"KILL_AFTER_S": f"{luck.uniform(0.0, 1.0):.3f}"}
-            for _ in range(luck.randint(3, 8))
-        ]
-        hits += survives(tmp_path / f"r{story}", HELD, kills, luck, expected)
 
 
 def test_the_checks_can_fail(tmp_path: Path) -> None:

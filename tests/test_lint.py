@@ -66,7 +66,7 @@ from tests.test_arm_json import scale_sets
 
 ROOT = Path(__file__).resolve().parents[1]
 OLD, NEW = "1.0.0", "2.0.0"
-SETTING, OS_PROFILE = "properties.tags", "properties.virtualMachineProfile.osProfile.customData"
+SETTING, OS_PROFILE = "properties.tags", "properties.virtualMachineProfile.osProfile.windowsConfiguration.timeZone"
 SET_ID = "/subscriptions/s/resourceGroups/g/providers/Microsoft.Compute/virtualMachineScaleSets/web"
 replace = msgspec.structs.replace
 
@@ -579,13 +579,13 @@ EXAMPLES: dict[str, Example] = {
     ),
     "VS322": Example(
         of_plan(**property_change(action=Action.UPGRADE)),
-        "properties.virtualMachineProfile.osProfile.customData reaches a VM by reimage only, and the action is upgrade",
+        "properties.virtualMachineProfile.osProfile.windowsConfiguration.timeZone reaches a VM by reimage only, and the action is upgrade",
         "use upgrade-then-reimage",
         of_plan(**property_change(SETTING)),
     ),
     "VS323": Example(
         of_plan(**property_change()),
-        "properties.virtualMachineProfile.osProfile.customData costs 10 instances the OS disk and the temporary disk",
+        "properties.virtualMachineProfile.osProfile.windowsConfiguration.timeZone costs 10 instances the OS disk and the temporary disk",
         "keep nothing",
         of_plan(**property_change(SETTING, action=Action.UPGRADE_THEN_REIMAGE)),
     ),

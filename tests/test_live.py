@@ -17,8 +17,9 @@ from backends.simulated import SimulatedBackend
 from backends.store.files import FileStore
 from planner.phases import Phase
 from planner.planfile import Forecast, Proportion, Summary
-from planner.rollout import Asked
+from planner.rollout import Asked, Note, State
 from planner.standing import waits_for
+from planner.trace import Turn
 from tests.fleet import Case, Fleet
 from tests.loopback import served
 from tests.test_executor_process import Story
@@ -66,6 +67,34 @@ def test_the_picture_shows_heatmap_batch_gate_and_time(tmp_path: Path) -> None:
     assert "4 of 6 in service" in flying or "6 of 6" in flying
     assert "ended" in seen[-1]
     assert max(len(line) for one in seen for line in one.splitlines()) <= 100
+
+
+@pytest.mark.parametrize(
+    ("size", "zones", "domains"),
+    [(60, 3, 5), (300, 3, 5), (300, 0, 0), (300, 3, 20), (1000, 3, 5), (1000, 1, 20), (3, 0, 0)],
+)
+def test_the_picture_fits_the_terminal_and_what_came_last_is_seen(
+    tmp_path: Path, size: int, zones: int, domains: int
+) -> None:
+    case = Case(fleet=Fleet(size=size, zones=zones, update_domains=domains))
+    state = State(phase=Phase.ROLLING, gate_ms=1, held_ms=2)
+    notes = tuple(Note(rule="admitted", text=f"decision {n} " + "long " * 40) for n in range(30))
+    record = Turn(number=1, now_ms=1, state=state, notes=notes)
+    told = Told(now_ms=1, scale_set=case.fleet.scale_set(), state=state, records=(record,))
+    for width, height in ((80, 24), (120, 40), (60, 16)):
+        console = Console(width=width, height=height, file=io.StringIO(), force_terminal=False)
+        picture = live.Picture(console, case.plan(), FORECAST, "web-prod-westeurope-1a2b3c4d")
+        picture.show(told)
+        picture.say("pausing after the current operation")
+        console.print(picture.render())
+        lines = console.file.getvalue().splitlines()  # type: ignore[attr-defined]
+        assert len(lines) < height, lines
+        assert max(len(line) for line in lines) <= width
+        assert "pausing after the current operation" in lines[-1]
+        assert "decision 29" in lines[-2]
+        shown = sum(line.count("□") for line in lines if "old, serving" not in line)
+        told_by_number = any(re.search(r"\d□", line) for line in lines)
+        assert shown == size or told_by_number or "more lines" in "".join(lines)
 
 
 def test_what_it_waits_for_is_said(tmp_path: Path) -> None:

@@ -22,6 +22,8 @@ from planner.model import HealthSource, UpgradeMode
 from planner.phases import Phase
 from planner.plan import Deadlines, Rung
 from planner.rollout import Asked, Observation, Rollout
+from planner.standing import standing
+from planner.trace import turn
 from tests.fleet import (
     MINUTE,
     NEW,
@@ -346,6 +348,20 @@ def test_a_step_on_the_set_counts_when_the_set_shows_it() -> None:
     assert late.state.reason == "update-model succeeded, but the set does not show it"
     model = msgspec.structs.replace(fleet.model, image=rollout.plan.resolved.model_image)
     shown = msgspec.structs.replace(fleet, model=model)
+    # what nobody can see may still be there: `status` must not say that nothing is changed
+    seen = (
+        Observation(now_ms=0, scale_set=fleet),
+        Observation(now_ms=1_000, scale_set=fleet, outcomes=said),
+        Observation(now_ms=31_000, scale_set=fleet),
+    )
+    steps = (made, waiting, late)
+    turns = [turn(i + 1, seen[i], None, steps[i].notes, steps[i].commands, steps[i].state) for i in range(3)]
+    stands = standing(rollout.plan, turns)
+    assert stands is not None and len(stands.changed) == 1
+    assert stands.changed[0].startswith("the model may hold another properties.")
+    later = turn(4, Observation(now_ms=40_000, scale_set=shown), None, (), (), late.state)
+    stands = standing(rollout.plan, [*turns, later])
+    assert stands is not None and not stands.changed, "it was seen after all, and is what the model gives"
     assert [one.ids for one in rollout.step(waiting.state, Observation(now_ms=9_000, scale_set=shown)).commands] == [
         ("0",)
     ]

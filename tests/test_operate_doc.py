@@ -59,7 +59,10 @@ def test_every_command_of_the_page_runs(
     assert told["state"] == "paused"
     assert told["temporary_changes"]
     assert "ticket 99" in Path("post-mortem.md").read_text()
-    assert "correlation-request-id" in Path("post-mortem.md").read_text()
+    for name in ("post-mortem.md", "post-mortem.html"):
+        told = Path(name).read_text()
+        for word in ("request-id=", "correlation-request-id=", "operation-id="):
+            assert word in told, (name, word)
     assert azure.report()["metrics"]["min_healthy"] >= 2
 
 

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import pytest
 
+from planner.commands import Command, Kind
+from planner.invariants import ALL, Context
 from planner.model import UpgradeMode
 from planner.phases import Phase
-from planner.rollout import Asked
-from tests.fleet import NEW, Act, Ask, Case, Fleet, fault
+from planner.rollout import Asked, Rollout, State, Substitutes
+from planner.trace import replay
+from tests.fleet import NEW, OLD, Act, Ask, Case, Fleet, fault, others_act
 from vmss_sim.world.faults import Fault
 
 REPAIRED = Fleet(size=3, mode=UpgradeMode.ROLLING, repairs=True)
@@ -90,8 +93,92 @@ def test_an_instance_that_was_given_up_is_replaced() -> None:
     assert len(run.world.vms) == 4
     assert "0" not in run.world.vms
     assert {vm.image.exact or vm.image.version for vm in run.world.vms.values() if vm.image} == {NEW}
-    run.world.run(run.world.now + 120_000, stop_on_wake=False)
+    assert len(run.world.serves()) == 4, "it ends when what takes its place serves, and not before"
+
+
+SICK = Case(
+    fleet=Fleet(size=4),
+    parameters={"retries": 0, "max_failed": 1, "soak_ms": 600_000},
+    fails={0: (1,)},
+    more={"floor": 2},
+    asks=(Ask(200_000, Asked.REPLACE, ("0",)),),
+)
+"""The first batch's only instance fails; while its gate soaks it is replaced."""
+CAME = "4"
+
+
+@pytest.mark.parametrize("policy", ["append", "leave", "stop"])
+def test_what_takes_its_place_is_waited_for_before_the_next_batch(policy: str) -> None:
+    run = SICK.but(more={"floor": 2, "new_instances": policy}).run()
+    assert run.state.ending == "finish", run.state.reason
+    (claimed,) = [note for one in run.turns() for note in one.notes if note.rule == "replace-claimed"]
+    assert claimed.ids == (CAME,)
+    taken = run.state.memory[CAME]
+    assert taken.done
+    (added,) = run.sent("set-capacity")
+    later = [one for one in run.sent("upgrade") if one.now > added.now]
+    assert len(later) == 3
+    assert all(CAME in one.before for one in later), "it serves before another is taken"
     assert len(run.world.serves()) == 4
+
+
+def test_what_takes_its_place_and_never_serves_has_its_deadline_and_is_given_up() -> None:
+    claimed = next(one.now_ms for one in SICK.run().turns() for note in one.notes if note.rule == "replace-claimed")
+    never = Act(claimed + 1_000, "never", change=others_act(CAME, serves_from=1 << 60, outages=[[0, 1 << 60]]))
+    run = SICK.but(acts=(never,)).run()
+    assert run.state.ending == "finish-with-exceptions", run.state.reason
+    assert run.state.memory[CAME].quarantined == "never-healthy"
+    deadline = run.plan.deadlines.healthy_ms
+    (passed,) = [one.now_ms for one in run.turns() for note in one.notes if note.rule == "deadline"]
+    assert passed - claimed == deadline
+
+
+def test_what_took_its_place_goes_back_too() -> None:
+    run = SICK.but(asks=(*SICK.asks, Ask(900_000, Asked.ROLLBACK))).run()
+    assert run.state.ending == "rollback", run.state.reason
+    assert CAME in run.world.vms
+    assert {vm.image.exact or vm.image.version for vm in run.world.vms.values() if vm.image} == {OLD}
+    assert run.world.started(CAME, ("upgrade",)) == 1
+
+
+def test_turned_back_while_it_is_made_it_goes_back_all_the_same() -> None:
+    asked = next(one.now for one in SICK.run().sent("set-capacity"))
+    run = SICK.but(asks=(*SICK.asks, Ask(asked + 1_000, Asked.ROLLBACK))).run()
+    assert run.state.ending == "rollback", run.state.reason
+    assert {vm.image.exact or vm.image.version for vm in run.world.vms.values() if vm.image} == {OLD}
+
+
+def test_what_never_comes_fails_as_a_gate_that_does_not_hold() -> None:
+    case = SICK.but(odd={1: "fewer"})
+    run = case.run()
+    assert run.state.ending == "stop"
+    assert "did not come" in run.state.reason
+    assert run.rules().count("replace-short") == 1
+
+
+def test_somebody_elses_new_instance_is_not_taken_for_it() -> None:
+    """Two come: one that was asked for, and a stranger that came before it was."""
+    case = SICK.but(acts=(Act(150_000, "set-capacity", args={"capacity": 5}),))
+    run = case.run()
+    assert run.state.ending == "finish", run.state.reason
+    (claimed,) = [note for one in run.turns() for note in one.notes if note.rule == "replace-claimed"]
+    assert claimed.ids == ("5",)
+
+
+@pytest.mark.parametrize(("batch", "bad"), [(0, set()), (1, {"one-batch"})])
+def test_the_guard_lets_a_command_touch_it_in_its_batch_only(batch: int, bad: set[str]) -> None:
+    plan, seen = SICK.plan(), Fleet(size=5, ahead=(4,), sick=(4,)).scale_set()
+    state = State(phase=Phase.ROLLING, batch=batch, appended={CAME: "vm-4"}, substitutes=Substitutes(joined={CAME: 0}))
+    command = Command(id="c9", kind=Kind.DELETE, ids=(CAME,), batch=batch, why="")
+    context = Context(Rollout(plan), state, seen, command, {}, 0)
+    assert {one.name for one in ALL if one.check(context)} == bad
+
+
+def test_a_replacement_that_is_broken_off_is_gone_on_with() -> None:
+    """Stopped and gone on with after every turn it comes to the same end."""
+    run = SICK.run()
+    states = [state for _, state in replay(Rollout(run.plan), run.turns())]
+    assert states[-1] == run.state
 
 
 def test_replace_costs_budget_like_everything_else() -> None:

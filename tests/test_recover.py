@@ -5,9 +5,10 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable
 
+import msgspec
 import pytest
 
-from planner.model import UpgradeMode
+from planner.model import RollingPolicy, RollingUpgrade, UpgradeMode
 from planner.recovery import recover
 from planner.rollout import Rollout
 from planner.trace import Recovered, Turn, replay
@@ -75,14 +76,89 @@ def test_where_the_journal_is_there_it_is_gone_on_with(desk: Callable[[Case], De
     assert (ran.status, f"`vmss-sim resume {here.rollout}` goes on with it" in ran.err) == (2, True)
 
 
-def test_what_cannot_be_told_is_refused(desk: Callable[[Case], Desk]) -> None:
-    surge = Case(fleet=Fleet(size=2), strategy="surge", parameters={"size": 1})
-    here = desk(surge)
-    act(here.world, Act(0, "set-capacity", args={"capacity": 3}))
-    here.world.run(100_000, stop_on_wake=False)
+SURGE = Case(fleet=Fleet(size=4), strategy="surge", parameters={"size": 2, "approve": True})
+
+
+def lost_surge(desk: Callable[[Case], Desk], *, after: str) -> tuple[Desk, list[str]]:
+    """A surge whose store is gone: after its first batch, or once it has added for it and taken nothing. Returns what it added."""
+    here = desk(SURGE.but(parameters={"size": 2, "approve": after == "batch"}))
+    if after == "batch":
+        assert here.run("apply").status == 3
+    else:
+        here.run("apply", "--max-runtime", "0s")
+        while len(here.world.vms) == 4:
+            here.world.run(here.world.now + 5_000, stop_on_wake=False)
+            assert here.run("resume", "--yes", "--max-runtime", "0s").status == 3
+        here.world.run(here.world.now + 100_000, stop_on_wake=False)
+    shutil.rmtree(here.folder)
+    added = sorted(name for name in here.world.vms if name not in here.plan.scale_set.instances)
+    assert len(added) == 2
+    return here, added
+
+
+@pytest.mark.parametrize("after", ["batch", "addition"])
+def test_a_surge_is_gone_on_with_once_somebody_said_what_it_added(desk: Callable[[Case], Desk], after: str) -> None:
+    here, added = lost_surge(desk, after=after)
+    sent = here.sent()
     ran = here.run("recover", str(here.file), "--yes")
-    assert (ran.status, "1 instance more than the plan saw" in ran.err) == (2, True), ran
+    assert ran.status == 2, ran
+    assert "2 instances that the plan did not see" in ran.err
+    assert f"say --added {','.join(added)}, or those of them that it was, or --added none; nothing was sent" in ran.err
+    wrong = here.run("recover", str(here.file), "--yes", "--added", "0")
+    assert (wrong.status, "not an instance that the surge may have added: 0" in wrong.err) == (2, True)
+    assert here.sent() == sent
+    status = here.run("recover", str(here.file), "--yes", "--added", ",".join(added)).status
+    while status == 3:
+        status = here.run("approve", here.rollout).status or here.run("resume", "--yes").status
+    assert status == 0
+    assert here.state.ending == "finish", here.state.reason
+    assert len(here.world.vms) == 4, "none too many, none too few"
+    assert {vm.image.exact for vm in here.world.vms.values() if vm.image} == {NEW}
+    assert set(added) <= here.world.vms.keys(), "what it added took the place of others"
+    kinds = [kind for kind, _ in here.sent() if kind in ("set-capacity", "delete")]
+    assert kinds == ["set-capacity", "delete", "set-capacity", "delete"], "no exchange twice"
+
+
+def test_what_others_added_is_left_alone(desk: Callable[[Case], Desk]) -> None:
+    here, added = lost_surge(desk, after="addition")
+    assert here.run("recover", str(here.file), "--yes", "--added", "none").status == 0
+    assert len(here.world.vms) == 6
+    assert set(added) <= here.world.vms.keys()
+
+
+def test_what_a_surge_added_goes_back_where_it_was_said(desk: Callable[[Case], Desk]) -> None:
+    here, added = lost_surge(desk, after="batch")
+    assert here.run("recover", str(here.file), "--yes", "--added", ",".join(added)).status == 3
+    assert here.run("rollback", "--yes").status == 1
+    assert here.state.ending == "rollback", here.state.reason
+    assert len(here.world.vms) == 4
+    assert not [vm.id for vm in here.world.vms.values() if vm.image is not None and vm.image.exact == NEW]
+
+
+def test_while_instances_are_being_created_nobody_can_tell(desk: Callable[[Case], Desk]) -> None:
+    here = desk(SURGE)
+    act(here.world, Act(0, "update-model", args={"patch": here.plan.resolved.patch}))
+    here.world.run(5_000, stop_on_wake=False)
+    act(here.world, Act(0, "set-capacity", args={"capacity": 5}))
+    here.world.run(10_000, stop_on_wake=False)
+    ran = here.run("recover", str(here.file), "--yes", "--added", "4")
+    assert (ran.status, "are being created" in ran.err) == (2, True), ran
     assert here.sent() == []
+
+
+def test_a_rollout_of_the_platform_that_goes_on_is_nobodys() -> None:
+    case = Case(
+        fleet=Fleet(size=4, mode=UpgradeMode.ROLLING, rolling=RollingPolicy()),
+        strategy="platform-rolling",
+        more={"floor": 2},
+    )
+    seen = case.fleet.scale_set()
+    rolling = RollingUpgrade(code="RollingForward", successful=1, in_progress=1, pending=2)
+    found = recover(case.plan(), msgspec.structs.replace(seen, rolling_upgrade=rolling), 1_000)
+    assert "a rollout of the platform goes on (1 done, 1 in progress, 2 pending)" in found.refused
+    assert "recover when it is over" in found.todo
+    over = msgspec.structs.replace(rolling, code="Completed", in_progress=0, pending=0)
+    assert recover(case.plan(), msgspec.structs.replace(seen, rolling_upgrade=over), 1_000).refused == ""
 
 
 def test_a_model_that_says_something_else_is_refused(desk: Callable[[Case], Desk]) -> None:

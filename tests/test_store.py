@@ -14,6 +14,7 @@ import pytest
 from backends.driver import Driver
 from backends.executor import LOOK_MS, Executor, Signals, Why
 from backends.lease import Holder, Lease, LeaseLost, is_gone, me
+from backends.protocol import Wait
 from backends.simulated import SimulatedBackend
 from backends.store import VARIABLE, Approval, Entry, HeldByAnother, Store, find, new_entry, open_store
 from backends.store.files import FileStore
@@ -22,6 +23,7 @@ from planner.phases import Phase
 from planner.planfile import decode, encode
 from planner.rollout import Asked, Rollout
 from planner.trace import Receipt
+from tests.commands import vmss_sim
 from tests.fleet import Case, Fleet
 
 CASE = Case(fleet=Fleet(size=2))
@@ -51,9 +53,9 @@ def test_what_was_kept_comes_back(tmp_path: Path) -> None:
     store.approve(approval)
     assert again.approvals(made.plan_sha256) == (approval,)
     assert again.approvals("0" * 64) == ()
-    again.journal(made.id).ask(Asked.SKIP, ("1",), "sick")
+    again.journal(made.id).ask(Asked.SKIP, ("1",), "sick", "bob")
     (request,) = store.journal(made.id).requests(0)
-    assert (request.asked, request.ids, request.reason) == (Asked.SKIP, ("1",), "sick")
+    assert (request.asked, request.ids, request.reason, request.by) == (Asked.SKIP, ("1",), "sick", "bob")
 
 
 def test_ids_are_short_safe_and_not_given_twice(tmp_path: Path) -> None:
@@ -67,6 +69,44 @@ def test_ids_are_short_safe_and_not_given_twice(tmp_path: Path) -> None:
     evil = msgspec.structs.replace(plan, scale_set=msgspec.structs.replace(plan.scale_set, name="../../etc/x y"))
     read = msgspec.structs.replace(decode(encode(plan), ""), plan=evil)
     assert new_entry(store, read, "test").id.startswith("etc-x-y-")
+
+
+def test_a_folder_that_is_none_or_cannot_be_looked_into_is_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").write_text("")
+    for folder in (tmp_path / "file", tmp_path / "file" / "below"):
+        for ask in (
+            lambda store: find(store, None),
+            lambda store: store.approvals("x"),
+            lambda store: store.holder("x"),
+        ):
+            with pytest.raises(InputError, match=r"the store cannot be used; found .*a folder that can be read"):
+                ask(FileStore(folder))
+    missing = FileStore(tmp_path / "missing")
+    with pytest.raises(
+        InputError, match=r"there is no rollout in the store; found there is no folder .*missing; .*say --store"
+    ):
+        find(missing, None)
+    assert missing.rollouts() == ()
+    assert not missing.folder.exists(), "to look makes nothing"
+    closed = FileStore(tmp_path)
+    monkeypatch.setattr(Path, "iterdir", lambda _: (_ for _ in ()).throw(PermissionError(13, "Permission denied")))
+    with pytest.raises(InputError, match="the store cannot be used; found Permission denied"):
+        find(closed, None)
+
+
+@pytest.mark.skipif(not Path("/proc/self").exists(), reason="needs a folder in which nobody can make one")
+def test_a_folder_that_cannot_be_made_is_said(tmp_path: Path) -> None:
+    nope = "file:/proc/nope"
+    looked = vmss_sim("status", "--store", nope)
+    assert (looked.status, looked.err.count("\n")) == (2, 1)
+    assert "there is no folder /proc/nope" in looked.err
+    file = tmp_path / "plan.json"
+    file.write_bytes(encode(CASE.plan()))
+    kept = vmss_sim("approve", str(file), "--by", "bob", "--store", nope)
+    assert (kept.status, kept.err.count("\n")) == (2, 1)
+    assert f"{nope}: the store cannot be used" in kept.err
 
 
 def test_a_rollout_is_found_by_id_beginning_plan_or_as_the_newest(tmp_path: Path) -> None:
@@ -201,7 +241,17 @@ def test_a_lease_knows_by_its_own_clock_when_it_cannot_be_sure() -> None:
     lease.beat()
     lease.check()
     now[0] = 8.1
-    with pytest.raises(LeaseLost, match="could not be renewed for 8 s"):
+    with pytest.raises(LeaseLost, match="could not be renewed for 8 s: no network; nothing more is sent from here"):
+        lease.check()
+    held.error = None
+    lease.beat()
+    lease.check()
+    now[0] = 17.0
+    with pytest.raises(LeaseLost, match="for 8 s, nor did its store say why"):
+        lease.check()
+    held.error = InputError("the store cannot be used", "file:x", "disk I/O\n  error")
+    lease.beat()
+    with pytest.raises(LeaseLost, match="for 8 s: file:x: the store cannot be used; found disk I/O error;"):
         lease.check()
     held.error = None
     lease.beat()
@@ -291,6 +341,25 @@ def executor(tmp_path: Path, case: Case, **more: object) -> Executor:
         Signals(terminal=False),
         **more,  # type: ignore[arg-type]
     )
+
+
+def test_a_look_begins_no_waiting_anew(tmp_path: Path) -> None:
+    """Else polls of an operation that runs for long would never become rarer than those of its first seconds."""
+    made = executor(tmp_path, CASE)
+    waits: list[Wait] = []
+    inner = made._backend._backend
+    passes = inner.wait
+
+    def noted(wait: Wait) -> bool:
+        waits.append(wait)
+        return passes(wait)
+
+    inner.wait = noted  # type: ignore[method-assign]
+    assert made.run() is Why.ENDED
+    spans = [wait.until_ms - wait.began_ms for wait in waits if wait.until_ms is not None and wait.began_ms is not None]
+    assert len(spans) == len(waits)
+    assert max(spans) > 2 * 20_000, "what lasts is waited for as one"
+    assert len({wait.began_ms for wait in waits}) >= len(CASE.plan().batches), "and what is decided begins a new one"
 
 
 def test_it_ends_with_the_rollout_and_tells_every_turn(tmp_path: Path) -> None:

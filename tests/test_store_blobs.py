@@ -25,7 +25,7 @@ from planner.errors import InputError, PlatformError
 from planner.rollout import Asked, Rollout
 from planner.trace import Receipt, Turn, replay
 from tests.fleet import Case, Fleet
-from tests.test_executor_process import HELD, survives, whole
+from tests.test_executor_process import HELD, survives, two_at_once, whole
 from tests.test_store import begun, entry
 
 BINARY = Path(__file__).parent.parent / ".clients" / "azurite" / "node_modules" / ".bin" / "azurite-blob"
@@ -89,10 +89,10 @@ def test_what_was_kept_comes_back(store: BlobStore) -> None:
     approval = Approval(plan_sha256=made.plan_sha256, approver="ann", at_ms=1, expires_ms=2, reason="r")
     store.approve(approval)
     assert again.approvals(made.plan_sha256) == (approval,)
-    again.journal(made.id).ask(Asked.SKIP, ("1",), "sick")
+    again.journal(made.id).ask(Asked.SKIP, ("1",), "sick", "bob")
     store.journal(made.id).ask(Asked.RESUME)
     one, two = again.journal(made.id).requests(0)
-    assert (one.id, one.asked, one.ids, one.reason, two.id) == (1, Asked.SKIP, ("1",), "sick", 2)
+    assert (one.id, one.asked, one.ids, one.reason, one.by, two.id) == (1, Asked.SKIP, ("1",), "sick", "bob", 2)
     assert again.journal(made.id).requests(1) == (two,)
 
 
@@ -172,7 +172,7 @@ def test_an_append_whose_reply_was_lost_counts_once(store: BlobStore) -> None:
 
 @needs_azurite
 def test_a_long_journal_goes_on_in_another_blob(store: BlobStore, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("backends.store.blobs.MOST_BLOCKS", 4)
+    monkeypatch.setattr("backends.store.blob_journal.MOST_BLOCKS", 4)
     made = begun(store)
     journal = store.journal(made.id, 1)
     records = [Receipt(command=f"c{number}", handle="h", now_ms=number) for number in range(12)]
@@ -203,6 +203,11 @@ def test_a_rollout_ends_as_in_a_folder(store: BlobStore, tmp_path: Path) -> None
         assert [state for _, state in replay(Rollout(CASE.plan()), turns)][-1] == executor.state
         states.append((executor.state, len(turns)))
     assert states[0] == states[1]
+
+
+@needs_azurite
+def test_two_at_once_exactly_one_mutates(store: BlobStore, tmp_path: Path, azurite: str) -> None:
+    two_at_once(tmp_path, store, **{CONNECTION: azurite})
 
 
 @needs_azurite

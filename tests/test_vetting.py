@@ -10,6 +10,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from backends.schedule import ADAPTIVE
 from planner.amount import Threshold
 from planner.difference import difference
 from planner.plan import Plan
@@ -186,6 +187,42 @@ def test_the_next_batch_is_approved_by_the_rollouts_id(desk: Callable[[Case], De
     assert here.state.batch == 2
 
 
+def test_who_approved_a_batch_is_kept_and_told(desk: Callable[[Case], Desk]) -> None:
+    here = desk(authored(CASE.but(parameters={"approve": True})))
+    assert here.run("apply").status == 3
+    mine = here.run("approve", here.rollout, "--by", " ANN ")
+    assert (mine.status, "the author of a plan cannot approve it" in mine.err) == (2, True)
+    for more in (("--expires", "1h"), ("--list",)):
+        ran = here.run("approve", here.rollout, "--by", "carol", *more)
+        assert (ran.status, f"{more[0]}: a batch is approved once" in ran.err) == (2, True), ran
+    assert here.status()["unheard_requests"] == 0
+    assert here.run("approve", here.rollout, "--by", "carol", "--reason", "it looks well").status == 0
+    assert here.run("apply").status == 3
+    (asked,) = here.status()["asked"]
+    assert (asked["asked"], asked["by"], asked["reason"]) == ("approve", "carol", "it looks well")
+    assert "approve, by carol, heard" in here.run("status").out
+    for form in ("md", "html"):
+        told = here.run("history", "--format", form).out
+        assert "asked by carol: it looks well" in told
+    assert "| approve | carol |  | it looks well |" in here.run("history", "--format", "md").out
+
+
+def test_who_asks_is_the_accounts_user_by_default(
+    desk: Callable[[Case], Desk], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here = desk(authored(CASE.but(parameters={"approve": True})))
+    assert here.run("apply").status == 3
+    monkeypatch.setattr("vmss_sim.cli.operating.user", lambda: "Ann")
+    assert here.run("approve", here.rollout).status == 2, "the author, by her account"
+    monkeypatch.setattr("vmss_sim.cli.operating.user", lambda: "")
+    nobody = here.run("approve", here.rollout)
+    assert (nobody.status, "nobody's name is known" in nobody.err) == (2, True)
+    monkeypatch.setattr("vmss_sim.cli.operating.user", lambda: "dave")
+    assert here.run("skip", here.rollout, "2", "--reason", "ticket 9").status == 0
+    assert here.run("resume", "--yes").status == 3
+    assert [(one["asked"], one["by"]) for one in here.status()["asked"]] == [("skip", "dave"), ("resume", "dave")]
+
+
 # -- what differs ------------------------------------------------------------------------------------------------------
 
 
@@ -300,3 +337,14 @@ def test_gates_in_dry_run_stand_in_the_plan(tmp_path: Path) -> None:
     assert ran.status == 0
     assert decode(file.read_bytes(), "").plan.gates.dry_run
     assert "dry run: verdicts are written down" in ran.out
+
+
+def test_a_forecast_says_when_it_looked(tmp_path: Path) -> None:
+    file = tmp_path / "two.toml"
+    text = (Path(__file__).parents[1] / "scenarios/bundled/two-vms.toml").read_text()
+    file.write_text(text.replace("[timing]", "[timing]\npoll = 10"))
+    for scenario, schedule in (("two-vms", ADAPTIVE.steps), (str(file), ())):
+        made = vmss_sim("plan", scenario, "-s", "one-by-one", "-n", "2", "--jobs", "1", "--json")
+        assert made.status == 0, made
+        forecast = decode(made.out.encode(), "plan.json").forecast
+        assert forecast is not None and forecast.schedule == schedule

@@ -35,7 +35,7 @@ Pick = Callable[[Sequence[Any]], Any]
 MINUTE, HOUR = 60_000, 3_600_000
 OLDER, OLD = "0.9.0", "1.0.0"
 SETTING = "properties.virtualMachineProfile.userData"
-OS_PROFILE = "properties.virtualMachineProfile.osProfile.customData"
+OS_PROFILE = "properties.virtualMachineProfile.osProfile.windowsConfiguration.timeZone"
 
 SLOW = {
     "update-model": Constant(seconds=2),

@@ -244,8 +244,13 @@ def _fault(error: AzureError) -> Answer:
     return Answer(fault=NO_ANSWER, text=text)
 
 
-_ABSENT = ("unavailable", "not configured", "not installed", "not found on path", "not available", "no accounts")
+_ABSENT = (
+    "unavailable", "not configured", "not installed", "not found on path", "not available", "no accounts", "cli could not be found",
+    "package to be installed",
+)  # fmt: skip
 _ADVICE = re.compile(r"\s*(?:\b(?:Visit|See|To mitigate|Please visit|Trace ID|Correlation ID)\b|https?://).*", re.S)
+_AUTHORITY = re.compile(r"Unable to get authority configuration for https?://([^/\s]+)/([^\s/]+?)[/.]*(?:\s.*)?$", re.S)
+"""What msal says, with much advice, where the tenant is not one that the login's host knows."""
 _TRIED = re.compile(r"^\s*(\w+Credential): ", re.M)
 
 
@@ -263,6 +268,7 @@ def why_no_token(text: str) -> str:
 
 
 def _sentence(text: str) -> str:
+    text = _AUTHORITY.sub(r"\1 knows no tenant '\2'", text)
     lines = [line.strip() for line in _ADVICE.sub("", text).splitlines()]
     found = next((line for line in lines if line), text.strip()[:80])
     return found if len(found) <= 200 else found[:200].rsplit(" ", 1)[0] + " …"

@@ -131,7 +131,7 @@ def reached(
     base, scopes, authority = _endpoint(where, wire, asked=not isinstance(credential, str) or credential in _LOCAL)
     chosen = credential
     if isinstance(credential, str):
-        chosen = _credential(credential, where, authority, tenant=tenant, client_id=client_id)
+        chosen = credential_of(credential, where, authority, tenant=tenant, client_id=client_id)
     return Reached(Client(chosen, subscription, base, scopes, wire), clock, where.cloud is not None, wire)
 
 
@@ -171,7 +171,7 @@ def _metadata(base: str, transport: HttpTransport[Any, Any]) -> tuple[str | None
         return None, None
 
 
-def _credential(name: str, where: Place, authority: str | None, *, tenant: str | None, client_id: str | None) -> Any:
+def credential_of(name: str, where: Place, authority: str | None, *, tenant: str | None, client_id: str | None) -> Any:
     """A credential of azure-identity. Raises InputError where it cannot be made."""
     import azure.identity  # noqa: PLC0415  # half a second, and not needed with a credential at hand
 

@@ -15,7 +15,7 @@ from typing import Any
 
 import msgspec
 
-from backends.azure.client import Answer, Client
+from backends.azure.client import NO_ANSWER, Answer, Client
 from backends.azure.clock import Sleeper
 from backends.azure.clouds import Scope, scope_of
 from backends.azure.polling import Budget
@@ -76,7 +76,7 @@ class Fleet:
             except InputError as error:
                 yield Taken(scope=scope, location=location, short=error.what, why=str(error))
             except PlatformError as error:
-                if error.code == "Unreachable":
+                if error.code in ("Unreachable", NO_ANSWER):
                     self._unreached = error.message
                 yield Taken(scope=scope, location=location, short=str(error)[:80], why=str(error))
 

@@ -3,7 +3,8 @@
 Rules this module decides:
 
 1. An operation's address is opaque: kept and asked as Azure gave it, 5 kB or not. `Azure-AsyncOperation` where there is one, else `Location`.
-2. A handle is JSON: addresses, and Azure's request and correlation ids for a support request. Nothing else of the answer is kept.
+2. A handle is JSON: addresses, and Azure's request, correlation and operation ids (the last word of an address's path, where it is short
+   enough for an id) for a support request. Nothing else of the answer is kept.
 3. When to ask is the `Schedule`'s matter (`backends/schedule.py`). Retry-After only makes it later.
 4. *Token buckets* (`Budget`): what the last answers said remains (`x-ms-ratelimit-remaining-resource`). A look may cost what the last
    one of its kind cost, and leaves `RESERVE` tokens for others. What is missing is waited for at the refill documented per minute (a third of the
@@ -12,8 +13,10 @@ Rules this module decides:
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
+from urllib.parse import urlsplit
 
 import msgspec
 
@@ -21,6 +24,7 @@ from backends.azure.client import Answer
 from planner.commands import Outcome
 
 MINUTE_MS = 60_000
+_OPERATION = re.compile(r"[\w.-]{1,64}", re.ASCII)
 RESERVE = 2
 _REFILL = {
     "HighCostGetVMScaleSetResource": 10,
@@ -43,7 +47,7 @@ class Part(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, forbid
 
 
 class Handle(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):
-    """How the platform can be asked about a command. ids: Azure's request and correlation ids. storage: see `storage.py`."""
+    """How the platform can be asked about a command. ids: Azure's request, correlation and operation ids. storage: see `storage.py`."""
 
     parts: tuple[Part, ...]
     ids: tuple[str, ...] = ()
@@ -76,9 +80,12 @@ def part_of(answer: Answer, vm: str = "") -> Part | None:
 
 
 def ids_of(answer: Answer) -> tuple[str, ...]:
-    """Azure's names for the request: what a support request asks for."""
+    """Azure's names for the request and the operation it started: what a support request asks for."""
     names = ("x-ms-request-id", "x-ms-correlation-request-id")
-    return tuple(f"{name.removeprefix('x-ms-')}={answer.headers[name]}" for name in names if answer.headers.get(name))
+    found = [f"{name.removeprefix('x-ms-')}={answer.headers[name]}" for name in names if answer.headers.get(name)]
+    part = part_of(answer)
+    named = None if part is None else _OPERATION.fullmatch(urlsplit(part.url).path.rstrip("/").rpartition("/")[2])
+    return (*found, f"operation-id={named.group()}") if named else tuple(found)
 
 
 def done_at_once(answer: Answer) -> bool:

@@ -6,7 +6,8 @@ Rules this module decides:
 2. A permission is there when an entry of the caller's permissions names it (`*` stands for anything) and does not take it away again.
    *Deny assignments* (at the set or above: `atScope()`) go before that. One for everybody, with no exception, refuses for certain; of
    others it is not known whether they are of the caller: that would take its object id and its groups, which no token need tell.
-3. ReadOnly locks forbid every write and action, CanNotDelete those that delete, wherever above the set they stand.
+3. ReadOnly locks forbid every write and action, CanNotDelete those that delete, wherever at the set or above they stand (`atScope()`: at or above,
+   without which those below are listed, too; Get-AzResourceLock).
 4. Target **and** every image the way back would boot are in the region. Of an id, a gallery's replication tells; what cannot be asked is said.
 5. What cannot be found out is a warning, what is found wrong an error.
 6. Flexible sets hide update domains, fault domains of their VMs and more: only strategies that need none of it (`FLEXIBLE`).
@@ -218,7 +219,9 @@ class _Check:
     def _denials(self, found: ScaleSet) -> Iterator[Finding]:
         """Rule 2. A deny assignment's principals and exceptions are lists of `{id, type}`."""
         answers = self.backend.client.pages(url_of("denials", self.scope))
-        if not all(one.ok for one in answers):
+        if not all(
+            one.ok and isinstance(one.body, dict) and isinstance(one.body.get("value"), list) for one in answers
+        ):
             yield _finding("VS515", f"deny assignments cannot be read: {_said(answers[-1])}", self.scope.id, "")
             return
         needs = permission_needs(self.kinds, found.model)

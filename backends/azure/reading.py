@@ -233,6 +233,11 @@ def unreadable(answer: Answer, what: str, scope: Scope) -> NoReturn:
         )  # fmt: skip
     if answer.status == 403:
         raise InputError(f"{what} may not be read", scope.id, said, "the role Reader at least")
+    if answer.status == 404 and code == "SubscriptionNotFound":
+        raise InputError(
+            "there is no such subscription, or this login does not see it", f"subscription {scope.subscription}", said,
+            "a subscription of the login", "`az account list` tells which; say --tenant, or log in to its tenant",
+        )  # fmt: skip
     if answer.status == 404:
         raise NoSuchSet("there is no such scale set", scope.id, said, "an id that exists", "`az vmss list -o table`")
     if answer.fault == NOT_SENT:

@@ -9,7 +9,7 @@ Azure's, and the one thing beside.
    which the SDK drops the etag silently.
 2. Actions name their instances. Without ids, or with `*`, Azure means all of them, so a command without ids is not sent (the guard's rule too).
 3. A guest patch is a managed run-command, named by the command's `name`: one request an instance. One of the same name and content is
-   not run again. `treatFailureAsDeploymentFailure`: a script that fails is an operation that fails.
+   not run again (`machine/batches.py: another_try`). `treatFailureAsDeploymentFailure`: a script that fails is an operation that fails.
 """
 
 from __future__ import annotations
@@ -202,7 +202,11 @@ READS: dict[str, Read] = {
     # Before anything is sent (preflight.py).
     "permissions": Read("{set}/providers/Microsoft.Authorization/permissions", "", "", version="2022-04-01"),
     "locks": Read(
-        "{set}/providers/Microsoft.Authorization/locks", "", "Microsoft.Authorization/locks/read", version="2020-05-01"
+        "{set}/providers/Microsoft.Authorization/locks",
+        "",
+        "Microsoft.Authorization/locks/read",
+        version="2020-05-01",
+        query="$filter=atScope()",
     ),
     "denials": Read(
         "{set}/providers/Microsoft.Authorization/denyAssignments",

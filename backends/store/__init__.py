@@ -16,9 +16,9 @@ import os
 import re
 import shlex
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import msgspec
 
@@ -60,6 +60,10 @@ class Store(Protocol):
     """What every store offers. `name` is how a person names it."""
 
     name: str
+
+    @property
+    def absent(self) -> str:
+        """Why nothing is here, where it is not for want of rollouts: there is no such folder, say. Else empty."""
 
     def rollouts(self) -> tuple[Entry, ...]:
         """All rollouts, the oldest first."""
@@ -103,13 +107,29 @@ def now_ms() -> int:
     return time.time_ns() // 1_000_000
 
 
-def open_store(text: str | None) -> Store:
+class Login(msgspec.Struct, frozen=True, kw_only=True):
+    """What a command line says of the login, as `--credential`, `--tenant`, `--client-id` and `--cloud`; for a store that needs one."""
+
+    credential: str = ""
+    tenant: str = ""
+    client_id: str = ""
+    cloud: str = ""
+
+    @classmethod
+    def of(cls, options: Mapping[str, Any]) -> Login:
+        """Of a command's options. With an endpoint of one's own they are about that, and nothing is said of the store."""
+        if options.get("endpoint"):
+            return cls()
+        return cls(**{name: options.get(name) or "" for name in cls.__struct_fields__})
+
+
+def open_store(text: str | None, login: Login | None = None) -> Store:
     """Rule 1. Raises InputError for a name that is no store."""
     given = text or os.environ.get(VARIABLE) or ""
     if given.startswith("azblob://"):
         from backends.store.blobs import BlobStore  # noqa: PLC0415  # an extra, and its SDK is heavy
 
-        return BlobStore.named(given)
+        return BlobStore.named(given, login or Login())
     from backends.store.files import FileStore  # noqa: PLC0415  # it needs this module's values
 
     if given.startswith("file:"):
@@ -167,7 +187,7 @@ def find(store: Store, given: str | None) -> Entry:
         raise InputError(
             "there is no rollout in the store",
             store.name,
-            "",
+            store.absent,
             "",
             "`vmss-sim apply plan.json` begins one, or say --store",
         )

@@ -8,6 +8,7 @@ statement that would append. For several machines use `azblob:`: SQLite's log ne
 
 from __future__ import annotations
 
+import errno
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -59,11 +60,31 @@ class FileStore:
                 "a folder that can be written, or one that vmss-sim made",
             ) from error
 
+    def _is_there(self) -> bool:
+        """Was anything kept here yet? Raises InputError where the folder is none, or cannot be looked into."""
+        try:
+            if not self.folder.exists():
+                above = next(one for one in self.folder.parents if one.exists())
+                if not above.is_dir():
+                    raise NotADirectoryError(errno.ENOTDIR, f"{above} is no folder")
+                return False
+            found = {one.name for one in self.folder.iterdir()}
+        except OSError as error:
+            raise InputError(
+                "the store cannot be used", self.name, error.strerror or str(error), "a folder that can be read"
+            ) from error
+        return self.path.name in found
+
+    @property
+    def absent(self) -> str:
+        """Why nothing is here, where it is not for want of rollouts."""
+        return "" if self._is_there() or self.folder.exists() else f"there is no folder {self.folder}"
+
     # -- rollouts ------------------------------------------------------------------------------------------------
 
     def rollouts(self) -> tuple[Entry, ...]:
         """All rollouts, the oldest first."""
-        if not self.path.exists():
+        if not self._is_there():
             return ()
         with self._open() as db:
             rows = db.execute("SELECT body FROM rollout ORDER BY number").fetchall()
@@ -122,7 +143,7 @@ class FileStore:
 
     def holder(self, scale_set: str) -> Holder | None:
         """Who holds a scale set's lease."""
-        if not self.path.exists():
+        if not self._is_there():
             return None
         with self._open() as db:
             row = db.execute("SELECT held, body FROM lease WHERE scale_set = ?", (scale_set,)).fetchone()
@@ -140,7 +161,7 @@ class FileStore:
 
     def approvals(self, plan_sha256: str) -> tuple[Approval, ...]:
         """The approvals of a plan."""
-        if not self.path.exists():
+        if not self._is_there():
             return ()
         with self._open() as db:
             rows = db.execute("SELECT body FROM approval WHERE sha256 = ? ORDER BY number", (plan_sha256,)).fetchall()

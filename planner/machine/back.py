@@ -8,6 +8,7 @@ import msgspec
 
 from planner.buckets import Bucket
 from planner.change import GuestPatch
+from planner.machine import substitutes
 from planner.model import Service
 from planner.phases import Cause, Phase, move
 from planner.strategies.base import Batch
@@ -28,10 +29,11 @@ def roll_back(t: Turn, *, whole: bool, why: str) -> None:
         t.classify()
     batches = (*t.plan.batches, *t.extra)
     first = 0 if whole else t.batch
-    sequence = _out_of_service(t, [name for one in batches[first : t.batch + 1] for name in one.take])
+    takes = [substitutes.members(t, one, index) for index, one in enumerate(batches)]
+    sequence = _out_of_service(t, [name for take in takes[first : t.batch + 1] for name in take])
     gone_first = {name for one in sequence for name in one.take}
     for index in range(min(t.batch, len(batches) - 1), first - 1, -1):
-        touched = [name for name in reversed(batches[index].take) if _touched(t, name) and name not in gone_first]
+        touched = [name for name in reversed(takes[index]) if _touched(t, name) and name not in gone_first]
         by_version: dict[str | None, list[str]] = {}
         for name in touched:
             by_version.setdefault(t.rollout.back_exact(name), []).append(name)
@@ -58,6 +60,7 @@ def roll_back(t: Turn, *, whole: bool, why: str) -> None:
         rested_ms=None,
         surge=msgspec.structs.replace(t.surge, back_from=0 if whole else t.surge.mark) if t.surge.fresh else t.surge,
     )
+    substitutes.turned_back(t, t.substitutes.joined)
     t.memory = {}
     t.remembered = True
     t.dirty = None

@@ -9,7 +9,7 @@ import msgspec
 from planner.buckets import UNTOUCHED, Bucket, Memory
 from planner.change import Action, GuestPatch, at_target
 from planner.commands import Kind
-from planner.machine import back, surge, windows
+from planner.machine import back, substitutes, surge, windows
 from planner.model import Service, placement_key
 from planner.phases import Cause, move
 from planner.plan import OnFailure, Rung
@@ -94,13 +94,10 @@ def _absorb_new(t: Turn) -> bool:
 def advance(t: Turn) -> bool:
     """One move of the phase rolling or rolling-back; False when there is nothing more to decide now."""
     if t.owed:
-        t.send(
-            Kind.SET_CAPACITY,
-            f"{t.owed} replaced instances are added again",
-            rule="replace",
-            capacity=len(t.set.instances) + t.owed,
-        )
+        substitutes.ask(t)
         return True
+    if t.substitutes.wanted:
+        return substitutes.wait(t)
     if t.given_up > _max_failed(t):
         return _too_many_failed(t)
     if t.surge.wanted == 0 and _absorb_new(t):  # what comes now is what we asked for
@@ -282,13 +279,21 @@ def _admit(t: Turn, batch: Batch, todo: list[str]) -> bool:
     if kind is Kind.RUN_COMMAND:
         change = t.plan.resolved.change
         assert isinstance(change, GuestPatch)  # only a guest patch has this action
-        more["script"] = change.undo if t.back else change.script
+        script = change.undo if t.back else change.script
+        more["script"] = another_try(script or "", max(t.memory[name].tries for name in taken))
         more["name"] = t.rollout.target(taken[0], t.back).run_command
     t.put(gate_ms=None, held_ms=None)
     if t.plan.surge is not None:
         surge.moved(t, taken)
     t.send(kind, why, rule="floor-holds" if held else "admitted", ids=tuple(taken), batch=t.batch, **more)
     return True
+
+
+def another_try(script: str, tries: int) -> str:
+    """A script after so many that failed. Azure runs a managed run-command again only where its content differs, so one that failed gets a comment
+    (in sh and PowerShell alike); one of which nobody knows what became of it stays as it is, and is not run twice.
+    """
+    return f"{script.rstrip()}\n# try {tries + 1}\n" if tries else script
 
 
 def _kind_untouched(t: Turn) -> tuple[Kind, str | None]:

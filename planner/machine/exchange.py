@@ -19,7 +19,7 @@ import msgspec
 
 from planner.buckets import UNTOUCHED, Bucket
 from planner.commands import Kind
-from planner.machine import batches, surge
+from planner.machine import batches, substitutes, surge
 from planner.machine.batches import DECIDED, TOUCHED
 from planner.model import Provisioning, Service
 from planner.rollout import is_there
@@ -77,7 +77,7 @@ def work(t: Turn, batch: Batch) -> bool:
     elif wanted > 0 and _add(t, wanted):
         return True
     if not undecided and not unready:
-        return batches.gate(t, batch)
+        return batches.work(t, batch, substitutes.members(t, batch, t.batch))
     return _wait(t, batch, waiting, wake)
 
 

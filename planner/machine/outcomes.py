@@ -9,7 +9,7 @@ import msgspec
 from planner.buckets import UNTOUCHED, Memory
 from planner.change import at_target
 from planner.commands import TABLE, Command, Kind, Outcome, Status
-from planner.machine import handover, setlevel, surge
+from planner.machine import handover, setlevel, substitutes, surge
 from planner.model import Provisioning
 from planner.phases import Phase
 from planner.rollout import Ticket
@@ -53,6 +53,8 @@ def _refused(t: Turn, command: Command, outcome: Outcome) -> None:
     answered(t)
     if surge.adds(command) and surge.refused(t, outcome):
         return
+    if substitutes.asks(command):
+        substitutes.settle(t, outcome.code or "refused")
     t.put(refusals=count)
     if count > t.plan.failures.refusals and t.releasing:
         t.put(refusals=0)
@@ -105,7 +107,7 @@ def settle(t: Turn, ticket: Ticket, failed: str, message: str = "") -> None:
         climbed = bool(memory.failed)
         repair = command.kind is Kind.REIMAGE and t.stage_kind(memory) is not Kind.REIMAGE
         if lost:
-            made = _replace(memory, failed=failed, ended_ms=t.now)
+            made = _replace(memory, failed=failed, ended_ms=t.now, tries=memory.tries + 1)
         elif repair:
             made = _replace(memory, failed="", ended_ms=None)
         else:
@@ -134,8 +136,9 @@ def _settle_set_level(t: Turn, command: Command, failed: str, message: str) -> N
     if surge.adds(command):
         surge.settle_addition(t, command, failed, message)
         return
-    if command.kind is Kind.SET_CAPACITY:
+    if substitutes.asks(command):
         t.put(owed=0)
+        substitutes.settle(t, failed)
     own = command.id == t.step_command
     if own and t.releasing:
         if failed:

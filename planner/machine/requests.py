@@ -21,7 +21,8 @@ _replace = msgspec.structs.replace
 def hear(t: Turn, request: OperatorRequest) -> None:
     """One request."""
     asked = request.asked
-    t.note(f"operator-{asked.value}", request.reason or "asked by an operator", request.ids)
+    who = f"asked by {request.by or 'an operator'}"
+    t.note(f"operator-{asked.value}", f"{who}: {request.reason}" if request.reason else who, request.ids)
     if t.phase is Phase.ENDED:
         return
     if asked is Asked.PAUSE:
@@ -100,6 +101,7 @@ def _queue_again(t: Turn, names: tuple[str, ...]) -> None:
     """Instances whose batch is behind us get one of their own, after the others."""
     batches = t.sequence if t.sequence is not None else (*t.plan.batches, *t.extra)
     behind = {name for batch in batches[: t.batch] for name in batch.take}
+    behind |= {name for name, at in t.substitutes.joined.items() if 0 <= at < t.batch}
     ahead = {name for batch in batches[t.batch :] for name in batch.take} | set(t.queue)
     again = tuple(name for name in names if name in behind - ahead and name in t.set.instances)
     if not again:

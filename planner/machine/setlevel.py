@@ -106,7 +106,11 @@ def release(t: Turn) -> bool:
         step = None
     if t.step > 1:
         t.put(step=0, step_command="", releasing=False)
-        t.note("released", "the temporary changes are undone; the rollout stays paused")
+        kept = t.set.model.mode is not plan.scale_set.mode and plan.scale_set.mode is not plan.work_mode
+        undone = (
+            f"all but the mode ({t.set.model.mode.value}) is undone" if kept else "the temporary changes are undone"
+        )
+        t.note("released", f"{undone}; the rollout stays paused")
         return False
     if step is None or done(t, Command(id="", why="", **step)):
         t.put(step=t.step + 1)

@@ -16,11 +16,11 @@ from planner.change import at_target
 from planner.commands import Command, Kind
 from planner.drift import Absorb, instance_differences, model_differences
 from planner.errors import PlannerBug
-from planner.machine import batches, exchange, handover, outcomes, requests, setlevel, surge, windows
+from planner.machine import batches, exchange, handover, outcomes, requests, setlevel, substitutes, surge, windows
 from planner.model import Instance, Provisioning, ScaleSet, Service, in_service, service
 from planner.phases import RESUME, Cause, Phase, move
 from planner.plan import Pinned
-from planner.rollout import Handed, Note, Observation, Rollout, State, Step, Surge, Ticket, View, surplus
+from planner.rollout import Handed, Note, Observation, Rollout, State, Step, Substitutes, Surge, Ticket, View, surplus
 from planner.strategies.base import Batch
 
 STRAYS = frozenset({Bucket.FOREIGN, Bucket.REVERTED, Bucket.REPLACED})
@@ -67,6 +67,7 @@ class Turn:
     pause_wanted: bool
     surge: Surge
     handed: Handed
+    substitutes: Substitutes
     releasing: bool
     released: bool
     rested_ms: int | None
@@ -121,6 +122,8 @@ class Turn:
             handover.look_at_cancel(self)
         if self.surge.wanted:
             surge.claim(self)
+        if self.substitutes.wanted:
+            substitutes.claim(self)
         if self.dirty is not None or self.phase is not Phase.PREPARING:
             self.classify()  # while the set is being prepared nothing asks for buckets
         if self.phase is not Phase.ENDED:
@@ -440,7 +443,7 @@ class Turn:
     def work(self, batch: Batch) -> bool:
         """What is to be done for the current batch: instances are moved, or exchanged for added ones."""
         if self.plan.surge is None:
-            return batches.work(self, batch, batch.take)
+            return batches.work(self, batch, substitutes.members(self, batch, self.batch))
         return exchange.work(self, batch)
 
     def _wait_for(self, ticket: Ticket) -> None:

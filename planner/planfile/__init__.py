@@ -75,7 +75,9 @@ class Assumption(_Value, frozen=True, kw_only=True):
 
 
 class Forecast(_Value, frozen=True, kw_only=True):
-    """What simulations of a plan said. metrics: name (unit last) to summary; completed, breached: shares of the runs."""
+    """What simulations of a plan said. metrics: name (unit last) to summary; completed, breached: shares of the runs. schedule: when the
+    executor looked, as (until, every) from the start of a wait; empty: every `poll_ms`.
+    """
 
     tool: str
     seed: int
@@ -86,6 +88,7 @@ class Forecast(_Value, frozen=True, kw_only=True):
     completed: Proportion
     breached: Proportion
     assumptions: tuple[Assumption, ...]
+    schedule: tuple[tuple[int, int], ...] = ()
 
 
 class PlanFile(_Value, frozen=True, kw_only=True):

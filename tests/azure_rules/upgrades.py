@@ -810,7 +810,7 @@ RULES: Final[tuple[Rule, ...]] = (
         source="INFER (replace)",
         where="vmss_sim/world/lifecycle.py:add",
         test="tests/test_world_surge.py::test_a_surged_instance_has_none_of_the_old_ones_disks",
-        mutant=Mutant('vm_id=f"vm-{world.born}"', 'vm_id=instead_of.vm_id if instead_of else f"vm-{world.born}"'),
+        mutant=Mutant("vm_id=_vm_id(world)", "vm_id=instead_of.vm_id if instead_of else _vm_id(world)"),
     ),
     Rule(
         id="surge-quota",

@@ -137,6 +137,7 @@ def an_upgrade(version: str, *, flexible: bool = False) -> Client:
         do("PATCH", f"{own}/own", {"properties": {"settings": {"when": "later"}}})
         for path in ("", "/own", "/script", "/none"):
             ask("GET", f"{own}{path}")
+            ask("GET", f"{own}{path}", dollar_expand="instanceView")
         ask("GET", f"/virtualMachines/{ids[1]}", dollar_expand="instanceView")
         do("DELETE", f"{own}/own")
         ask("DELETE", f"{own}/own")

@@ -18,6 +18,9 @@ from vmss_sim.world import errors
 from vmss_sim.world.errors import AzureError
 from vmss_sim.world.vm import Operation, Reply, Vm
 
+_FIXED = re.compile(r"Changing property '([\w.]+)' is not allowed")
+"""The property that it is about is its target (azure-docs #108952)."""
+
 
 class Silence(Exception):
     """Nobody answers this request: it was lost, or its answer was (a fault). The server drops the connection."""
@@ -182,7 +185,9 @@ class Call:
         self.site.meets(one, kind)
         reply: Reply = one.world.submit(self.site.guid("operation"), kind, ids, **args)
         if reply.kind == "refused":
-            target = "instanceIds" if reply.code == "InvalidParameter" and "instanceId" in reply.message else None
+            fixed = _FIXED.match(reply.message)
+            about_ids = reply.code == "InvalidParameter" and "instanceId" in reply.message
+            target = "instanceIds" if about_ids else fixed and fixed[1]
             wait = None if reply.retry_after_ms is None else max(1, -(-reply.retry_after_ms // 1000))
             raise Refused(reply.status, reply.code, reply.message, target, wait)
         if reply.operation is None:

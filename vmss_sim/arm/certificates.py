@@ -71,7 +71,7 @@ def authority(folder: Path) -> Authority:
         raise InputError(
             "the emulator's CA cannot be read", str(private), str(error), "", f"remove {private}, and it is made anew"
         ) from error
-    return Authority(ca, public, created)
+    return Authority(ca, public.absolute(), created)  # it is told to shells, which go elsewhere
 
 
 def _create(private: Path) -> bool:

@@ -13,7 +13,6 @@ Contract: every method takes the one lock, so that any thread may call any of th
 
 from __future__ import annotations
 
-import hashlib
 import re
 import threading
 from collections.abc import Callable, Iterable, Iterator
@@ -25,17 +24,16 @@ from vmss_sim.arm import identity, measured, resources
 from vmss_sim.arm.clock import BaseClock
 from vmss_sim.arm.endpoint import Endpoint
 from vmss_sim.arm.http import Refused, Request, Response
-from vmss_sim.arm.redaction import clean_body, clean_text, for_files
+from vmss_sim.arm.redaction import clean_body
 from vmss_sim.arm.sets import ArmSet
 from vmss_sim.arm.site import Site
 from vmss_sim.arm.sleepers import Sleeper, Told
+from vmss_sim.arm.snapshots import SNAPSHOT, digest, entry_of, header_of
 from vmss_sim.arm.trace import READS, Trace, request_of
 from vmss_sim.world.config import Image
 from vmss_sim.world.faults import Fault
 from vmss_sim.world.images import image_of
-from vmss_sim.world.vm import NEVER
 
-SNAPSHOT = "vmss-sim/emulator-snapshot/1"
 _OPERATION = re.compile(r"/providers/microsoft\.compute/locations/[^/]+/operations/([^/?]+)", re.IGNORECASE)
 FOLDED_EVERY = 1_000
 MOST_GONE = 200
@@ -261,7 +259,7 @@ class Emulator:
         """Rule 3; returns the virtual time it stands at. Raises Refused."""
         with self.lock:
             found = iter([line for line in lines if line.strip()])
-            header = _header(next(found, b""))
+            header = header_of(next(found, b""))
             for key, mine in (("stage", self.stage.digest), ("seed", self.stage.seed), ("throttle", self.throttle)):
                 if header.get(key) != mine:
                     raise Refused(
@@ -269,7 +267,7 @@ class Emulator:
                     )
             clock = _Replayed()
             endpoint = self._endpoint(clock)
-            log = [_entry(line) for line in found]
+            log = [entry_of(line) for line in found]
             for entry in log:
                 clock.at_ms = entry["at_ms"]
                 if "control" in entry:
@@ -377,69 +375,3 @@ def _unauthorized(request: Request, tenant: str) -> Response:
     ).response()
     challenge = f'Bearer authorization_uri="{request.base}/{tenant}", error="invalid_token", error_description="none"'
     return msgspec.structs.replace(made, headers={"www-authenticate": challenge})
-
-
-def _header(line: bytes) -> dict[str, Any]:
-    try:
-        found = msgspec.json.decode(line)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        found = None
-    if not isinstance(found, dict) or found.get("schema") != SNAPSHOT:
-        raise Refused(400, "NoSnapshot", f"this is no snapshot of an emulator; its first line would say {SNAPSHOT}")
-    return found
-
-
-def _entry(line: bytes) -> dict[str, Any]:
-    try:
-        found = msgspec.json.decode(line)
-        if isinstance(found, dict) and isinstance(found["at_ms"], int):
-            return found
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, KeyError):
-        pass
-    raise Refused(
-        400,
-        "NoSnapshot",
-        f"a line of the snapshot cannot be read: {clean_text(line[:60].decode('utf-8', 'replace'))!r}",
-    )
-
-
-def digest(site: Site) -> str:
-    """Everything that a client could tell apart about a site, now or later; what stands for what is private is as good as that."""
-    state = {
-        "now": site.now_ms,
-        "groups": [(one.subscription, one.name, one.location, one.tags) for one in site.groups.values()],
-        "others": [one.body() for one in site.others.values()],
-        "running": sorted(site.operations.running),
-        "sets": [_set(one) for one in site.sets],
-    }
-    return hashlib.sha256(for_files(msgspec.json.encode(state, order="deterministic"))).hexdigest()
-
-
-def _set(one: ArmSet) -> Any:
-    world = one.world
-    vms = [world.settled(vm) for vm in world.vms.values()]
-    return [
-        one.id,
-        one.document,
-        one.instances,
-        (world.mode, world.etag, world.latest, world.requests, world.now, world.faults),
-        [
-            (
-                vm.id,
-                vm.vm_id,
-                vm.slot,
-                vm.attempt,
-                world.state(vm),
-                vm.image,
-                world.is_latest(vm),
-                vm.disk,
-                vm.protected,
-            )
-            for vm in vms
-        ],
-        [(vm.busy_until, min(vm.serves_from, NEVER), vm.touched_ms, vm.bad_since) for vm in vms],
-        sorted((down, NEVER if up is None else up) for down, up in world.outages()),
-        [(work.name, work.kind, work.ids, work.started_at, work.ends_at) for work in world.running.values()],
-        str(world.rolling_upgrade),
-        one.ever,
-    ]

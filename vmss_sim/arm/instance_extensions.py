@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from vmss_sim.arm import changes, documents, policies
+from vmss_sim.arm import changes, documents, policies, views
 from vmss_sim.arm.call import Accepted, Call, refused
 from vmss_sim.arm.http import Response
 from vmss_sim.arm.merging import PATCH, merged
@@ -39,11 +39,16 @@ def _shown(call: Call, name: str, properties: dict[str, Any], state: str = "") -
     }
 
 
+def _read(call: Call, found: Extension) -> dict[str, Any]:
+    made = _shown(call, found.name, found.properties)
+    if call.expands("instanceView"):
+        made["properties"]["instanceView"] = views.extension_view(call.one, call.vm, found)
+    return made
+
+
 def listed(call: Call) -> Response:
     """GET of all."""
-    return Response(
-        status=200, body={"value": [_shown(call, one.name, one.properties) for one in _known(call).values()]}
-    )
+    return Response(status=200, body={"value": [_read(call, one) for one in _known(call).values()]})
 
 
 def one(call: Call) -> Response:
@@ -51,7 +56,7 @@ def one(call: Call) -> Response:
     found = _known(call).get(call.names["extension"].lower())
     if found is None:
         raise refused(errors.NOT_FOUND)
-    return Response(status=200, body=_shown(call, found.name, found.properties))
+    return Response(status=200, body=_read(call, found))
 
 
 def put(call: Call) -> Accepted:

@@ -72,7 +72,9 @@ HEADERS = frozenset(
 _ANY = re.compile("|".join(sorted(NAMES)).encode(), re.IGNORECASE)
 _SAS = re.compile(r"((?:^|[?&;\s])(?:" + "|".join(QUERY) + r")=)[^&;\s\"']+", re.IGNORECASE)
 _SAS_BYTES = re.compile(rb"(?:sig|code|token|secret|password)=", re.IGNORECASE)
-_PRIVATE = re.compile("|".join(sorted({*SHOWN_AGAIN, PARAMETERS})).encode(), re.IGNORECASE)
+_NAMED = "|".join(sorted({*SHOWN_AGAIN, PARAMETERS}))
+_PRIVATE = re.compile(f'"(?:{_NAMED})"\\s*:'.encode(), re.IGNORECASE)
+_PRIVATE_TEXT = re.compile(_NAMED, re.IGNORECASE)
 _TOLD = re.compile(r"\(removed [0-9a-f]{12}\)")
 _KEY = secrets.token_bytes(32)
 
@@ -111,7 +113,7 @@ def for_files(data: bytes) -> bytes:
 
 def text_for_files(text: str) -> str:
     """The same of what is no JSON: where it names what is private, nothing of it."""
-    return "(removed: not JSON, and it names what is private)" if _PRIVATE.search(text.encode()) else text
+    return "(removed: not JSON, and it names what is private)" if _PRIVATE_TEXT.search(text) else text
 
 
 def _private(value: Any, name: str = "") -> Any:

@@ -28,6 +28,8 @@ SETS = "microsoft.compute/virtualmachinescalesets"
 OF_OTHERS = frozenset({"networkinterfaces", "publicipaddresses", "ipconfigurations", "lifecyclehookevents"})
 """What can be listed below a set or an instance; of all but interfaces (`interfaces.py`) here never is any."""
 NOT_EMULATED = frozenset({"microsoft.resources/deployments", "microsoft.resources/deploymentstacks"})
+INHERITED = frozenset({"microsoft.authorization/locks", "microsoft.authorization/denyassignments"})
+"""What holds below where it stands: listed from the scope up, and down unless `atScope()` is asked."""
 PERMISSIONS = "microsoft.authorization/permissions"
 
 
@@ -242,10 +244,23 @@ def _other(request: Request, site: Site, path: str) -> Response | None:
     return _one_other(request, site, where)
 
 
-def _collection(_request: Request, site: Site, where: Where) -> Response:
+def _inherited(request: Request, site: Site, where: Where) -> Response:
+    here, down = f"{where.scope}/".lower(), "atscope()" not in request.query.get("$filter", "").lower()
+    scopes = {key: f"{key.rpartition('/providers/')[0]}/" for key in site.others}
+    return _list(
+        one.body()
+        for key, one in site.others.items()
+        if one.kind.lower() == where.full_kind.lower()
+        and (here.startswith(scopes[key]) or (down and scopes[key].startswith(here)))
+    )
+
+
+def _collection(request: Request, site: Site, where: Where) -> Response:
     kind, prefix = where.full_kind.lower(), f"{where.scope}/".lower()
     if kind == PERMISSIONS:  # whoever has a token may do everything here
         return _list([{"actions": ["*"], "notActions": [], "dataActions": [], "notDataActions": []}])
+    if kind in INHERITED:
+        return _inherited(request, site, where)
     above = f"/{where.name}/".lower() if where.name else "/"
     kept = [
         one.body()

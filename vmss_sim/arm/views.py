@@ -90,6 +90,13 @@ def instance_view(one: ArmSet, vm: Vm, version: str, shapes: Shapes | None = Non
     return versions.keep(view, version)
 
 
+def extension_view(one: ArmSet, vm: Vm, each: Extension) -> Body:
+    """What an instance's view says of one of its extensions."""
+    world = one.world
+    at = moment(one.epoch, vm.touched_ms if vm.touched_ms <= world.now else 0)
+    return _extension(one, vm, each, world.state(vm)[2], at)
+
+
 def set_view(one: ArmSet, version: str) -> Body:
     """The instance view of the set (rule 5)."""
     world, total = one.world, len(one.world.vms)

@@ -64,17 +64,15 @@ def register(app: typer.Typer) -> None:
     ) -> None:
         from backends import operate  # noqa: PLC0415  # heavy imports wait until a command runs
         from backends.executor import rests  # noqa: PLC0415
-        from backends.store import open_store  # noqa: PLC0415
+        from backends.store import Login, open_store  # noqa: PLC0415
         from backends.where import where_of  # noqa: PLC0415
         from planner.machine import windows  # noqa: PLC0415
-        from planner.planfile import decode  # noqa: PLC0415
-        from scenarios.files import read_bytes  # noqa: PLC0415
+        from scenarios.plan_files import read_plan  # noqa: PLC0415
 
         running.check()
-        data = read_bytes(file)
-        read = decode(data, str(file))
+        data, read = read_plan(file)
         _expected(read, expect)
-        kept = open_store(store)
+        kept = open_store(store, Login.of(asdict(reach)))
         where = where_of(asdict(reach))
         said = bool(reach.endpoint or reach.cloud)
         entry, state, held = _known(kept, read, where, said=said, again=again)
@@ -85,7 +83,9 @@ def register(app: typer.Typer) -> None:
         reach_it = reach if entry is None else operating.there(entry, reach)
         backend = operating.open_world(read, reach_it, begins=entry is None)
         if entry is not None:
-            if state is not None and rests(state) and not state.reason.startswith(windows.REASON) and not running.stay:
+            asked = state is not None and kept.journal(entry.id).requests(state.request)  # heard by nobody yet
+            shut = state is not None and state.reason.startswith(windows.REASON)
+            if state is not None and rests(state) and not (asked or shut or running.stay):
                 operating.say(f"{entry.id} was begun with this plan and rests: {state.reason}")
                 operating.say(f"{operating.told('status', kept, entry)} tells what can be done")
                 raise typer.Exit(3)

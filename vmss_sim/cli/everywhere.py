@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -34,20 +34,19 @@ def judged(
 
     of = subscription(which.subscription)
     reach = {**asdict(azure), "sleeper": sleeper_for(azure.endpoint), "says": operating.say, "patience_s": PATIENCE_S}
-    fleet = connect_fleet(of, which.group or "", **reach)
     found: list[tuple[Taken, Judged | None]] = []
-    listed = fleet.listed()
-    with console.progress(says) as progress:
-        for taken in fleet.each(listed):
-            made = None
-            if taken.document is not None:
-                try:
-                    made = judge(taken.document)
-                except InputError as error:
-                    taken = msgspec.structs.replace(taken, short=error.what, why=str(error))  # noqa: PLW2901  # the same, and why
-            found.append((msgspec.structs.replace(taken, document=None), made))
-            progress(len(found), len(listed))
-    fleet.close()
+    with closing(connect_fleet(of, which.group or "", **reach)) as fleet:
+        listed = fleet.listed()
+        with console.progress(says) as progress:
+            for taken in fleet.each(listed):
+                made = None
+                if taken.document is not None:
+                    try:
+                        made = judge(taken.document)
+                    except InputError as error:
+                        taken = msgspec.structs.replace(taken, short=error.what, why=str(error))  # noqa: PLW2901  # the same, and why
+                found.append((msgspec.structs.replace(taken, document=None), made))
+                progress(len(found), len(listed))
     return of, found
 
 

@@ -7,6 +7,7 @@ it. Beside that, whatever looks like a token is taken out of every line here.
 from __future__ import annotations
 
 import logging
+import os
 import re
 import sys
 from typing import TextIO
@@ -55,14 +56,14 @@ def turn_off() -> None:
         logger.setLevel(logging.NOTSET)
 
 
-def level_of(verbose: int, told: str | None) -> int | None:
-    """What was asked for: `-v`, `-vv`, or the variable's word; None: nothing. Raises InputError."""
-    from planner.errors import InputError  # noqa: PLC0415  # seldom needed
+def turn_on_as_asked(verbose: int) -> None:
+    """By `-v`, `-vv`, or else the variable's word; where neither says anything, not at all. Raises InputError."""
+    from planner.errors import InputError  # noqa: PLC0415  # heavy imports wait until a command runs
 
-    if verbose:
-        return logging.INFO if verbose == 1 else logging.DEBUG
-    if not told:
-        return None
-    if told.lower() not in LEVELS:
+    told = os.environ.get(VARIABLE, "").lower()
+    if told and told not in LEVELS:
         raise InputError("unknown choice", VARIABLE, repr(told), " or ".join(LEVELS))
-    return LEVELS[told.lower()]
+    if verbose:
+        turn_on(logging.INFO if verbose == 1 else logging.DEBUG)
+    elif told:
+        turn_on(LEVELS[told])

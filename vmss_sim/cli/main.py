@@ -92,25 +92,8 @@ def _root(
     _show: Annotated[
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and exit.")
     ] = False,
-    verbose: Annotated[
-        int,
-        typer.Option(
-            "-v",
-            "--verbose",
-            count=True,
-            help="Before the command: what Azure's SDK logs, on stderr, without tokens; -vv: more. Or $VMSS_SIM_LOG=info|debug.",
-            show_default=False,
-        ),
-    ] = 0,
 ) -> None:
     """See HELP; a callback without a text of its own."""
-    told = os.environ.get("VMSS_SIM_LOG")
-    if verbose or told:
-        from vmss_sim.cli import logs  # noqa: PLC0415  # only when asked
-
-        level = logs.level_of(verbose, told)
-        if level is not None:
-            logs.turn_on(level)
 
 
 def main(arguments: list[str] | None = None) -> None:

@@ -147,16 +147,21 @@ VOICE = Voice()
 
 
 def confirm(question: str, *, yes: bool) -> None:
-    """Ask. Raises InputError where nobody can be asked, and exits with 2 where the answer is no."""
+    """Ask. Raises InputError where nobody can be asked, and exits with 2 where the answer is no, with 130 for Ctrl-C."""
     from planner.errors import InputError  # noqa: PLC0415  # heavy imports wait until a command runs
 
     if yes:
         return
     if not (sys.stdin.isatty() and sys.stdout.isatty()):
         raise InputError("nobody can be asked here", "", "no terminal", "--yes, to say that you are sure")
-    if not typer.confirm(question, default=False):
+    try:
+        answer, status = typer.confirm(question, default=False), 2
+    except typer.Abort:  # Ctrl-C
+        typer.echo()
+        answer, status = False, 130
+    if not answer:
         say("nothing was sent")
-        raise typer.Exit(2)
+        raise typer.Exit(status)
 
 
 def tell_moved(store: Store, entry: Entry, read: PlanFile, backend: Any, log_format: str | None) -> None:
@@ -181,6 +186,7 @@ def carry_on(
     *,
     ask: Asked | None = None,
     reason: str = "",
+    by: str = "",
     backend: Any = None,
     held: Held | None = None,
     recovered: State | None = None,
@@ -226,6 +232,7 @@ def carry_on(
             stay=running.stay,
             ask=ask,
             reason=reason,
+            by=by or user(),
         )
         hooks.close(1.0 if ended.why is Why.DETACHED else 15.0)
         VOICE.says = say
@@ -305,7 +312,7 @@ def check_format(given: str | None) -> None:
 
 def _over(store: Store, entry: Entry) -> str:
     status, history = told("status", store, entry), told("history", store, entry)
-    return f"{status} tells what stays moved and how a new plan takes it back, {history} how it ended"
+    return f"{status} tells what stays moved or changed and how that is taken back, {history} how it ended"
 
 
 def ask(
@@ -314,25 +321,31 @@ def ask(
     store: str | None,
     reason: str,
     *,
+    by: str = "",
     ids: tuple[str, ...] = (),
     yes: bool = True,
     drives: bool = False,
     reach: options.Azure | None = None,
     running: Running | None = None,
 ) -> None:
-    """Append the request; where it has to be carried out and no executor is alive, be it."""
-    from backends.operate import is_alive, plan_of  # noqa: PLC0415  # heavy imports wait until a command runs
-    from backends.store import find, open_store  # noqa: PLC0415
+    """Append the request; where it has to be carried out and no executor is alive, be it. by: who asks; the account's user by default."""
+    from backends.approvals import refuse_author  # noqa: PLC0415  # heavy imports wait until a command runs
+    from backends.operate import is_alive, plan_of  # noqa: PLC0415
+    from backends.store import Login, find, open_store  # noqa: PLC0415
     from planner.errors import InputError  # noqa: PLC0415
     from planner.phases import Phase  # noqa: PLC0415
+    from planner.rollout import Asked  # noqa: PLC0415
 
-    kept = open_store(store)
+    kept = open_store(store, Login.of(asdict(reach)) if reach is not None else None)
     entry = find(kept, rollout)
     journal = kept.journal(entry.id)
     state = journal.last_state()
     if state is not None and state.phase is Phase.ENDED:
         raise InputError("this rollout has ended", entry.id, state.ending, "", _over(kept, entry))
     read = plan_of(kept, entry)
+    by = (by or user()).strip()
+    if asked is Asked.APPROVE:
+        refuse_author(read, by)
     known = read.plan.scale_set.instances.keys() | (
         {*state.appended, *state.surge.fresh, *state.memory} if state is not None else set()
     )
@@ -341,11 +354,11 @@ def ask(
         raise InputError("no such instance in this rollout", entry.id, ", ".join(unknown), ", ".join(list(known)[:20]))
     alive = is_alive(kept, entry)
     if alive or not drives:
-        journal.ask(asked, ids, reason)
+        journal.ask(asked, ids, reason, by)
         heard = (
             "its executor will hear it"
             if alive
-            else f"no executor is alive: {told('resume', kept, entry)} carries it on"
+            else f"no executor is alive: {told('resume', kept, entry)}, or the same apply, carries it on"
         )
         say(f"{entry.id}: {asked.value} is asked for; {heard}")
         return
@@ -355,4 +368,4 @@ def ask(
     if not yes:
         tell_moved(kept, entry, read, backend, running.log_format)
     confirm(f"{asked.value} {entry.id} ({read.plan.scale_set.id or read.plan.scale_set.name})?", yes=yes)
-    raise typer.Exit(carry_on(kept, entry, read, reach, running, backend=backend, ask=asked, reason=reason))
+    raise typer.Exit(carry_on(kept, entry, read, reach, running, backend=backend, ask=asked, reason=reason, by=by))

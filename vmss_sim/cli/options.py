@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from vmss_sim.cli import logs
+
 if TYPE_CHECKING:
     from scenarios.build import Setup
     from scenarios.schema import Scenario as Scenario_
@@ -68,8 +70,27 @@ Target = Annotated[
     str | None,
     typer.Option(
         "--target",
+        "--image-version",
         metavar="VERSION",
         help="What to upgrade to: an image version, an image id (/subscriptions/…), or a VHD uri.",
+        show_default=False,
+    ),
+]
+RunCommand = Annotated[
+    Path | None,
+    typer.Option(
+        "--run-command",
+        metavar="FILE",
+        help="Or a patch inside the VMs: this script, as a managed run-command. It stands in the plan: no secrets in it.",
+        show_default=False,
+    ),
+]
+Undo = Annotated[
+    Path | None,
+    typer.Option(
+        "--undo",
+        metavar="FILE",
+        help="The script that takes --run-command's back; without it nothing can be rolled back.",
         show_default=False,
     ),
 ]
@@ -120,11 +141,18 @@ class Beside:
 
     instances: InstancesFile = None
     target: Target = None
+    run_command: RunCommand = None
+    undo: Undo = None
     load: Load = None
     per_vm: PerVm = None
     time_zone: TimeZone = None
     slo: Slo = None
     ready: Ready = None
+
+    @property
+    def changes(self) -> bool:
+        """Is it said what changes?"""
+        return self.target is not None or self.run_command is not None or self.undo is not None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -191,6 +219,13 @@ class WhichSet:
 
 
 @dataclass(frozen=True, kw_only=True)
+class PlannedSet(WhichSet):
+    """The same, of a command whose `-n` says something else."""
+
+    name: Annotated[str | None, typer.Option("--name", metavar="NAME", help="… and name.", show_default=False)] = None
+
+
+@dataclass(frozen=True, kw_only=True)
 class AllSets:
     """Every scale set of a subscription or of a group; a field is an option (`spread`)."""
 
@@ -223,15 +258,34 @@ def named(given: dict[str, Any]) -> dict[str, Any]:
     return {f"--{name.replace('_', '-')}": value for name, value in given.items()}
 
 
+Verbose = Annotated[
+    int,
+    typer.Option(
+        "-v",
+        "--verbose",
+        count=True,
+        help="What Azure's SDK logs, on stderr, without tokens; -vv: more. Also $VMSS_SIM_LOG=info|debug.",
+        show_default=False,
+    ),
+]
+
+
 def spread(command: Callable[..., None]) -> Callable[..., None]:
-    """The command as typer is to see it: a parameter that is one of this file's dataclasses stands for all of its fields."""
+    """The command as typer is to see it: a parameter that is one of this file's dataclasses stands for all of its fields. One that reaches
+    Azure has `-v` beside them.
+    """
     own = inspect.signature(command, eval_str=True).parameters.values()
     groups: dict[str, Any] = {one.name: one.annotation for one in own if is_dataclass(one.annotation)}
     fields = {name: inspect.signature(group, eval_str=True).parameters for name, group in groups.items()}
     seen = [field for one in own for field in (fields[one.name].values() if one.name in groups else (one,))]
 
+    if Azure in groups.values():
+        seen.append(inspect.Parameter("verbose", inspect.Parameter.KEYWORD_ONLY, default=0, annotation=Verbose))
+
     @wraps(command)
     def run(**given: Any) -> None:
+        if Azure in groups.values():
+            logs.turn_on_as_asked(given.pop("verbose"))
         made = {name: group(**{field: given.pop(field) for field in fields[name]}) for name, group in groups.items()}
         command(**made, **given)
 

@@ -33,21 +33,28 @@ def register(app: typer.Typer) -> None:
         file: Annotated[Path, typer.Argument(metavar="PLAN.JSON", help="The plan that was applied.")],
         store: operating.StoreName = None,
         yes: operating.Yes = False,
+        added: Annotated[
+            str | None,
+            typer.Option(
+                "--added",
+                metavar="ID,ID…|none",
+                help="Of a surge: which of the instances that the plan did not see it added.",
+                show_default=False,
+            ),
+        ] = None,
         *,
         running: operating.Running,
         reach: options.Azure,
     ) -> None:
         from backends import operate  # noqa: PLC0415  # heavy imports wait until a command runs
-        from backends.store import open_store  # noqa: PLC0415
+        from backends.store import Login, open_store  # noqa: PLC0415
         from backends.where import where_of  # noqa: PLC0415
         from planner.errors import InputError  # noqa: PLC0415
-        from planner.planfile import decode  # noqa: PLC0415
-        from scenarios.files import read_bytes  # noqa: PLC0415
+        from scenarios.plan_files import read_plan  # noqa: PLC0415
 
         running.check()
-        data = read_bytes(file)
-        read = decode(data, str(file))
-        kept = open_store(store)
+        data, read = read_plan(file)
+        kept = open_store(store, Login.of(asdict(reach)))
         where = where_of(asdict(reach))
         known = operate.latest(kept, read, where)
         if known is not None and not operate.has_ended(known[1]):
@@ -59,11 +66,10 @@ def register(app: typer.Typer) -> None:
                 f"{operating.told('resume', kept, known[0])} goes on with it",
             )
         backend = operating.open_world(read, reach)
-        found = _look(read, backend)
+        found = _look(read, backend, added)
         if found.refused:
-            raise InputError(
-                "this rollout cannot be recovered", read.plan.scale_set.name, found.refused, "", "nothing was sent"
-            )
+            what = "this rollout cannot be recovered"
+            raise InputError(what, read.plan.scale_set.name, found.refused, "", f"{found.todo}; nothing was sent")
         operating.confirm(
             f"Go on with {read.plan.scale_set.id or read.plan.scale_set.name} from what it shows?", yes=yes
         )
@@ -75,12 +81,13 @@ def register(app: typer.Typer) -> None:
         raise typer.Exit(status)
 
 
-def _look(read: PlanFile, backend: Any) -> Recovery:
+def _look(read: PlanFile, backend: Any, added: str | None) -> Recovery:
     """What the set shows, printed, and what cannot be known."""
     from planner.recovery import recover  # noqa: PLC0415  # heavy imports wait until a command runs
 
     seen = backend.observe()
-    found = recover(read.plan, seen.scale_set, seen.now_ms)
+    said = None if added is None else tuple(one.strip() for one in added.split(",") if one.strip() not in ("", "none"))
+    found = recover(read.plan, seen.scale_set, seen.now_ms, said)
     typer.echo("What the set shows")
     for line in found.shows:
         typer.echo(f"  {line}")

@@ -42,7 +42,9 @@ ASKING = {
         "vmss-sim resume web-1a2b3c4d --yes --max-runtime 5h",
     ),
     "abort": (
-        "End a rollout: nothing more is moved, what was moved stays, what was changed for the time of the rollout is undone.",
+        "End a rollout, for good: nothing more is moved, what was moved stays, the model goes back and automatic repairs come back. "
+        "The upgrade mode stays as the rollout set it: in mode Automatic or Rolling the platform would move what does not have the model. "
+        "`status` then says what is still changed, with the command that undoes it, and how what was moved is taken back.",
         "vmss-sim abort web-1a2b3c4d",
     ),
     "rollback": (
@@ -62,7 +64,7 @@ ASKING = {
         "vmss-sim replace web-1a2b3c4d 7 --reason 'broken host'",
     ),
     "release": (
-        "Undo what was changed for the time of a paused rollout (repairs, mode), and stay paused.",
+        "Undo what was changed for the time of a paused rollout (repairs, and the mode where nothing would move in it), and stay paused.",
         "vmss-sim release web-1a2b3c4d",
     ),
 }

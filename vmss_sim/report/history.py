@@ -152,12 +152,12 @@ def _decisions(records: Sequence[Record]) -> tuple[tuple[str, ...], ...]:
 
 def _operators(records: Sequence[Record]) -> tuple[tuple[str, ...], ...]:
     rows = [
-        (when(one.now_ms), asked.asked.value, _ids(asked.ids), asked.reason)
+        (when(one.now_ms), asked.asked.value, asked.by, _ids(asked.ids), asked.reason)
         for one in records
         if isinstance(one, Turn)
         for asked in one.requests
     ]
-    return (("heard", "asked", "instances", "reason"), *rows)
+    return (("heard", "asked", "by", "instances", "reason"), *rows)
 
 
 def _operations(status: Status, records: Sequence[Record]) -> tuple[tuple[str, ...], ...]:

@@ -25,13 +25,14 @@ from planner.standing import floor_now, waits_for
 from planner.trace import Found, Receipt, Turn
 from vmss_sim.report import plans
 from vmss_sim.report.colours import LOUD
-from vmss_sim.report.heatmap import STATES, legend_line, rows
+from vmss_sim.report.heatmap import fitted, legend_lines
 from vmss_sim.report.times import at, clock, stamp
 
 LISTED = 8
 SILENT_MS = 60_000
 """So long a log is silent while it waits."""
-KEPT = 6
+KEPT, FEWEST = 20, 4
+"""So many of the last decisions are kept, and so many shown wherever there is room for anything."""
 
 
 class View(Protocol):
@@ -211,8 +212,16 @@ class Picture:
             where.append(f" ({sequence[state.batch].why})")
         where.append(f"  {self._elapsed(told)}")
         doing = Text(_plain(self._doing(told)))
-        cells = rows(told.scale_set, plan.resolved.target, self._console.width, flying)
-        return Group(head, where, doing, *cells, legend_line(STATES), *self._lines)
+        width, height = self._console.size
+        # Nothing is folded and nothing runs out of the screen: what came last stands last, and is seen.
+        legend = legend_lines(told.scale_set, plan.resolved.target, width, flying)
+        room = height - 1 - 3 - len(legend)
+        cells = fitted(told.scale_set, plan.resolved.target, width, max(3, room - FEWEST), flying)
+        last = self._lines[-max(1, room - len(cells)) :]
+        lines = [head, where, doing, *cells, *legend, *(line.copy() for line in last)]
+        for line in lines:
+            line.truncate(width, overflow="ellipsis")
+        return Group(*lines)
 
     def _elapsed(self, told: Told) -> str:
         began = told.state.started_ms if told.state.started_ms is not None else told.now_ms

@@ -84,7 +84,7 @@ def request_for(
 def run(setup: Setup, plan: Plan, seed: int, replication: int, rollout: Rollout | None = None) -> Run:
     """Carry the plan out once."""
     world = build_world(setup, seed, replication)
-    backend = SimulatedBackend(world, setup.scale_set, poll_ms=setup.poll_ms)
+    backend = SimulatedBackend(world, setup.scale_set, poll_ms=setup.poll_ms, schedule=setup.schedule)
     journal = MemoryJournal()
     driver = Driver(rollout or Rollout(plan), backend, journal)
     state = driver.run()

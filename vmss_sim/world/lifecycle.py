@@ -16,6 +16,7 @@ Rules (sources in docs/azure-rules.md):
 from __future__ import annotations
 
 import math
+import uuid
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
@@ -225,12 +226,12 @@ def add(world: World, instead_of: Vm | None = None, image: Any = None) -> tuple[
     else:
         slot = heir.slot
     like = instead_of.machine if instead_of else _emptiest(world)
-    while {f"vm-{world.born}", _flexible_name(world)} & world.first_names:
+    while {_vm_id(world), _flexible_name(world)} & world.first_names:
         world.born += 1
     name = _name(world)
     machine = Machine(
         id=name,
-        vm_id=f"vm-{world.born}",
+        vm_id=_vm_id(world),
         image=image or world.model_image,
         zone=like.zone if like else None,
         placement_group=like.placement_group if like else None,
@@ -250,6 +251,14 @@ def add(world: World, instead_of: Vm | None = None, image: Any = None) -> tuple[
     vm.outages = [[0, NEVER]]  # it did not exist before
     world.vms[name] = vm
     return vm, start(world, vm, "create", {})
+
+
+def _vm_id(world: World) -> str:
+    """The vmId of the VM that is born next: a GUID as Azure's are, the same in every run."""
+    machines = world.config.machines
+    return str(
+        uuid.uuid5(uuid.NAMESPACE_OID, f"{world.config.name}/{machines[0].vm_id if machines else ''}/{world.born}")
+    )
 
 
 def _without_heir(world: World) -> Vm | None:

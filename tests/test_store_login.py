@@ -1,0 +1,167 @@
+"""The login of a store in Azure Blob Storage: one line, in time, by the credential and in the cloud that were said. No Azurite needed."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from azure.core.exceptions import ClientAuthenticationError
+
+from backends.store import Login, blob_login, open_store
+from backends.store.blobs import CONNECTION, BlobStore
+from planner.errors import InputError
+from planner.planfile import encode
+from tests.fleet import Case, Fleet
+
+STORE = "azblob://acc12345/rollouts"
+EMPTY = {name: value for name, value in os.environ.items() if not name.startswith(("AZURE_", "MSI_", "IDENTITY_"))}
+"""An environment in which nothing is set up."""
+
+
+@pytest.fixture
+def nothing_set_up(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    for name in os.environ.keys() - EMPTY.keys():
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("AZURE_CONFIG_DIR", str(tmp_path))
+
+
+class Credential:
+    """Gives what it was told to, once a call."""
+
+    def __init__(self, *answers: Any) -> None:
+        self.answers = list(answers)
+
+    def get_token(self, *_scopes: str, **_options: Any) -> Any:
+        told = self.answers.pop(0)
+        if isinstance(told, Exception):
+            raise told
+        return told() if callable(told) else told
+
+
+def test_a_broken_login_is_one_line_by_the_front_door(tmp_path: Path) -> None:
+    file = tmp_path / "plan.json"
+    file.write_bytes(encode(Case(fleet=Fleet(size=2)).plan()))
+    command = [
+        sys.executable,
+        "-m",
+        "vmss_sim",
+        "apply",
+        str(file),
+        "--yes",
+        "--store",
+        STORE,
+        "--credential",
+        "environment",
+    ]
+    started = time.monotonic()
+    ran = subprocess.run(command, env=EMPTY, capture_output=True, text=True, check=False, timeout=120)
+    assert ran.returncode == 2
+    (line,) = ran.stderr.splitlines()
+    assert "no token for the store could be had" in line
+    assert "found EnvironmentCredential authentication unavailable." in line
+    assert "--credential" in line
+    assert "role" not in line, "that would be of a store that answered"
+    assert time.monotonic() - started < blob_login.MOST_S, "nothing was tried again and again"
+
+
+def test_nobody_who_answers_is_waited_for_so_long_and_no_longer(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(blob_login, "MOST_S", 0.05)
+    hangs = threading.Event()
+    try:
+        with pytest.raises(InputError, match=r"nobody answered for 0 s \(asked: login\.example"):
+            blob_login.Bounded(Credential(hangs.wait), "login.example").get_token("scope")
+    finally:
+        hangs.set()
+
+
+def test_a_token_that_is_renewed_late_is_the_sdk_s_matter() -> None:
+    failure = ClientAuthenticationError("the network is down for a moment")
+    made = blob_login.Bounded(Credential("first", failure, "second"), "login.example")
+    assert made.get_token("scope") == "first"
+    with pytest.raises(ClientAuthenticationError, match="for a moment"):
+        made.get_token("scope")
+    assert made.get_token("scope") == "second"
+    with pytest.raises(InputError, match="for a moment"):
+        blob_login.Bounded(Credential(failure), "login.example").get_token("scope")
+
+
+@pytest.mark.usefixtures("nothing_set_up")
+@pytest.mark.parametrize(
+    ("given", "login", "variables", "host", "authority"),
+    [
+        ("acc", Login(), {}, "acc.blob.core.windows.net", "login.microsoftonline.com"),
+        ("acc", Login(cloud="china"), {}, "acc.blob.core.chinacloudapi.cn", "login.chinacloudapi.cn"),
+        (
+            "acc",
+            Login(),
+            {"AZURE_CLOUD": "AzureUSGovernment"},
+            "acc.blob.core.usgovcloudapi.net",
+            "login.microsoftonline.us",
+        ),
+        (
+            "acc.blob.core.chinacloudapi.cn",
+            Login(),
+            {"AZURE_CLOUD": "AzureUSGovernment"},
+            "acc.blob.core.chinacloudapi.cn",
+            "login.chinacloudapi.cn",
+        ),
+        ("blobs.example", Login(cloud="government"), {}, "blobs.example", "login.microsoftonline.us"),
+    ],
+)
+def test_the_cloud_of_an_account(
+    monkeypatch: pytest.MonkeyPatch,
+    given: str,
+    login: Login,
+    variables: dict[str, str],
+    host: str,
+    authority: str,
+) -> None:
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    found, where = blob_login.host_of(given, login)
+    assert (found, where.authority) == (host, authority)
+
+
+@pytest.mark.usefixtures("nothing_set_up")
+def test_the_credential_that_was_said_is_the_one_that_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[tuple[str, dict[str, Any]]] = []
+
+    def class_of(name: str) -> Callable[..., Credential]:
+        def make(**options: Any) -> Credential:
+            made.append((name, options))
+            return Credential(ClientAuthenticationError("no"))
+
+        return make
+
+    for name in ("AzureCliCredential", "ManagedIdentityCredential"):
+        monkeypatch.setattr(f"azure.identity.{name}", class_of(name))
+    for login in (
+        Login(credential="cli", tenant="t"),
+        Login(credential="managed-identity", client_id="i", cloud="china"),
+    ):
+        with pytest.raises(InputError, match="no token for the store"):
+            open_store(STORE, login).rollouts()
+    assert made == [
+        ("AzureCliCredential", {"tenant_id": "t"}),
+        ("ManagedIdentityCredential", {"authority": "login.chinacloudapi.cn", "client_id": "i"}),
+    ]
+    with pytest.raises(InputError, match=r"unknown credential.*environment"):
+        open_store(STORE, Login(credential="passport"))
+
+
+def test_what_is_said_of_an_endpoint_of_ones_own_is_not_said_of_the_store() -> None:
+    said = {"credential": "environment", "tenant": "t", "client_id": None, "cloud": None, "endpoint": None, "ca": None}
+    assert Login.of(said) == Login(credential="environment", tenant="t")
+    assert Login.of({**said, "endpoint": "https://localhost:8443"}) == Login()
+
+
+def test_a_connection_string_needs_no_login(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(CONNECTION, "DefaultEndpointsProtocol=https;AccountName=acc12345;AccountKey=bm9uZQ==;")
+    assert isinstance(open_store(STORE, Login(credential="passport")), BlobStore)

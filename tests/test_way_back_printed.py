@@ -1,0 +1,206 @@
+"""What `status` prints after a rollout that ended too early, run as it stands: snapshot, plan, apply, until the set is as it was."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from backends.where import Where
+from planner.change import GuestPatch, ImageIdChange, ImageUriChange, PropertyChange
+from planner.model import HealthSource, UpgradeMode
+from planner.rollout import Asked
+from tests.commands import Ran, vmss_sim
+from tests.fleet import NEW, OLD, SETTING, Act, Case, Fleet, act, image
+from tests.test_apply import Desk, desk
+from vmss_sim.checks.emulated import Emulated
+from vmss_sim.world.scale_set import IMAGE
+
+__all__ = ["desk"]
+SCENARIO = """
+title = "Four in two update domains, in mode Rolling"
+why = "What has to be taken back by a plan of its own."
+
+[scale_set]
+instances = 4
+update_domains = 2
+health = "extension"
+upgrade_mode = "rolling"
+
+[change]
+version = "22.04.202606010"
+
+[failures]
+upgrade = 0.0
+
+[load]
+required = "50%"
+"""
+
+
+@pytest.fixture
+def azure(vmss_emulator: Callable[..., Emulated], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Emulated:
+    """An emulator, and the environment and folder of somebody who was given what it prints."""
+    (tmp_path / "four.toml").write_text(SCENARIO)
+    made = vmss_emulator(str(tmp_path / "four.toml"))
+    for name, value in made.environment.items():
+        monkeypatch.setenv(name, value)
+    for name in ("AZURE_TENANT_ID", "AZURE_CLIENT_ID", "AZURE_CLIENT_SECRET"):
+        monkeypatch.setenv(name, made.tenant)
+    monkeypatch.setenv("VMSS_SIM_STORE", f"file:{tmp_path}/store")
+    monkeypatch.chdir(tmp_path)
+    return made
+
+
+def images(azure: Emulated) -> set[str]:
+    return {vm.image.exact for vm in azure.emulator.measured_set.world.vms.values()}
+
+
+def run(line: str, *more: str) -> Ran:
+    name, *arguments = shlex.split(line)
+    assert name == "vmss-sim"
+    return vmss_sim(*arguments, *more)
+
+
+def aborted(azure: Emulated, strategy: str) -> dict[str, Any]:
+    """One batch is on the new image when somebody ends the rollout; returns what `status` says then."""
+    reach = shlex.join(["--endpoint", azure.url, "--ca", str(azure.ca), "--credential", "environment"])
+    for line, code in (
+        (f"vmss-sim snapshot --scale-set {azure.id} -o snapshot.json {reach}", 0),
+        (f"vmss-sim plan snapshot.json --target 22.04.202606010 {strategy} --no-forecast -o plan.json", 0),
+        (f"vmss-sim apply plan.json --yes {reach}", 3),
+        ("vmss-sim abort --yes", 1),
+    ):
+        ran = run(line)
+        assert ran.status == code, (line, ran)
+    return json.loads(vmss_sim("status", "--json").out)  # type: ignore[no-any-return]
+
+
+@pytest.mark.parametrize(
+    ("strategy", "back"),
+    [
+        (
+            "-s batch -p batch.size=2 -p batch.approve=true --slo 'healthy >= 50%'",
+            "-s batch -p batch.size=2 --slo 'healthy >= 50%'",
+        ),
+        ("-s per-ud -p per-ud.approve=true --slo 'healthy >= 50%'", "-s per-ud --slo 'healthy >= 50%'"),
+        ("-s selected -p selected.ids=1,3 -p selected.approve=true", "-s one-by-one"),
+    ],
+)
+def test_the_printed_lines_run_as_they_stand_until_the_set_is_back(azure: Emulated, strategy: str, back: str) -> None:
+    before = images(azure)
+    status = aborted(azure, strategy)
+    assert len(images(azure)) == 2
+    told, snapshot, plan, apply = status["afterwards"]
+    assert "To take them back, make a new plan" in told
+    assert plan == f"vmss-sim plan now.json --target {min(before)} {back} -o back.json"
+    shown = vmss_sim("status").out
+    assert shown.index(apply) < shown.index(status["undo"][0]["command"]), "the mode comes after what is taken back"
+    for line, more in ((snapshot, ()), (plan, ("-n", "5", "--jobs", "1")), (apply, ("--yes",))):
+        assert f"  {line}\n" in shown
+        ran = run(line, *more)
+        assert ran.status == 0, (line, ran)
+    assert images(azure) == before
+
+
+# -- the mode from before ----------------------------------------------------------------------------------------------
+
+ROLLING = Case(fleet=Fleet(size=3, mode=UpgradeMode.ROLLING))
+
+
+@pytest.mark.parametrize(
+    ("case", "asked", "ending", "moves"),
+    [
+        (ROLLING.but(parameters={"approve": True}), ("abort",), "abort", ["0"]),
+        (ROLLING.but(parameters={"retries": 0}, fails={1: (1,)}), (), "stop", ["0"]),
+        (ROLLING.but(parameters={"approve": True}), ("skip", "resume", "resume"), "finish-with-exceptions", ["1"]),
+        (ROLLING.but(parameters={"approve": True}), ("drift", "resume"), "drift", ["0", "1", "2"]),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_a_mode_that_did_not_come_back_is_named_with_what_it_would_move(
+    desk: Callable[[Case], Desk], case: Case, asked: tuple[str, ...], ending: str, moves: list[str]
+) -> None:
+    here = desk(case)
+    here.run("apply")
+    for word in asked:
+        if word == "skip":
+            here.run("skip", here.rollout, "1", "--reason", "its disk is full")
+        elif word == "drift":
+            act(here.world, Act(0, "update-model", args={"patch": {IMAGE + "version": "3.0.0"}}))
+            here.world.run(here.world.now + 60_000, stop_on_wake=False)
+        else:
+            here.store.journal(here.rollout).ask(Asked.APPROVE)
+            here.run(word, here.rollout, "--yes")
+    status = here.status()
+    assert status["ending"] == ending, status["why"]
+    assert here.world.mode == "manual"
+    (undo,) = status["undo"]
+    assert undo["command"] == "az vmss update -g GROUP -n web --set upgradePolicy.mode=Rolling"
+    assert undo["instances"] == moves
+    told = " ".join(here.run("status").out.split())
+    assert f"the platform would move {', '.join(moves)}" in told
+
+
+def test_the_help_of_abort_promises_no_mode() -> None:
+    told = " ".join(vmss_sim("abort", "--help").out.replace("│", " ").split())
+    assert "The upgrade mode stays as the rollout set it" in told
+
+
+# -- what is printed where something else was changed, over a simulated world ------------------------------------------
+
+
+def after_abort(here: Desk) -> list[str]:
+    assert here.run("apply", *(("--accept-no-health",) if here.plan.accept_no_health else ())).status == 3
+    assert here.run("abort", "--yes").status == 1
+    return here.status()["afterwards"]  # type: ignore[no-any-return]
+
+
+def approving(**more: Any) -> Case:
+    return Case(fleet=Fleet(size=3), parameters={"approve": True}).but(**more)
+
+
+def test_another_property_that_the_model_says_again_needs_no_target(desk: Callable[[Case], Desk]) -> None:
+    told, _, plan, _ = after_abort(desk(approving(change=PropertyChange(path=SETTING, value="new"))))
+    assert "To take them back" in told
+    assert plan == "vmss-sim plan now.json -s one-by-one --slo 'healthy >= n-1' -o back.json"
+
+
+def test_no_command_is_made_up_for_what_a_snapshot_cannot_tell(desk: Callable[[Case], Desk]) -> None:
+    (told,) = after_abort(desk(approving(change=GuestPatch(script="patch", undo="unpatch"))))
+    assert "guest patch is its undo" in told
+
+
+def test_without_a_health_source_plan_and_apply_accept_that(desk: Callable[[Case], Desk]) -> None:
+    case = approving(fleet=Fleet(size=3, source=HealthSource.NONE), more={"accept_no_health": True})
+    *_, plan, apply = after_abort(desk(case))
+    assert "--accept-no-health" in plan
+    assert "--accept-no-health" in apply
+
+
+@pytest.mark.parametrize("kind", ["id", "uri"])
+def test_an_image_is_named_by_what_it_is(desk: Callable[[Case], Desk], kind: str) -> None:
+    new = image(NEW, kind)
+    change = ImageIdChange(id=str(new.id)) if kind == "id" else ImageUriChange(uri=str(new.uri))
+    *_, plan, _ = after_abort(desk(approving(fleet=Fleet(size=3, image=kind), change=change)))
+    old = image(OLD, kind)
+    assert f"--target {old.id or old.uri} " in plan
+
+
+@pytest.mark.parametrize(
+    ("where", "options"),
+    [
+        (Where(cloud="public"), ""),
+        (Where(cloud="government", credential="cli"), "--cloud government --credential cli"),
+        (
+            Where(endpoint="https://a", ca="/c a", tenant="t", client_id="i"),
+            "--endpoint https://a --ca '/c a' --tenant t --client-id i",
+        ),
+    ],
+)
+def test_the_place_is_said_whole(where: Where, options: str) -> None:
+    assert where.options == options
