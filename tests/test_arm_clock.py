@@ -8,8 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vmss_sim.arm.clock import FARTHEST_MS, LONG_S, BaseClock, JumpClock, ManualClock, RealClock, Spent, distortion
+from vmss_sim.arm.clock import LONG_S, BaseClock, RealClock, Spent, distortion
 from vmss_sim.arm.sleepers import OVER
+from vmss_sim.arm.standing import FARTHEST_MS, JumpClock, ManualClock
 
 
 class Wall:

@@ -10,8 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.test_arm_clock import Stage, Wall
-from vmss_sim.arm.clock import BaseClock, JumpClock, ManualClock, StandingClock
+from vmss_sim.arm.clock import BaseClock
 from vmss_sim.arm.sleepers import GONE_S, HELD_S, OVER, Nobody, Sleeper, Told
+from vmss_sim.arm.standing import JumpClock, ManualClock, StandingClock
 
 POLL_MS = 30_000
 Step = tuple[str, int]
