@@ -16,10 +16,11 @@ test: $(VENV)/.test
 	$(BIN)/lint-imports
 	$(BIN)/python -m pytest -n 2
 
-# What takes minutes more: the machine and the world under thousands of orders of events, Azure's rules broken one by one, and the benchmarks
-# run once (they check themselves).
+# What takes minutes more: the machine and the world under thousands of orders of events, `apply` of a whole rollout of 1000 VMs (each look
+# is half a second of work), Azure's rules broken one by one, and the benchmarks run once (they check themselves).
 check: $(VENV)/.test
 	HYPOTHESIS_PROFILE=check $(BIN)/python -m pytest -n 2 tests/test_machine_stateful.py tests/test_world_stateful.py
+	HYPOTHESIS_PROFILE=check $(BIN)/python -m pytest tests/test_apply_every_scenario.py -k a_thousand_vms
 	$(BIN)/python -m tests.azure_rules --mutants -j 2
 	$(BIN)/python -m bench.rollout --replications 5
 	$(BIN)/python -m bench.startup
@@ -69,9 +70,9 @@ $(VENV)/.test: pyproject.toml
 	cd .clients/oav && npm ci --no-audit --no-fund --loglevel=error
 	@touch $@
 
-# A stand-in for Azure Blob Storage, for tests/test_store_blobs.py; kept outside git, installed once.
+# A stand-in for Azure Blob Storage, for tests/test_store_blobs.py and the unattended story; kept outside git, installed once.
 azurite: $(VENV)/.test .clients/azurite/.installed
-	$(BIN)/python -m pytest tests/test_store_blobs.py
+	$(BIN)/python -m pytest tests/test_store_blobs.py tests/test_story_emulated.py
 
 .clients/azurite/.installed: tests/azurite/package.json tests/azurite/package-lock.json
 	mkdir -p .clients/azurite

@@ -17,16 +17,22 @@ from vmss_sim.arm.client import Control, ControlError
 
 BEGINS_MS = 1_767_225_600_000
 """2026-01-01, where emulated worlds begin."""
+LONGEST_MS = 86_400_000
 _FRESH_S = 0.1
 """For so long of the wall's time an answer stands: each question is a connection."""
+_SECOND_MS = 1_000
 
 
 class EmulatorSleeper:
-    """See the module's contract. Raises PlatformError where the emulator does not answer any more."""
+    """See the module's contract. Raises PlatformError where the emulator does not answer any more.
+
+    slice_ms: a second at first, then by how much of the last sleep really had to pass. Where none had to, nothing is to be waited for in between.
+    """
 
     def __init__(self, control: Control) -> None:
         self._control = control
         self._now_ms, self._at = 0, float("-inf")
+        self.slice_ms = _SECOND_MS
         self.now_ms()
 
     def now_ms(self) -> int:
@@ -47,6 +53,7 @@ class EmulatorSleeper:
             raise PlatformError("EmulatorGone", f"the emulator's clock does not answer: {error}") from error
         if left > 0:
             time.sleep(left)
+        self.slice_ms = max(_SECOND_MS, round(span_ms / left)) if left > 0 else LONGEST_MS
         self._at = float("-inf")
 
 

@@ -4,7 +4,8 @@ Rules this module decides:
 
 1. Nothing is sent unless the lease is held: the journal refuses the intent, and `check` is asked before each command.
 2. A turn is taken at least every `look_ms`, so that what an operator asked, what the set shows and what `status` tells are
-   never older; a turn that saw, decided and heard nothing is not written.
+   never older; a turn that saw, decided and heard nothing is not written. One that decided nothing begins no waiting anew: polls become
+   rarer as ever (`backends/schedule.py`), and Azure's token buckets are left to others.
 3. It ends when the rollout has ended, when it rests (paused, and only a person can let it go on) unless told to stay, when
    it was told to detach, or when `max_runtime` is over. Detaching leaves everything as it is: what was sent goes on,
    and is adopted by the next executor.
@@ -237,6 +238,7 @@ class Executor:
             return Why.DETACHED
 
     def _run(self) -> Why:
+        began_ms, waited = 0, None
         while True:
             self._lease.check()
             if self._signals.pause and not self._told_pause:
@@ -254,7 +256,9 @@ class Executor:
                 return Why.DETACHED
             latest = self.driver.now_ms + self._look_ms
             until = latest if wait.until_ms is None else min(wait.until_ms, latest)
-            sliced = Wait(until_ms=until, awaiting=wait.awaiting, watch=wait.watch)
+            if waited != (self.state, wait.awaiting, wait.watch):
+                began_ms, waited = self.driver.now_ms, (self.state, wait.awaiting, wait.watch)
+            sliced = Wait(until_ms=until, awaiting=wait.awaiting, watch=wait.watch, began_ms=began_ms)
             if not self._backend.wait(sliced) and not self._stay:
                 raise PlannerBug("nothing can happen any more, and the rollout waits")
 

@@ -110,7 +110,8 @@ class SqliteJournal:
 
     def __init__(self, path: Path, *, fence: int | None = None) -> None:
         try:
-            self._db = sqlite3.connect(path, isolation_level=None, timeout=30)
+            # Any thread may close it: where it was only read, that is whichever happens to collect garbage.
+            self._db = sqlite3.connect(path, isolation_level=None, timeout=30, check_same_thread=False)
             self._db.execute("PRAGMA journal_mode=WAL")
             self._db.execute("PRAGMA synchronous=FULL")
             self._db.execute(

@@ -24,11 +24,14 @@ class Seen(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Wait(msgspec.Struct, frozen=True, kw_only=True):
-    """Until when, and for what. until_ms None: until something happens."""
+    """Until when, and for what. until_ms None: until something happens. began_ms: when this waiting began, where it was only broken off to
+    look; None: now. A client that polls looks often at first, and seldom later.
+    """
 
     until_ms: int | None
     awaiting: tuple[str, ...] = ()
     watch: bool = False
+    began_ms: int | None = None
 
 
 class Backend(Protocol):

@@ -206,8 +206,9 @@ class SimulatedBackend:
         if self._outcomes:
             return True
         until = NEVER if wait.until_ms is None else wait.until_ms
-        start = world.now
-        while True:
+        start = world.now if wait.began_ms is None else wait.began_ms
+        # What a command did to the platform's rollout at once can be seen already: that is not waited for.
+        while not (wait.watch and world.rollouts.version != self._rollouts):
             ready = world.shown_serving_from(wait.awaiting) if wait.awaiting else NEVER
             if ready <= world.now:
                 ready = NEVER  # that was to be seen already; what else is awaited shows itself otherwise

@@ -10,7 +10,7 @@ Rules this module decides:
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from datetime import UTC, date, datetime, time, timedelta
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
@@ -28,6 +28,14 @@ def restricts(plan: Plan) -> bool:
     return bool(plan.windows or plan.freezes)
 
 
+def check_calendar(windows: Iterable[Window], freezes: Iterable[Freeze], where: str) -> None:
+    """Raises InputError for a time zone that this machine does not know, and for a day that no calendar has."""
+    for window in windows:
+        _zone(window.time_zone, where)
+    for freeze in freezes:
+        _frozen(freeze, where)
+
+
 def opening(plan: Plan, now_ms: int) -> Opening:
     """Is it open now, until when, or when next? Raises InputError for a time zone that this machine does not know."""
     now = datetime.fromtimestamp(now_ms / 1000, tz=UTC)
@@ -35,10 +43,15 @@ def opening(plan: Plan, now_ms: int) -> Opening:
     for start, end in spans:
         if start <= now < end:
             forever = not plan.windows and end - now > timedelta(days=AHEAD - 2)
-            return Opening(open=True, until_ms=None if forever else _ms(end))
+            return Opening(open=True) if forever else _until(plan, end, is_open=True)
         if start > now:
-            return Opening(open=False, until_ms=_ms(start))
+            return _until(plan, start, is_open=False)
     return Opening(open=False, until_ms=None)
+
+
+def _until(plan: Plan, when: datetime, *, is_open: bool) -> Opening:
+    zone = [*(one.time_zone for one in plan.windows), *(one.time_zone for one in plan.freezes)][0]
+    return Opening(open=is_open, until_ms=_ms(when), until=f"{when.astimezone(_zone(zone)):%Y-%m-%d %H:%M} {zone}")
 
 
 def longest_ms(plan: Plan, now_ms: int) -> int | None:
@@ -85,12 +98,12 @@ def _windows(windows: tuple[Window, ...], now: datetime, days: int) -> Iterator[
                 yield (start, end) if end > start else (start, _at(day + timedelta(days=1), window.end, zone))
 
 
-def _frozen(freeze: Freeze) -> tuple[datetime, datetime]:
-    zone = _zone(freeze.time_zone)
+def _frozen(freeze: Freeze, where: str = "plan.freezes") -> tuple[datetime, datetime]:
+    zone = _zone(freeze.time_zone, where)
     try:
         start, end = (datetime.fromisoformat(text).replace(tzinfo=zone) for text in (freeze.start, freeze.end))
     except ValueError as error:
-        raise InputError("no such day", "plan.freezes", f"{freeze.start} to {freeze.end}", str(error)) from error
+        raise InputError("no such day", where, f"{freeze.start} to {freeze.end}", str(error)) from error
     return start.astimezone(UTC), end.astimezone(UTC)
 
 
@@ -98,13 +111,11 @@ def _at(day: date, clock: str, zone: ZoneInfo) -> datetime:
     return datetime.combine(day, time(int(clock[:2]), int(clock[3:])), tzinfo=zone).astimezone(UTC)
 
 
-def _zone(name: str) -> ZoneInfo:
+def _zone(name: str, where: str = "plan.windows") -> ZoneInfo:
     try:
         return ZoneInfo(name)
     except (ZoneInfoNotFoundError, ValueError, OSError) as error:
-        raise InputError(
-            "no such time zone", "plan.windows", repr(name), "an IANA name, such as Europe/Berlin"
-        ) from error
+        raise InputError("no such time zone", where, repr(name), "an IANA name, such as Europe/Berlin") from error
 
 
 def _joined(spans: Iterator[tuple[datetime, datetime]]) -> list[tuple[datetime, datetime]]:

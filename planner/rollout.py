@@ -215,10 +215,11 @@ class OperatorRequest(_Value, frozen=True, kw_only=True):
 
 
 class Opening(_Value, frozen=True, kw_only=True):
-    """The plan's windows as they are now: open until, or shut until; None: for ever."""
+    """The plan's windows as they are now: open until, or shut until; None: for ever. until: the same for people, in the plan's time zone."""
 
     open: bool
     until_ms: int | None = None
+    until: str = ""
 
 
 class Observation(_Value, frozen=True, kw_only=True):

@@ -16,7 +16,7 @@ from planner.errors import InputError
 from planner.explain import did_you_mean
 from planner.strategies import STRATEGIES, Strategy, find
 from scenarios.build import Setup
-from scenarios.choices import Choice, choice, parameters
+from scenarios.choices import TODAY, Choice, choice, parameters
 
 
 def known_strategies() -> dict[str, Strategy]:
@@ -61,6 +61,11 @@ def _named(setup: Setup, name: str, known: Mapping[str, Strategy]) -> Choice:
         if name == one.label:
             return one
     labels = [one.label for one in setup.choices]
+    if name == TODAY and name not in known:
+        what = "`today` is what Azure does by itself: nobody chooses it, and no plan carries it out"
+        raise InputError(
+            what, "-s", repr(name), ", ".join(labels), "`compare` shows it beside the others, `preview` alone"
+        )
     if name not in known:
         names = list(dict.fromkeys([*labels, *known]))
         raise InputError("unknown strategy", "-s", repr(name), ", ".join(names), did_you_mean(name, names))

@@ -29,9 +29,9 @@ from planner.errors import InputError, PlannerBug
 from planner.explain import did_you_mean
 from planner.model import ImageReference, OperatingSystem, ScaleSet
 from scenarios.build import Setup, setup
-from scenarios.files import convert, read_snapshot
+from scenarios.files import convert, read_bytes, read_snapshot
 from scenarios.given import Assumption
-from scenarios.schema import ChangeTable, LoadTable, ObjectiveTable, ScaleSetTable, Scenario, TimingTable
+from scenarios.schema import ChangeTable, GuestTable, LoadTable, ObjectiveTable, ScaleSetTable, Scenario, TimingTable
 from scenarios.timing import parse_duration_ms
 from vmss_sim.world.recorded import READY_DEFAULT
 
@@ -42,13 +42,16 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     """What the command line gives; each is one option (`--per-vm`).
 
     model, instances: files as `az … -o json` prints them. target: an image version, an image id ("/…"), a VHD uri, or
-    publisher:offer:sku:version; None: the model as it is, where instances are stale. load: CSV of time and value.
+    publisher:offer:sku:version; None: the model as it is, where instances are stale. run_command, undo: files, scripts that patch
+    the VMs inside, and take that back, instead of a target. load: CSV of time and value.
     per_vm: requests/s one VM serves. ready: a duration, or "median/p95". slo: see `parse_slo`.
     """
 
     model: Path | None = None
     instances: Path | None = None
     target: str | None = None
+    run_command: Path | None = None
+    undo: Path | None = None
     load: Path | None = None
     per_vm: float | None = None
     time_zone: str | None = None
@@ -80,7 +83,7 @@ def draft(options: Options, relative_to: Path) -> Draft:
         )
     paths = [path for path in (options.model, options.instances) if path is not None]
     fleet = read_snapshot(paths).scale_set
-    change = _change(options.target, fleet)
+    change = _guest(options) or _change(options.target, fleet)
     names = [_relative(path, relative_to) for path in paths]
     scenario = Scenario(
         title=_encodable(options.title or "", "--title")
@@ -120,6 +123,34 @@ def _encodable(text: str, what: str) -> str:
     return text
 
 
+def _guest(options: Options) -> ChangeTable | None:
+    """A patch inside the VMs; None where none is asked for. Raises InputError for what does not go together."""
+    if options.run_command is None:
+        if options.undo is not None:
+            raise InputError(
+                "an undo without what it takes back", "--undo", str(options.undo), "--run-command FILE", ""
+            )
+        return None
+    if options.target is not None:
+        raise InputError(
+            "one change a rollout", "--run-command", f"--target {options.target} beside it", "one of them",
+            "a script that patches the VMs inside leaves the model alone",
+        )  # fmt: skip
+    undo = None if options.undo is None else _script(options.undo, "--undo")
+    return ChangeTable(guest=GuestTable(script=_script(options.run_command, "--run-command"), undo=undo))
+
+
+def _script(path: Path, option: str) -> str:
+    """A script's text. Raises InputError where it is none."""
+    try:
+        text = read_bytes(path).decode()
+    except UnicodeDecodeError as error:
+        raise InputError("the script is not text", f"{option} {path}", str(error), "UTF-8") from error
+    if not text.strip():
+        raise InputError("the script is empty", f"{option} {path}", "nothing to run", "a shell script")
+    return text
+
+
 def _change(target: str | None, fleet: ScaleSet) -> ChangeTable:
     if target is None:
         if any(one.latest_model is False for one in fleet.instances.values()):
@@ -128,7 +159,7 @@ def _change(target: str | None, fleet: ScaleSet) -> ChangeTable:
             "what the set is upgraded to is not said, and no instance is behind the model",
             "--target",
             "nothing",
-            "an image version such as 22.04.202606010, an image id, or a VHD uri",
+            "an image version such as 22.04.202606010, an image id, or a VHD uri; or --run-command FILE",
             "`az vm image list --all` lists versions",
         )
     text = _encodable(target.strip(), "--target")
@@ -156,6 +187,8 @@ def _change(target: str | None, fleet: ScaleSet) -> ChangeTable:
 def _change_in_words(change: ChangeTable, fleet: ScaleSet) -> str:
     if change.current_model:
         return "bring stale instances up to the model"
+    if change.guest is not None:
+        return "a patch inside the VMs"
     image = fleet.model.image
     now = "the present image" if image is None else image.version or str(image)
     to = change.version or change.id or change.uri or ""
@@ -409,7 +442,7 @@ def _change_lines(change: ChangeTable, fleet: ScaleSet) -> list[str]:
     for field in msgspec.structs.fields(change):
         value = getattr(change, field.name)
         if value != field.default:
-            lines.append(f"{field.encode_name} = {_toml(value)}")
+            lines.append(f"{field.encode_name} = {_toml(msgspec.to_builtins(value))}")
     other = [
         'version = "…" (with sku, offer, publisher), id = "/subscriptions/…", uri = "https://…"',
         'set = { "PATH" = VALUE } for any other property of the model, guest = { script = "…", undo = "…" } for a patch inside the VMs',

@@ -48,6 +48,8 @@ class Call(NamedTuple):
 class ManualSleeper:
     """A clock that passes only by being slept."""
 
+    slice_ms = 1_000
+
     def __init__(self, now_ms: int = 1_000) -> None:
         self.now = now_ms
         self.slept: list[int] = []

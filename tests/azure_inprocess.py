@@ -48,6 +48,8 @@ Trouble = Callable[[int, Request], str | Response | None]
 class EndpointSleeper:
     """The endpoint's clock, slept on."""
 
+    slice_ms = 1_000
+
     def __init__(self, endpoint: Endpoint, clock: ManualClock) -> None:
         self.endpoint, self.clock = endpoint, clock
 

@@ -63,6 +63,8 @@ class Remote:
 class EmulatedSleeper:
     """Time of an emulator whose clock moves only by being told (`--clock manual`)."""
 
+    slice_ms = 86_400_000
+
     def __init__(self, control: Control) -> None:
         self._control = control
         self._now_s = control.advance(0)

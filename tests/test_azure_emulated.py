@@ -12,7 +12,7 @@ from backends.azure import connect
 from backends.azure.preflight import EVERYBODY
 from backends.connect import open_backend
 from backends.driver import Driver
-from backends.emulator_clock import BEGINS_MS, EmulatorSleeper, sleeper_for
+from backends.emulator_clock import BEGINS_MS, LONGEST_MS, EmulatorSleeper, sleeper_for
 from backends.journal import MemoryJournal
 from planner.errors import PlatformError
 from planner.phases import Phase
@@ -71,6 +71,19 @@ def test_the_clock_is_the_emulator_s_that_is_spoken_to() -> None:
     time.sleep(0.2)
     with pytest.raises(PlatformError, match="does not answer"):
         found.now_ms()
+
+
+@pytest.mark.parametrize(
+    ("clock", "speed", "slice_ms"), [("manual", 1.0, LONGEST_MS), ("jump", 1.0, LONGEST_MS), ("real", 60.0, 60_000)]
+)
+def test_who_sleeps_looks_up_once_a_second_of_the_wall(clock: str, speed: float, slice_ms: int) -> None:
+    """A person who asks for a pause waits that long; where no time passes here, a sleep is one request and not one for each second."""
+    with emulated("two-vms", clock=clock, speed=speed) as azure:
+        found = sleeper_for(azure.url, azure.environment)
+        assert found is not None
+        assert found.slice_ms == 1_000
+        found.sleep_ms(600)
+        assert found.slice_ms == slice_ms
 
 
 def test_emulated_worlds_begin_when_the_clock_says() -> None:

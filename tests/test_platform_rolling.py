@@ -15,6 +15,9 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
+from backends.driver import Driver
+from backends.journal import MemoryJournal
+from backends.simulated import SimulatedBackend
 from planner.arm_json import read_rolling_upgrade, read_scale_set
 from planner.change import Action, CurrentModel, GuestPatch, Refresh
 from planner.commands import Command, Kind
@@ -23,7 +26,7 @@ from planner.errors import InputError
 from planner.model import HealthSource, RollingPolicy, RollingUpgrade, UpgradeMode
 from planner.phases import Phase
 from planner.plan import Deadlines, MovedBy
-from planner.rollout import NOT_HANDED, Asked
+from planner.rollout import NOT_HANDED, Asked, Rollout
 from tests.fleet import (
     MINUTE,
     NEW,
@@ -525,6 +528,19 @@ def test_images_are_what_they_are() -> None:
 
 
 # -- what random lives found -------------------------------------------------------------------------------------------
+
+
+def test_what_a_command_does_to_the_rollout_at_once_is_seen_at_the_next_poll() -> None:
+    """As Azure's client sees it: the simulation waited for the next thing to happen, up to a minute later."""
+    case = Case(fleet=Fleet(mode=ROLLING), strategy="platform-rolling")
+    world = case.world()
+    backend = SimulatedBackend(world, case.fleet.scale_set(), poll_ms=10_000)
+    driver = Driver(Rollout(case.plan()), backend, MemoryJournal())
+    wait = driver.turn()
+    assert wait is not None and wait.watch
+    assert world.rollouts.version, "it is a rollout already"
+    backend.wait(wait)
+    assert world.now == 10_000
 
 
 def test_a_mode_change_that_nobody_answers_is_awaited_as_long_as_the_set_is_updating() -> None:

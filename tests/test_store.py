@@ -14,6 +14,7 @@ import pytest
 from backends.driver import Driver
 from backends.executor import LOOK_MS, Executor, Signals, Why
 from backends.lease import Holder, Lease, LeaseLost, is_gone, me
+from backends.protocol import Wait
 from backends.simulated import SimulatedBackend
 from backends.store import VARIABLE, Approval, Entry, HeldByAnother, Store, find, new_entry, open_store
 from backends.store.files import FileStore
@@ -340,6 +341,25 @@ def executor(tmp_path: Path, case: Case, **more: object) -> Executor:
         Signals(terminal=False),
         **more,  # type: ignore[arg-type]
     )
+
+
+def test_a_look_begins_no_waiting_anew(tmp_path: Path) -> None:
+    """Else polls of an operation that runs for long would never become rarer than those of its first seconds."""
+    made = executor(tmp_path, CASE)
+    waits: list[Wait] = []
+    inner = made._backend._backend
+    passes = inner.wait
+
+    def noted(wait: Wait) -> bool:
+        waits.append(wait)
+        return passes(wait)
+
+    inner.wait = noted  # type: ignore[method-assign]
+    assert made.run() is Why.ENDED
+    spans = [wait.until_ms - wait.began_ms for wait in waits if wait.until_ms is not None and wait.began_ms is not None]
+    assert len(spans) == len(waits)
+    assert max(spans) > 2 * 20_000, "what lasts is waited for as one"
+    assert len({wait.began_ms for wait in waits}) >= len(CASE.plan().batches), "and what is decided begins a new one"
 
 
 def test_it_ends_with_the_rollout_and_tells_every_turn(tmp_path: Path) -> None:

@@ -34,6 +34,10 @@ NIGHT = Window(days=("Mon", "Tue", "Wed", "Thu", "Fri"), start="22:00", end="04:
 CASE = Case(fleet=Fleet(size=3))
 
 
+def berlin(until: str, *, is_open: bool) -> Opening:
+    return Opening(open=is_open, until_ms=ms(until.replace(" ", "T"), "Europe/Berlin"), until=f"{until} Europe/Berlin")
+
+
 def ms(text: str, zone: str = "UTC") -> int:
     return round(datetime.fromisoformat(text).replace(tzinfo=ZoneInfo(zone)).timestamp() * 1000)
 
@@ -48,12 +52,12 @@ def plan(**fields: object) -> Plan:
 @pytest.mark.parametrize(
     ("now", "expected"),
     [
-        ("2026-11-26T22:00", Opening(open=True, until_ms=ms("2026-11-27T04:00", "Europe/Berlin"))),
-        ("2026-11-26T21:59", Opening(open=False, until_ms=ms("2026-11-26T22:00", "Europe/Berlin"))),
-        ("2026-11-27T03:59", Opening(open=True, until_ms=ms("2026-11-27T04:00", "Europe/Berlin"))),
-        ("2026-11-27T04:00", Opening(open=False, until_ms=ms("2026-11-27T22:00", "Europe/Berlin"))),
-        ("2026-11-28T03:00", Opening(open=True, until_ms=ms("2026-11-28T04:00", "Europe/Berlin"))),
-        ("2026-11-28T05:00", Opening(open=False, until_ms=ms("2026-11-30T22:00", "Europe/Berlin"))),
+        ("2026-11-26T22:00", berlin("2026-11-27 04:00", is_open=True)),
+        ("2026-11-26T21:59", berlin("2026-11-26 22:00", is_open=False)),
+        ("2026-11-27T03:59", berlin("2026-11-27 04:00", is_open=True)),
+        ("2026-11-27T04:00", berlin("2026-11-27 22:00", is_open=False)),
+        ("2026-11-28T03:00", berlin("2026-11-28 04:00", is_open=True)),
+        ("2026-11-28T05:00", berlin("2026-11-30 22:00", is_open=False)),
     ],
 )
 def test_a_window_over_midnight_in_its_time_zone(now: str, expected: Opening) -> None:
@@ -73,11 +77,9 @@ def test_a_freeze_closes_whatever_the_windows_say() -> None:
     both = plan(windows=(NIGHT,), freezes=(freeze,))
     assert opening(both, ms("2026-11-26T23:00", "Europe/Berlin")).until_ms == ms("2026-11-27T00:00", "Europe/Berlin")
     shut = opening(both, ms("2026-11-27T01:00", "Europe/Berlin"))
-    assert shut == Opening(open=False, until_ms=ms("2026-12-01T00:00", "Europe/Berlin")), "Monday's window is open then"
+    assert shut == berlin("2026-12-01 00:00", is_open=False), "Monday's window is open then"
     alone = plan(freezes=(freeze,))
-    assert opening(alone, ms("2026-11-20T00:00")) == Opening(
-        open=True, until_ms=ms("2026-11-27T00:00", "Europe/Berlin")
-    )
+    assert opening(alone, ms("2026-11-20T00:00")) == berlin("2026-11-27 00:00", is_open=True)
     assert opening(alone, ms("2027-01-01T00:00")) == Opening(open=True)
 
 
@@ -189,7 +191,7 @@ def test_no_batch_starts_outside_a_window_and_none_that_would_not_end_in_it() ->
 def test_nothing_at_all_is_sent_before_the_window_opens() -> None:
     driver, _, place = driven(Clockwork((HOUR, 2 * HOUR)), on_window_close="pause")
     assert driver.run().phase is Phase.PAUSED
-    assert driver.state.reason == "window: it is shut and opens in 1 h"
+    assert driver.state.reason == "window: it is shut and opens 1 h after the start"
     assert place.log == []  # type: ignore[attr-defined]
 
 
@@ -197,10 +199,14 @@ def test_a_pause_for_a_window_ends_by_itself_in_the_next_one() -> None:
     window = Clockwork((0, 130_000), (30 * HOUR, 40 * HOUR))
     driver, journal, place = driven(window, needs_ms=(80_000,) * 3)
     assert driver.run().phase is Phase.PAUSED
-    assert driver.state.reason.startswith("window: batch 2 takes 1 min 20 s (95 of 100), and it shuts in")
+    assert driver.state.reason.startswith("window: batch 2 takes 1 min 20 s (95 of 100), and it shuts ")
     assert len(moves(place)) == 1
     place.run(29 * HOUR, stop_on_wake=False)  # type: ignore[attr-defined]
     assert driver.run().phase is Phase.PAUSED, "still shut"
+    assert driver.state.reason == "window: it is shut and opens 30 h after the start"
+    turns = journal.turns
+    assert driver.run().phase is Phase.PAUSED
+    assert journal.turns == turns, "the same reason is written down once"
     place.run(30 * HOUR, stop_on_wake=False)  # type: ignore[attr-defined]
     assert driver.run().ending == "finish", "the day between does not count for the deadline of a day"
     replays(driver.rollout.plan, journal)
@@ -237,6 +243,9 @@ def test_windows_and_freezes_as_text() -> None:
         (freeze_of, "2026-12-20/2027 UTC", "is no local time"),
         (freeze_of, "2027-01-06T00:00/2026-12-20T00:00 UTC", "before it begins"),
         (freeze_of, "soon", "not a freeze"),
+        (window_of, "Mon 22:00-04:00 Europe/Berlinn", "no such time zone; found 'Europe/Berlinn'"),
+        (freeze_of, "2026-12-20T00:00/2027-01-06T00:00 Mars/Olympus", "no such time zone; found 'Mars/Olympus'"),
+        (freeze_of, "2026-02-30T00:00/2026-03-30T00:00 UTC", "no such day"),
     ],
 )
 def test_what_is_no_window_is_one_line(parse: Callable[[str], object], given: str, says: str) -> None:
@@ -300,6 +309,24 @@ def test_a_plan_with_windows_that_does_not_say_what_a_batch_needs_is_refused(
         decode(encode(msgspec.structs.replace(CASE.plan(), **spans)), "plan.json")
 
 
+def test_a_plan_file_with_a_zone_that_nobody_knows_is_refused_by_whoever_reads_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("VMSS_SIM_STORE", f"file:{tmp_path}/store")
+    wrong = msgspec.structs.replace(NIGHT, time_zone="Europe/Berlinn")
+    Path("plan.json").write_bytes(
+        encode(msgspec.structs.replace(CASE.plan(), windows=(wrong,), needs_ms=(80_000,) * 3))
+    )
+    for command in (
+        ("show", "plan.json"), ("lint", "plan.json"), ("diff", "plan.json", "plan.json"), ("forecast", "plan.json"),
+        ("approve", "plan.json", "--by", "bob", "--reason", "x"), ("apply", "plan.json", "--yes"), ("recover", "plan.json", "--yes"),
+    ):  # fmt: skip
+        ran = vmss_sim(*command)
+        assert (ran.status, ran.out, ran.err.count("\n")) == (2, "", 1), (command, ran)
+        assert "plan.json: plan.windows: no such time zone; found 'Europe/Berlinn'" in ran.err
+
+
 def test_apply_waits_for_its_window_and_goes_on_in_the_next(
     desk: Callable[[Case], Desk], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -309,13 +336,19 @@ def test_apply_waits_for_its_window_and_goes_on_in_the_next(
     here.file.write_bytes(encode(msgspec.structs.replace(here.plan, windows=windows, needs_ms=(70_000,) * 3)))
     assert here.run("apply").status == 3
     assert here.sent() == []
-    assert "window: it is shut and opens in 1 h" in here.status()["why"]
+    assert "window: it is shut and opens 1970-01-01 01:00 UTC" in here.status()["why"]
+    assert "    window  shut; opens 1970-01-01 01:00 UTC, in 60 min\n" in here.run("status").out
+    assert here.status()["window"] == {"open": False, "until": 3600.0}
     here.world.run(HOUR, stop_on_wake=False)
     assert here.run("apply").status == 3, "a pipeline that runs again goes on"
     assert [ids for kind, ids in here.sent() if kind == "upgrade"] == [("0",)]
     sent = here.sent()
-    assert here.run("apply").status == 3
-    assert here.sent() == sent
+    assert "it shuts 1970-01-01 01:02 UTC" in here.status()["why"]
+    here.world.run(2 * HOUR, stop_on_wake=False)
+    ran = here.run("apply")
+    assert (ran.status, here.sent()) == (3, sent)
+    assert "rests: window: it is shut and opens 1970-01-02 01:00 UTC" in ran.err, "not the reason of an hour ago"
+    assert here.state.reason in here.status()["why"]
     here.world.run(25 * HOUR, stop_on_wake=False)
     assert here.run("apply").status == 3
     assert [ids for kind, ids in here.sent() if kind == "upgrade"] == [("0",), ("1",)]

@@ -34,7 +34,6 @@ from planner.lint import Finding
 from planner.model import Instance, Provisioning, ScaleSet, Service, service
 from planner.plan import Plan
 
-_SLICE_MS = 1_000
 _FOREVER = 1 << 62
 _IDS = 24
 """So many of Azure's ids of one command are kept: three a request."""
@@ -220,7 +219,7 @@ class AzureBackend:
         looks = bool(wait.awaiting) or wait.watch
         if wait.until_ms is None and not looks and not self._flights:
             return False
-        start = self.sleeper.now_ms()
+        start = self.sleeper.now_ms() if wait.began_ms is None else wait.began_ms
         until = _FOREVER if wait.until_ms is None else wait.until_ms
         known = self._told
         while (now := self.sleeper.now_ms()) < until:
@@ -241,7 +240,7 @@ class AzureBackend:
     def _sleep(self, until: int) -> bool:
         """Sleep until then; True as soon as an operator has asked."""
         while (left := until - self.sleeper.now_ms()) > 0:
-            self.sleeper.sleep_ms(left if self.asked is None else min(left, _SLICE_MS))
+            self.sleeper.sleep_ms(left if self.asked is None else min(left, self.sleeper.slice_ms))
             if self.asked is not None and self.asked():
                 return True
         return False

@@ -11,7 +11,11 @@ from typing import Protocol
 
 
 class Sleeper(Protocol):
-    """A clock one can sleep on."""
+    """A clock one can sleep on. slice_ms: what takes about a second of a person's time; who asks for something is heard in between."""
+
+    @property
+    def slice_ms(self) -> int:
+        """It may change with every sleep."""
 
     def now_ms(self) -> int:
         """The present, in ms."""
@@ -22,6 +26,8 @@ class Sleeper(Protocol):
 
 class WallSleeper:
     """The machine's own clock."""
+
+    slice_ms = 1_000
 
     def __init__(self) -> None:
         self._last_ms = 0

@@ -4,6 +4,7 @@
 2. A batch that was not forecast (appended since) is taken to need as long as the longest that was. A plan with windows and batches says what each
    needs, or it is refused when it is read (`planfile/checks.py`).
 3. The time for which it is shut does not count for the rollout's deadline. Shut: the rollout pauses, and goes on by itself as soon as somebody executes it while the window is open; or it waits, as the plan says.
+4. The reason names times, not spans: it stays true while nobody looks, and changes (a record, a note) only where another one holds.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from planner.phases import Phase
 
 if TYPE_CHECKING:
     from planner.machine.turn import Turn
+    from planner.rollout import Opening
 
 REASON = "window: "
 """How the reason of a pause begins that a window ends."""
@@ -32,18 +34,16 @@ def why_shut(t: Turn) -> str:
     if window is None:
         return ""
     if not window.open:
-        when = (
-            "and does not open again" if window.until_ms is None else f"and opens in {span(_left(t, window.until_ms))}"
-        )
+        when = "and does not open again" if window.until_ms is None else f"and opens {_when(window, window.until_ms)}"
         return f"{REASON}it is shut {when}"
     needed = needs_ms(t)
     if window.until_ms is not None and t.now + needed > window.until_ms:
-        return f"{REASON}batch {t.batch + 1} takes {span(needed)} (95 of 100), and it shuts in {span(_left(t, window.until_ms))}"
+        return f"{REASON}batch {t.batch + 1} takes {span(needed)} (95 of 100), and it shuts {_when(window, window.until_ms)}"
     return ""
 
 
-def _left(t: Turn, until_ms: int) -> int:
-    return max(0, until_ms - t.now) // 1000 * 1000
+def _when(window: Opening, until_ms: int) -> str:
+    return window.until or f"{span(until_ms)} after the start"
 
 
 def shut(t: Turn) -> bool:
@@ -67,14 +67,14 @@ def shut(t: Turn) -> bool:
 
 
 def reopened(t: Turn) -> bool:
-    """Paused for a window that is open again: the rollout goes on by itself."""
-    if (
-        t.phase is not Phase.PAUSED
-        or t.question
-        or not t.reason.startswith(REASON)
-        or t.observation.window is None
-        or why_shut(t)
-    ):
+    """Paused for a window that is open again: the rollout goes on by itself. Where it is not, the reason is the present one (rule 4)."""
+    if t.phase is not Phase.PAUSED or t.question or not t.reason.startswith(REASON) or t.observation.window is None:
+        return False
+    why = why_shut(t)
+    if why:
+        if why != t.reason:
+            t.put(reason=why)
+            t.note("window-shut", why)
         return False
     t.resume()
     return True

@@ -195,7 +195,7 @@ def _scenario(name: str, beside: options.Beside) -> tuple[tuple[Scenario, Path, 
     from vmss_sim.study.what_if import assumed_target  # noqa: PLC0415
 
     path = files.find_scenario(name)
-    open_target = beside.target is None and files.is_snapshot(path)
+    open_target = not beside.changes and files.is_snapshot(path)
     if open_target:
         paths = [path, *([beside.instances] if beside.instances else [])]
         beside = replace(beside, target=assumed_target(files.read_snapshot(paths).scale_set))

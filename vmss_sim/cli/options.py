@@ -70,8 +70,27 @@ Target = Annotated[
     str | None,
     typer.Option(
         "--target",
+        "--image-version",
         metavar="VERSION",
         help="What to upgrade to: an image version, an image id (/subscriptions/…), or a VHD uri.",
+        show_default=False,
+    ),
+]
+RunCommand = Annotated[
+    Path | None,
+    typer.Option(
+        "--run-command",
+        metavar="FILE",
+        help="Or a patch inside the VMs: this script, as a managed run-command. It stands in the plan: no secrets in it.",
+        show_default=False,
+    ),
+]
+Undo = Annotated[
+    Path | None,
+    typer.Option(
+        "--undo",
+        metavar="FILE",
+        help="The script that takes --run-command's back; without it nothing can be rolled back.",
         show_default=False,
     ),
 ]
@@ -122,11 +141,18 @@ class Beside:
 
     instances: InstancesFile = None
     target: Target = None
+    run_command: RunCommand = None
+    undo: Undo = None
     load: Load = None
     per_vm: PerVm = None
     time_zone: TimeZone = None
     slo: Slo = None
     ready: Ready = None
+
+    @property
+    def changes(self) -> bool:
+        """Is it said what changes?"""
+        return self.target is not None or self.run_command is not None or self.undo is not None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -190,6 +216,13 @@ class WhichSet:
         if self.scale_set is None and self.group and self.name:
             return Scope(subscription=subscription(self.subscription), group=self.group, name=self.name).id
         raise InputError("the scale set is not said", "--scale-set", "", "--scale-set ID, or -g GROUP and -n NAME", "")
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlannedSet(WhichSet):
+    """The same, of a command whose `-n` says something else."""
+
+    name: Annotated[str | None, typer.Option("--name", metavar="NAME", help="… and name.", show_default=False)] = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -153,7 +153,7 @@ def _setup(scenario: str | None, model: Path | None, beside: options.Beside) -> 
 
     path = model if scenario is None else files.find_scenario(scenario)
     snapshot = path is not None and (scenario is None or files.is_snapshot(path))
-    if beside.target is not None or path is None or not snapshot:
+    if beside.changes or path is None or not snapshot:
         return options.setup_from(scenario, model, beside), False
     paths = [path, *([beside.instances] if beside.instances else [])]
     target = assumed_target(files.read_snapshot(paths).scale_set)
