@@ -10,7 +10,7 @@ Rules this module decides:
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from datetime import UTC, date, datetime, time, timedelta
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
@@ -26,6 +26,14 @@ _DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 def restricts(plan: Plan) -> bool:
     """Is there a time at which this plan may not start a batch?"""
     return bool(plan.windows or plan.freezes)
+
+
+def check_calendar(windows: Iterable[Window], freezes: Iterable[Freeze], where: str) -> None:
+    """Raises InputError for a time zone that this machine does not know, and for a day that no calendar has."""
+    for window in windows:
+        _zone(window.time_zone, where)
+    for freeze in freezes:
+        _frozen(freeze, where)
 
 
 def opening(plan: Plan, now_ms: int) -> Opening:
@@ -90,12 +98,12 @@ def _windows(windows: tuple[Window, ...], now: datetime, days: int) -> Iterator[
                 yield (start, end) if end > start else (start, _at(day + timedelta(days=1), window.end, zone))
 
 
-def _frozen(freeze: Freeze) -> tuple[datetime, datetime]:
-    zone = _zone(freeze.time_zone)
+def _frozen(freeze: Freeze, where: str = "plan.freezes") -> tuple[datetime, datetime]:
+    zone = _zone(freeze.time_zone, where)
     try:
         start, end = (datetime.fromisoformat(text).replace(tzinfo=zone) for text in (freeze.start, freeze.end))
     except ValueError as error:
-        raise InputError("no such day", "plan.freezes", f"{freeze.start} to {freeze.end}", str(error)) from error
+        raise InputError("no such day", where, f"{freeze.start} to {freeze.end}", str(error)) from error
     return start.astimezone(UTC), end.astimezone(UTC)
 
 
@@ -103,13 +111,11 @@ def _at(day: date, clock: str, zone: ZoneInfo) -> datetime:
     return datetime.combine(day, time(int(clock[:2]), int(clock[3:])), tzinfo=zone).astimezone(UTC)
 
 
-def _zone(name: str) -> ZoneInfo:
+def _zone(name: str, where: str = "plan.windows") -> ZoneInfo:
     try:
         return ZoneInfo(name)
     except (ZoneInfoNotFoundError, ValueError, OSError) as error:
-        raise InputError(
-            "no such time zone", "plan.windows", repr(name), "an IANA name, such as Europe/Berlin"
-        ) from error
+        raise InputError("no such time zone", where, repr(name), "an IANA name, such as Europe/Berlin") from error
 
 
 def _joined(spans: Iterator[tuple[datetime, datetime]]) -> list[tuple[datetime, datetime]]:

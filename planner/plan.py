@@ -393,6 +393,14 @@ def build(request: Request) -> Plan:
             "a change of the model",
             "use a strategy that keeps the instances, such as batch",
         )
+    undrained = never_drained(MovedBy.PLATFORM if strategy.platform else MovedBy.PLANNER, resolved.action)
+    if undrained and request.hooks is not None and request.hooks.drain is not None:
+        raise InputError(
+            "a drain hook would never run here",
+            strategy.name,
+            undrained,
+            "no drain hook, or a strategy that moves the instances itself" if strategy.platform else "no drain hook",
+        )
     total = len(scale_set.instances)
     source = _source(model, request.hooks)
     services = {name: service(one, source) for name, one in scale_set.instances.items()}
@@ -574,14 +582,19 @@ def _batches(
         return ()
     if strategy.needs and all(getattr(one, strategy.needs) is None for one in eligible.values()):
         words = strategy.needs.replace("_", " ")
+        if words == "zone":
+            found, fix = "a regional set", "use per-ud or batch"
+        elif scale_set.model.orchestration is Orchestration.FLEXIBLE:
+            found, fix = "a Flexible set, of whose VMs Azure shows none", "use per-zone, batch or one-by-one"
+        else:
+            found = "no instance view"
+            fix = "supply `az vmss list-instances --expand instanceView`, or use the strategy batch"
         raise InputError(
             f"no instance's {words} is known, so {strategy.name} has nothing to group by",
             strategy.name,
-            "no instance view" if words != "zone" else "a regional set",
-            f"instances with a {words}",
-            "supply `az vmss list-instances --expand instanceView`, or use the strategy batch"
-            if words != "zone"
-            else "use per-ud or batch",
+            found,
+            f"instances with {'an' if words[0] in 'aeiou' else 'a'} {words}",
+            fix,
         )
     model = msgspec.structs.replace(scale_set.model, capacity=len(scale_set.instances))
     made = strategy.make(ScaleSet(model=model, instances=eligible), parameters)
@@ -670,6 +683,13 @@ def _split(one: Batch, services: Mapping[str, Service], budget: int) -> list[Bat
         msgspec.structs.replace(one, take=tuple(part), why=f"{one.why}, part {index} of {len(parts)}")
         for index, part in enumerate(parts, 1)
     ]
+
+
+def never_drained(moved_by: MovedBy, action: Action) -> str:
+    """Why a drain hook would never run; '' where it does."""
+    if moved_by is MovedBy.PLATFORM:
+        return "the platform takes the instances, and asks nobody before"
+    return "a run-command takes no instance out of service" if action is Action.RUN_COMMAND else ""
 
 
 def _source(model: Model, hooks: InstanceHooks | None) -> HealthSource:

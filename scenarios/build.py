@@ -95,11 +95,21 @@ def read(path: Path) -> Setup:
     return setup(load(path), path.parent, str(path))
 
 
-def setup(scenario: Scenario, folder: Path, where: str) -> Setup:
-    """A scenario, worked out. `folder`: what relative paths are relative to. Raises InputError."""
+def setup(scenario: Scenario, folder: Path, where: str, given: ScaleSet | None = None) -> Setup:
+    """A scenario, worked out. `folder`: what relative paths are relative to. given: the set, in place of what the scenario says
+    of it (`from_plan.py`). Raises InputError.
+    """
     assumed: list[Assumption] = []
     watch = tuple(scenario.change.set_ or ())
-    fleet, gaps = fleet_of(scenario.scale_set, folder, where, watch, assumed)
+    fleet, gaps = (given, ()) if given is not None else fleet_of(scenario.scale_set, folder, where, watch, assumed)
+    if given is not None:
+        tell(
+            assumed,
+            "scale set",
+            f"{given.model.name}: {len(given.instances)} instances, as {where} saw it",
+            "yours",
+            "",
+        )
     observed, fleet = fleet, assume_serving(fleet, assumed)
     total = len(fleet.instances)
     if total == 0:

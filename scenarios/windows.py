@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 
+from backends.windows import check_calendar
 from planner.errors import InputError
 from planner.lint.moves import freeze_problem, window_problem
 from planner.plan import Freeze, Window
@@ -28,6 +29,7 @@ def window_of(given: str, where: str = "--window") -> Window:
     problem = window_problem(made)
     if problem:
         raise InputError(f"not a window: {problem}", where, repr(given), WINDOW)
+    check_calendar((made,), (), where)
     return made
 
 
@@ -58,4 +60,5 @@ def freeze_of(given: str, where: str = "--freeze") -> Freeze:
     problem = freeze_problem(made)
     if problem:
         raise InputError(f"not a freeze: {problem}", where, repr(given), FREEZE)
+    check_calendar((), (made,), where)
     return made

@@ -5,13 +5,17 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+import msgspec
 import pytest
 
-from planner.model import HealthSource
+from planner.change import GuestPatch
+from planner.errors import InputError
+from planner.model import HealthSource, UpgradeMode
 from planner.phases import Phase
 from planner.plan import InstanceHook, InstanceHooks
-from planner.planfile import decode
+from planner.planfile import decode, encode
 from tests.commands import vmss_sim
 from tests.fleet import Case, Fleet
 from tests.test_apply import Desk, desk
@@ -79,6 +83,28 @@ def test_a_drain_that_fails_is_a_refusal_and_nothing_was_sent(desk: Callable[[Ca
     told = here.run("history", "--format", "md").out
     assert "DrainFailed" in told
     assert "instance 1: exit status 1, 1 says no" in told
+
+
+@pytest.mark.parametrize(
+    ("given", "why"),
+    [
+        (
+            {"strategy": "platform-rolling", "fleet": Fleet(size=3, mode=UpgradeMode.ROLLING)},
+            "the platform takes the instances",
+        ),
+        ({"strategy": "automatic", "fleet": Fleet(size=3)}, "the platform takes the instances"),
+        ({"change": GuestPatch(script="true")}, "a run-command takes no instance out"),
+    ],
+)
+def test_a_drain_that_would_never_run_is_refused(given: dict[str, Any], why: str) -> None:
+    hook = InstanceHook(command=("drain",))
+    for hooks in (InstanceHooks(), InstanceHooks(verify=hook)):
+        assert Case(**given, more={"hooks": hooks}).plan()
+    with pytest.raises(InputError, match=why):
+        Case(**given, more={"hooks": InstanceHooks(drain=hook)}).plan()
+    written = encode(msgspec.structs.replace(Case(**given).plan(), hooks=InstanceHooks(drain=hook)))
+    with pytest.raises(InputError, match=why):
+        decode(written, "plan.json")
 
 
 def test_a_drain_that_never_succeeds_stops_the_rollout(desk: Callable[[Case], Desk], asks: Asks) -> None:

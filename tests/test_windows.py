@@ -243,6 +243,9 @@ def test_windows_and_freezes_as_text() -> None:
         (freeze_of, "2026-12-20/2027 UTC", "is no local time"),
         (freeze_of, "2027-01-06T00:00/2026-12-20T00:00 UTC", "before it begins"),
         (freeze_of, "soon", "not a freeze"),
+        (window_of, "Mon 22:00-04:00 Europe/Berlinn", "no such time zone; found 'Europe/Berlinn'"),
+        (freeze_of, "2026-12-20T00:00/2027-01-06T00:00 Mars/Olympus", "no such time zone; found 'Mars/Olympus'"),
+        (freeze_of, "2026-02-30T00:00/2026-03-30T00:00 UTC", "no such day"),
     ],
 )
 def test_what_is_no_window_is_one_line(parse: Callable[[str], object], given: str, says: str) -> None:
@@ -304,6 +307,24 @@ def test_a_plan_with_windows_that_does_not_say_what_a_batch_needs_is_refused(
     spans: dict[str, object] = {limit: (NIGHT,) if limit == "windows" else (freeze,), "needs_ms": needs}
     with pytest.raises(InputError, match="what each needs of one is not said"):
         decode(encode(msgspec.structs.replace(CASE.plan(), **spans)), "plan.json")
+
+
+def test_a_plan_file_with_a_zone_that_nobody_knows_is_refused_by_whoever_reads_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("VMSS_SIM_STORE", f"file:{tmp_path}/store")
+    wrong = msgspec.structs.replace(NIGHT, time_zone="Europe/Berlinn")
+    Path("plan.json").write_bytes(
+        encode(msgspec.structs.replace(CASE.plan(), windows=(wrong,), needs_ms=(80_000,) * 3))
+    )
+    for command in (
+        ("show", "plan.json"), ("lint", "plan.json"), ("diff", "plan.json", "plan.json"), ("forecast", "plan.json"),
+        ("approve", "plan.json", "--by", "bob", "--reason", "x"), ("apply", "plan.json", "--yes"), ("recover", "plan.json", "--yes"),
+    ):  # fmt: skip
+        ran = vmss_sim(*command)
+        assert (ran.status, ran.out, ran.err.count("\n")) == (2, "", 1), (command, ran)
+        assert "plan.json: plan.windows: no such time zone; found 'Europe/Berlinn'" in ran.err
 
 
 def test_apply_waits_for_its_window_and_goes_on_in_the_next(

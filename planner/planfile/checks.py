@@ -25,7 +25,7 @@ from planner.errors import InputError
 from planner.lint.moves import freeze_problem, window_problem
 from planner.lint.wording import names
 from planner.model import HealthSource, Instance, Model, ScaleSet, Service, UpgradeMode, scale_set
-from planner.plan import ENDS, EndState, MovedBy, Plan, Rung
+from planner.plan import ENDS, EndState, MovedBy, Plan, Rung, never_drained
 
 NEW_INSTANCES = ("append", "leave", "stop")
 ON_WINDOW_CLOSE = ("pause", "wait")
@@ -327,6 +327,9 @@ def _times(plan: Plan) -> Iterator[Problem]:
             yield Problem(
                 "it would never be waited for", f"hooks.{name}.deadline_ms", str(hook.deadline_ms), "1 or more"
             )
+    undrained = never_drained(plan.moved_by, plan.resolved.action)
+    if undrained and hooks is not None and hooks.drain is not None:
+        yield Problem("it would never run", "hooks.drain", undrained, "no drain hook")
     judged = hooks is not None and (hooks.health is not None or hooks.verify is not None)
     if judged is not (plan.scale_set.health_source is HealthSource.HOOK):
         found = plan.scale_set.health_source.value

@@ -67,12 +67,10 @@ def register(app: typer.Typer) -> None:
         from backends.store import Login, open_store  # noqa: PLC0415
         from backends.where import where_of  # noqa: PLC0415
         from planner.machine import windows  # noqa: PLC0415
-        from planner.planfile import decode  # noqa: PLC0415
-        from scenarios.files import read_bytes  # noqa: PLC0415
+        from scenarios.plan_files import read_plan  # noqa: PLC0415
 
         running.check()
-        data = read_bytes(file)
-        read = decode(data, str(file))
+        data, read = read_plan(file)
         _expected(read, expect)
         kept = open_store(store, Login.of(asdict(reach)))
         where = where_of(asdict(reach))

@@ -49,9 +49,8 @@ def register(app: typer.Typer) -> None:
         from backends import approvals  # noqa: PLC0415  # heavy imports wait until a command runs
         from backends.store import open_store  # noqa: PLC0415
         from planner.errors import InputError  # noqa: PLC0415
-        from planner.planfile import decode  # noqa: PLC0415
         from planner.rollout import Asked  # noqa: PLC0415
-        from scenarios.files import read_bytes  # noqa: PLC0415
+        from scenarios.plan_files import read_plan  # noqa: PLC0415
         from scenarios.timing import parse_duration_ms  # noqa: PLC0415
         from vmss_sim.report.times import when  # noqa: PLC0415
 
@@ -62,7 +61,7 @@ def register(app: typer.Typer) -> None:
             operating.ask(Asked.APPROVE, what, store, reason or "", by=by or "")
             return
         kept = open_store(store)
-        read = decode(read_bytes(Path(what)), what)
+        _, read = read_plan(Path(what))
         if only_list:
             counted = approvals.valid(kept, read)
             for one in kept.approvals(read.sha256):

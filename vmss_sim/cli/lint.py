@@ -98,14 +98,14 @@ def _all(which: options.AllSets, azure: options.Azure, *, strict: bool, as_json:
 def _findings(what: str, instances: Path | None) -> list[tuple[str, Finding]]:
     """Findings, each with what it is about: the plan, the set, or a strategy's label."""
     from planner.lint import lint_plan, lint_set  # noqa: PLC0415  # heavy imports wait until a command runs
-    from planner.planfile import decode  # noqa: PLC0415
     from scenarios import build, files  # noqa: PLC0415
+    from scenarios.plan_files import read_plan  # noqa: PLC0415
     from vmss_sim.study.forecast import lint_choices  # noqa: PLC0415
 
     path = files.find_scenario(what)
     if path.suffix.lower() == ".json":
         if not files.is_snapshot(path):
-            return [("plan", one) for one in lint_plan(decode(files.read_bytes(path), what).plan)]
+            return [("plan", one) for one in lint_plan(read_plan(path)[1].plan)]
         reading = files.read_snapshot([path, *([instances] if instances else [])])
         return [("set", one) for one in lint_set(reading.scale_set, reading.gaps)]
     return lint_choices(build.read(path))

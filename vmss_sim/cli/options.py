@@ -70,6 +70,7 @@ Target = Annotated[
     str | None,
     typer.Option(
         "--target",
+        "--image-version",
         metavar="VERSION",
         help="What to upgrade to: an image version, an image id (/subscriptions/…), or a VHD uri.",
         show_default=False,
@@ -215,6 +216,13 @@ class WhichSet:
         if self.scale_set is None and self.group and self.name:
             return Scope(subscription=subscription(self.subscription), group=self.group, name=self.name).id
         raise InputError("the scale set is not said", "--scale-set", "", "--scale-set ID, or -g GROUP and -n NAME", "")
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlannedSet(WhichSet):
+    """The same, of a command whose `-n` says something else."""
+
+    name: Annotated[str | None, typer.Option("--name", metavar="NAME", help="… and name.", show_default=False)] = None
 
 
 @dataclass(frozen=True, kw_only=True)

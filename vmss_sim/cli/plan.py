@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from vmss_sim.cli import operating, options
+from vmss_sim.cli import operating, options, snapshot
 
 if TYPE_CHECKING:
     from planner.lint import Finding
@@ -17,9 +17,12 @@ PLAN = """Make the plan of one strategy: what would be done, batch by batch, wit
 
 \b
 Examples:
+  vmss-sim plan --scale-set /subscriptions/…/virtualMachineScaleSets/web -s batch --image-version 22.04.202606010 -o plan.json
+  vmss-sim plan -g GROUP --name NAME -s per-ud --image-version 22.04.202606010 -o plan.json
   vmss-sim plan seed-article -s per-ud -o plan.json
   vmss-sim plan snapshot.json --target 22.04.202606010 -s batch -p batch.size=2 --slo 'healthy >= 80%' -o plan.json
   vmss-sim plan show.json --instances list.json --target 22.04.202606010 -s per-ud --json
+  vmss-sim plan snapshot.json --run-command patch.sh --undo undo.sh -s batch -o plan.json
 
 \b
 Exit status: 0 the plan was made, 1 findings of grade error (nothing is written), 2 bad input or refused,
@@ -42,12 +45,16 @@ def register(app: typer.Typer) -> None:
     @app.command("plan", help=PLAN)
     @options.spread
     def plan(
+        *,
         scenario: Annotated[
-            str,
+            str | None,
             typer.Argument(
-                metavar="SCENARIO|SNAPSHOT", help="A scenario, or a scale set as Azure returns it (with --target)."
+                metavar="[SCENARIO|SNAPSHOT]",
+                help="A scenario, or a scale set as Azure returns it (with --target). Else the set in Azure is named.",
+                show_default=False,
             ),
-        ],
+        ] = None,
+        which: options.PlannedSet,
         strategy: Annotated[str, typer.Option("-s", "--strategy", metavar="NAME", help="The strategy.")],
         params: options.Parameters = None,
         output: Annotated[
@@ -159,8 +166,8 @@ def register(app: typer.Typer) -> None:
         detailed_exitcode: Annotated[
             bool, typer.Option("--detailed-exitcode", help="Exit 4 when the plan changes something.")
         ] = False,
-        *,
         beside: options.Beside,
+        azure: options.Azure,
     ) -> None:
         import msgspec  # noqa: PLC0415  # heavy imports wait until a command runs
 
@@ -175,7 +182,7 @@ def register(app: typer.Typer) -> None:
         options.refuse_existing(output, force=force)
         owner.check(model_owner)
         known = known_strategies()
-        setup = choose(options.setup_from(scenario, None, beside), [strategy], params or (), known)
+        setup = choose(snapshot.setup_of(which, azure, scenario, beside), [strategy], params or (), known)
         hooks = instance_hooks(health_hook, drain_hook, verify_hook, hook_deadline, replaces=health_hook_replaces)
         more = dict[str, Any](
             author=operating.user() if author is None else author,
@@ -233,11 +240,10 @@ def register(app: typer.Typer) -> None:
         import msgspec  # noqa: PLC0415  # heavy imports wait until a command runs
 
         from planner.lint import lint_plan  # noqa: PLC0415
-        from planner.planfile import decode  # noqa: PLC0415
-        from scenarios.files import read_bytes  # noqa: PLC0415
+        from scenarios.plan_files import read_plan  # noqa: PLC0415
         from vmss_sim.report import console, plans  # noqa: PLC0415
 
-        read = decode(read_bytes(file), str(file))
+        _, read = read_plan(file)
         if as_json:
             typer.echo(msgspec.json.encode(read.plan).decode())
         else:

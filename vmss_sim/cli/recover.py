@@ -50,12 +50,10 @@ def register(app: typer.Typer) -> None:
         from backends.store import Login, open_store  # noqa: PLC0415
         from backends.where import where_of  # noqa: PLC0415
         from planner.errors import InputError  # noqa: PLC0415
-        from planner.planfile import decode  # noqa: PLC0415
-        from scenarios.files import read_bytes  # noqa: PLC0415
+        from scenarios.plan_files import read_plan  # noqa: PLC0415
 
         running.check()
-        data = read_bytes(file)
-        read = decode(data, str(file))
+        data, read = read_plan(file)
         kept = open_store(store, Login.of(asdict(reach)))
         where = where_of(asdict(reach))
         known = operate.latest(kept, read, where)

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from vmss_sim.cli import operating, options
+
+if TYPE_CHECKING:
+    from scenarios.build import Setup
 
 SNAPSHOT = """Read a scale set from Azure into a file: its model, all instances with instance view, the state of automatic repairs, the
 platform's last rollout. Reads only. The file is what preview, init, compare, plan and lint take.
@@ -28,6 +32,53 @@ Exit status: 0 done, 1 Azure failed, 2 bad input or refused.
 PATIENCE_S = 60
 
 
+def taken(which: options.WhichSet, azure: options.Azure) -> dict[str, Any]:
+    """A set as it is now. Reads only. Raises InputError and PlatformError."""
+    from backends.azure import connect  # noqa: PLC0415  # heavy imports wait until a command runs
+    from backends.azure.snapshot import snapshot  # noqa: PLC0415
+
+    backend = connect(which.id(), **asdict(azure), says=operating.say, patience_s=PATIENCE_S)
+    try:
+        return snapshot(backend.documents())
+    finally:
+        backend.close()
+
+
+def setup_of(which: options.WhichSet, azure: options.Azure, scenario: str | None, beside: options.Beside) -> Setup:
+    """The scenario or snapshot of a command line, or a set in Azure as it is now. Raises InputError where it is neither, or both."""
+    import msgspec  # noqa: PLC0415  # heavy imports wait until a command runs
+
+    from planner.errors import InputError  # noqa: PLC0415
+
+    of_set, reach = (
+        [name for name, value in options.named(asdict(given)).items() if value is not None] for given in (which, azure)
+    )
+    if not of_set:
+        if reach:
+            raise InputError(
+                "this is said of a set in Azure", ", ".join(reach), scenario or "no set", "--scale-set ID beside it"
+            )
+        if scenario is None:
+            raise InputError(
+                "nothing to plan for",
+                "",
+                "no scale set",
+                "--scale-set ID, or a scenario, or a snapshot (`vmss-sim snapshot`)",
+            )
+        return options.setup_from(scenario, None, beside)
+    if scenario is not None or beside.instances is not None:
+        found = scenario or "--instances"
+        raise InputError("the scale set is said twice", ", ".join(of_set), found, "a set in Azure, or a file")
+    with TemporaryDirectory() as folder:  # what reads a set reads files; without secrets, and gone at once
+        file = Path(folder) / "snapshot.json"
+        file.write_bytes(msgspec.json.encode(taken(which, azure)))
+        try:
+            return options.setup_from(str(file), None, beside)
+        except InputError as error:
+            where = error.where.replace(str(file), "the set")
+            raise InputError(error.what, where, error.found, error.expected, error.fix) from error
+
+
 def register(app: typer.Typer) -> None:
     """Add the command."""
 
@@ -45,14 +96,10 @@ def register(app: typer.Typer) -> None:
     ) -> None:
         import msgspec  # noqa: PLC0415  # heavy imports wait until a command runs
 
-        from backends.azure import connect  # noqa: PLC0415
-        from backends.azure.snapshot import snapshot as take  # noqa: PLC0415
         from planner.arm_json import read_scale_set  # noqa: PLC0415
 
         options.refuse_existing(output, force=force)
-        backend = connect(which.id(), **asdict(azure), says=operating.say, patience_s=PATIENCE_S)
-        made = take(backend.documents())
-        backend.close()
+        made = taken(which, azure)
         reading = read_scale_set([("the snapshot", made)])
         text = msgspec.json.format(msgspec.json.encode(made), indent=2).decode() + "\n"
         if output is None:

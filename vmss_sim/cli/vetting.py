@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from vmss_sim.cli import options
+
+if TYPE_CHECKING:
+    from planner.plan import Plan
+    from scenarios.build import Setup
 
 DIFF = """What differs between two plans, in meaning: what is done, to whom, within which limits.
 
@@ -21,9 +26,11 @@ Exit status: 0 both do the same, 1 they differ, 2 bad input.
 FORECAST = """Simulate a plan again, and keep the forecast beside it; the plan's bytes, digest and approvals stay.
 
 Simulated is this plan, in the world that a scenario or a snapshot (with options, as for `plan`) describes; it must be of the same set.
+Without one: the set as the plan saw it, its change and its objective; timings and failures are the defaults, and listed.
 
 \b
 Examples:
+  vmss-sim forecast plan.json
   vmss-sim forecast plan.json mine.toml -n 1000 -o plan.json --force
   vmss-sim forecast plan.json snapshot.json --target 22.04.202606010 --ready 60s/2m
 """
@@ -45,11 +52,10 @@ def _register_diff(app: typer.Typer) -> None:
         import msgspec  # noqa: PLC0415  # heavy imports wait until a command runs
 
         from planner.difference import difference  # noqa: PLC0415
-        from planner.planfile import decode  # noqa: PLC0415
-        from scenarios.files import read_bytes  # noqa: PLC0415
+        from scenarios.plan_files import read_plan  # noqa: PLC0415
         from vmss_sim.report import console, plans  # noqa: PLC0415
 
-        one, two = (decode(read_bytes(path), str(path)) for path in (before, after))
+        one, two = (read_plan(path)[1] for path in (before, after))
         found = difference(one.plan, two.plan)
         if as_json:
             rows = [row._asdict() for row in found]
@@ -65,7 +71,14 @@ def _register_forecast(app: typer.Typer) -> None:
     @options.spread
     def forecast(
         file: Annotated[Path, typer.Argument(metavar="PLAN.JSON", help="A plan file.")],
-        scenario: Annotated[str, typer.Argument(metavar="SCENARIO|SNAPSHOT", help="The world it is simulated in.")],
+        scenario: Annotated[
+            str | None,
+            typer.Argument(
+                metavar="[SCENARIO|SNAPSHOT]",
+                help="The world it is simulated in; else what the plan itself knows.",
+                show_default=False,
+            ),
+        ] = None,
         output: Annotated[
             Path | None,
             typer.Option(
@@ -81,15 +94,14 @@ def _register_forecast(app: typer.Typer) -> None:
     ) -> None:
         import msgspec  # noqa: PLC0415  # heavy imports wait until a command runs
 
-        from planner.planfile import decode, with_forecast  # noqa: PLC0415
-        from scenarios.files import read_bytes  # noqa: PLC0415
+        from planner.planfile import with_forecast  # noqa: PLC0415
+        from scenarios.plan_files import read_plan  # noqa: PLC0415
         from vmss_sim.report import console, plans  # noqa: PLC0415
         from vmss_sim.study.forecast import forecast_plan  # noqa: PLC0415
 
         options.refuse_existing(output, force=force)
-        data = read_bytes(file)
-        read = decode(data, str(file))
-        setup = options.setup_from(scenario, None, beside)
+        data, read = read_plan(file)
+        setup = options.setup_from(scenario, None, beside) if scenario else _world_of(read.plan, str(file), beside)
         with console.progress("forecast") as progress:
             told = forecast_plan(setup, read.plan, seed=seed, replications=replications, progress=progress)
         if output is not None:
@@ -98,3 +110,17 @@ def _register_forecast(app: typer.Typer) -> None:
             typer.echo(msgspec.json.encode(told).decode())
         else:
             plans.forecast_table(console.out(), told)
+
+
+def _world_of(plan: Plan, where: str, beside: options.Beside) -> Setup:
+    """What the plan knows; of what may be said beside a snapshot only the time to ready says something more."""
+    from planner.errors import InputError  # noqa: PLC0415  # heavy imports wait until a command runs
+    from scenarios.from_plan import setup_of  # noqa: PLC0415
+
+    given = options.named({**asdict(beside), "ready": None})
+    used = [name for name, value in given.items() if value is not None]
+    if used:
+        raise InputError(
+            "the plan says this itself", ", ".join(used), where, "--ready, or a scenario or snapshot beside it"
+        )
+    return setup_of(plan, where, ready=beside.ready)
