@@ -39,7 +39,8 @@ class Memory(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
     stage: how many of the action's operations it has behind it. attempts: how many rungs of the ladder were climbed.
     ended_ms: when its last operation ended. failed: why, if that failed or a deadline passed. quarantined, skipped: why.
-    done: it was at the target and in service once. replace: an operator said to replace it.
+    done: it was at the target and in service once. replace: an operator said to replace it. tries: how many of its operations failed, which
+    no operator's retry forgets.
     """
 
     stage: int = 0
@@ -50,6 +51,7 @@ class Memory(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     skipped: str = ""
     done: bool = False
     replace: bool = False
+    tries: int = 0
 
 
 UNTOUCHED = Memory()

@@ -6,10 +6,8 @@ Rules this module decides:
 2. Every instance is counted once, in the first of these that fits: in flight, skipped (by an operator), failed (given up, its
    operation failed, or out of service after it was moved), on target, old. Instances out of the plan's reach are told by their rule.
    Where the model gives the target no more (it went back), what an instance runs counts, not whether the model is applied to it.
-3. What may be done next follows from the phase, the question that stands open, and whether an executor is alive; each choice
-   says what it moves.
-4. Fewest in service is as seen: between two looks nobody looked.
-5. A model update that succeeded, and that no look has shown since, may still have taken effect: Azure does not show everything.
+3. Fewest in service is as seen: between two looks nobody looked.
+4. A model update that succeeded, and that no look has shown since, may still have taken effect: Azure does not show everything.
 """
 
 from __future__ import annotations
@@ -26,9 +24,10 @@ from planner.change import at_target
 from planner.commands import Command, Kind, Status
 from planner.model import HealthSource, Instance, Model, ScaleSet, Service, UpgradeMode, runs, service
 from planner.phases import Phase
-from planner.plan import MovedBy, Plan
-from planner.rollout import Asked, Note, Observation, OperatorRequest, Rollout, State, is_there, surplus
+from planner.plan import Plan
+from planner.rollout import Note, Observation, OperatorRequest, Rollout, State, is_there, surplus
 from planner.trace import Record, Turn, Unread
+from planner.waiting import waits_for
 
 
 class Trouble(msgspec.Struct, frozen=True, kw_only=True):
@@ -58,16 +57,6 @@ class Temporary(msgspec.Struct, frozen=True, kw_only=True):
     change: Change
     text: str
     ids: tuple[str, ...] = ()
-
-
-class Option(msgspec.Struct, frozen=True, kw_only=True):
-    """Something that may be asked now. moves: how many instances it moves; None: that depends."""
-
-    asked: Asked
-    does: str
-    moves: int | None = None
-    ids: tuple[str, ...] = ()
-    reason_needed: bool = False
 
 
 class Heard(msgspec.Struct, frozen=True, kw_only=True):
@@ -284,49 +273,6 @@ def _count(rollout: Rollout, state: State, scale_set: ScaleSet, seen: dict[str, 
     return _Counted(tuple(on_target), tuple(old), tuple(flying), tuple(failed), tuple(skipped), alone)
 
 
-def waits_for(plan: Plan, state: State, scale_set: ScaleSet, now_ms: int) -> str:
-    """What it waits for, with how long and how long at most, in a phrase; empty where it waits for nothing that has a deadline."""
-    if state.phase in (Phase.PAUSED, Phase.ENDED):
-        return ""
-    limits, ticket = plan.deadlines, state.ticket
-    if ticket is not None:
-        ids, what = ticket.command.ids, ticket.command.kind.value
-        return f"waits for {what}{f' of {_some(ids)}' if ids else ''} to end ({_of(now_ms - ticket.sent_ms, limits.operation_ms)})"
-    coming = state.substitutes
-    if coming.wanted and coming.ended_ms is not None:
-        told = _of(now_ms - coming.ended_ms, limits.settle_ms)
-        return f"waits for {coming.wanted} to come in place of what was replaced ({told})"
-    source = plan.scale_set.health_source
-    late = {
-        name: memory.ended_ms
-        for name, memory in state.memory.items()
-        if memory.ended_ms is not None
-        and not (memory.done or memory.failed or memory.quarantined or memory.skipped)
-        and name in scale_set.instances
-        and service(scale_set.instances[name], source) is not Service.IN
-    }
-    if late:
-        return f"waits for {_some(tuple(late))} to serve ({_of(now_ms - min(late.values()), limits.healthy_ms)})"
-    if state.gate_ms is not None and state.held_ms is None:
-        return f"waits for the gate of batch {state.batch + 1} to hold ({_of(now_ms - state.gate_ms, limits.gate_ms)})"
-    if state.gate_ms is not None and state.held_ms is not None:
-        return f"waits while the gate of batch {state.batch + 1} holds ({_span(now_ms - state.held_ms)})"
-    return ""
-
-
-def _some(ids: tuple[str, ...]) -> str:
-    return ", ".join(ids[:8]) + (f" and {len(ids) - 8} more" if len(ids) > 8 else "")
-
-
-def _of(ms: int, most_ms: int) -> str:
-    return f"{_span(ms)} of {_span(most_ms)}"
-
-
-def _span(ms: int) -> str:
-    seconds = max(0, ms) // 1000
-    return f"{seconds} s" if seconds < 90 else f"{seconds // 60} min"
-
-
 def _gives(plan: Plan, model: Model) -> bool:
     """Does the model give what the plan wants? Only then says `latest_model` anything about it."""
     image = plan.resolved.target.image
@@ -421,58 +367,3 @@ def _temporary(plan: Plan, state: State, scale_set: ScaleSet) -> Iterator[Tempor
         ours = [name for name, vm_id in state.surge.fresh.items() if is_there(instances, name, vm_id)]
         text = f"{extra} instances more than the set should have"
         yield Temporary(change=Change.ADDED, text=text, ids=tuple(ours[-extra:]))
-
-
-def _comes_back(plan: Plan, now: Standing, one: Temporary) -> bool:
-    """Would `release` undo this? Not what was added, and not the mode where the platform would move something in it."""
-    stale = plan.scale_set.mode is not UpgradeMode.MANUAL and (one.ids or now.old)
-    return one.change is Change.REPAIRS or (one.change is Change.MODE and not stale)
-
-
-def options(plan: Plan, now: Standing, *, alive: bool) -> tuple[Option, ...]:
-    """Rule 3."""
-    state = now.state
-    if state.phase is Phase.ENDED:
-        return ()
-    made: list[Option] = []
-    sick = tuple(one.id for one in now.failed)
-    left = len(now.old) + len(now.in_flight)
-    ending = Phase.FINISHING in (state.phase, state.paused_from)
-    platform = plan.moved_by is MovedBy.PLATFORM
-
-    def add(asked: Asked, does: str, moves: int | None = None, ids: tuple[str, ...] = (), *, why: bool = False) -> None:
-        made.append(Option(asked=asked, does=does, moves=moves, ids=ids, reason_needed=why))
-
-    open_ids = state.ticket.command.ids if state.ticket is not None and state.question else ()
-    if state.question == "no-evidence":
-        add(Asked.RETRY, "it took no effect: try again", len(open_ids) or None, open_ids)
-        add(Asked.SKIP, "leave these alone and go on", left, open_ids, why=True)
-    elif state.question == "still-running":
-        add(Asked.RESUME, "look again: it goes on by itself once that has ended", left)
-    elif state.phase is Phase.PAUSED and state.reason.startswith("approval"):
-        add(Asked.APPROVE, f"batch {now.batch} may begin", left)
-    elif state.phase is Phase.PAUSED or not alive:
-        add(Asked.RESUME, "go on", left)
-    elif not ending:
-        add(Asked.PAUSE, "rest after the current operation", 0)
-    if sick and not ending and state.question != "no-evidence":
-        add(Asked.RETRY, "forget that these failed, and try them again", len(sick), sick)
-        add(Asked.SKIP, "leave these as they are and go on without them", None, sick, why=True)
-        if not platform and plan.surge is None:
-            add(Asked.REPLACE, "delete these and add as many", len(sick), sick, why=True)
-    if not ending and not state.back:
-        touched = sum(1 for name in state.memory if name in now.scale_set.instances)
-        add(Asked.ROLLBACK, "everything that was moved goes back", touched)
-        add(
-            Asked.EMERGENCY,
-            f"the same, down to {plan.emergency_floor} in service instead of {plan.rollback_floor}",
-            touched,
-            why=True,
-        )
-    if not ending:
-        kept = "the model goes back" if plan.ends["abort"].model == "pinned" and plan.resolved.reverse else "end here"
-        add(Asked.ABORT, f"final, no rollback afterwards: what was moved stays, {kept}", 0)
-    held = state.phase is Phase.PAUSED and not ending and not platform and state.ticket is None
-    if held and any(_comes_back(plan, now, one) for one in now.temporary) and now.scale_set.model.mode in UpgradeMode:
-        add(Asked.RELEASE, "undo the temporary changes and stay paused", 0)
-    return tuple(made)

@@ -46,6 +46,7 @@ from planner.model import (
     ImageReference,
     Instance,
     Model,
+    Orchestration,
     Power,
     Provisioning,
     RollingPolicy,
@@ -137,7 +138,7 @@ class Fleet(_Spelled):
     """A scale set in few numbers. Members are given by their place, 0 to size - 1.
 
     sick: out of service; unknown: health not known; older: boot an older image than the others; ahead: boot the new one
-    already; model: the version the model says.
+    already; model: the version the model says; flexible: in orchestration mode Flexible, where instances have names.
     """
 
     size: int = 6
@@ -155,6 +156,7 @@ class Fleet(_Spelled):
     ahead: tuple[int, ...] = ()
     repairs: bool = False
     rolling: RollingPolicy | None = None
+    flexible: bool = False
 
     def instances(self) -> list[Instance]:
         """In the order of their numbers."""
@@ -169,7 +171,7 @@ class Fleet(_Spelled):
             health = Health.UNHEALTHY
         version = OLDER if index in self.older else NEW if index in self.ahead else OLD
         return Instance(
-            id=str(index),
+            id=f"web_{index:08x}" if self.flexible else str(index),
             vm_id=f"vm-{index}",
             zone=str(index % self.zones + 1) if self.zones else None,
             update_domain=index % self.update_domains if self.update_domains else None,
@@ -188,6 +190,7 @@ class Fleet(_Spelled):
         model = Model(
             name="web",
             mode=self.mode,
+            orchestration=Orchestration.FLEXIBLE if self.flexible else Orchestration.UNIFORM,
             image=image(self.model, self.image, booted=False),
             capacity=self.size,
             health_source=self.source,
@@ -376,6 +379,7 @@ def world(
             }
         ),
         latest=OLD,
+        flexible=model.orchestration is Orchestration.FLEXIBLE,
         **more,
     )
     return WatchedWorld(config, luck or Luck(len(machines)), faults)

@@ -31,11 +31,12 @@ _replace = msgspec.structs.replace
 
 
 class Story(NamedTuple):
-    """What an apply came to: exit status, commands with their times, where the rollout stands."""
+    """What an apply came to: exit status, commands with their times, where the rollout stands; said: what a person was told."""
 
     status: int
     commands: tuple[tuple[int, Command], ...]
     state: State
+    said: str
 
     @property
     def decisions(self) -> tuple[Any, ...]:
@@ -129,4 +130,5 @@ def story(ran: Ran, store: FileStore) -> Story:
         status=ran.status,
         commands=tuple((turn.now_ms, command) for turn in turns for command in turn.commands),
         state=state,
+        said=ran.err,
     )

@@ -491,7 +491,7 @@ def test_after_an_abort_that_undid_all_it_is_as_before(desk: Callable[[Case], De
 
 
 def test_the_commands_that_undo_name_the_set_in_azure() -> None:
-    from vmss_sim.report.status import _az
+    from vmss_sim.report.choices import _az
 
     scope = "/subscriptions/s1/resourceGroups/rg/providers/Microsoft.Compute/virtualMachineScaleSets/web"
     assert _az(scope, "web") == "-g rg -n web --subscription s1"

@@ -91,6 +91,7 @@ def rehearsal(
 
 def alike(emulated: Story, simulated: Story, *, times: bool = True) -> None:
     assert emulated.commands
+    assert emulated.status == simulated.status, (emulated.said, simulated.said)
     assert emulated.decisions == simulated.decisions
     if times:
         assert emulated.commands == simulated.commands

@@ -254,6 +254,22 @@ def test_a_managed_one_is_a_resource() -> None:
     assert client.ask("GET", "/virtualMachines/1/runCommands").body["value"] == []
 
 
+def test_a_managed_one_of_the_same_content_is_not_run_again() -> None:
+    client = Client()
+    path = "/virtualMachines/1/runCommands/Patch"
+
+    def put(script: str) -> str:
+        said = {"location": "westeurope", "properties": {"source": {"script": script}}}
+        client.wait(client.ask("PUT", path, said))
+        found = client.ask("GET", path, **{"$expand": "instanceView"}).body["properties"]["instanceView"]
+        return str(found["startTime"])
+
+    first = put("true")
+    client.clock.advance(1_000)
+    assert put("true") == first
+    assert put("true # try 2") > first
+
+
 def test_one_that_somebody_else_ran_is_there_too() -> None:
     client = Client()
     client.one.world.submit("other", "run-command", ("2",), run_name="theirs")

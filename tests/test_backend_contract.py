@@ -1,16 +1,17 @@
 """One contract, every backend: what `backends/protocol.py` promises, on the simulated one, on Azure's over the emulator without a wire and
 over its real server, and on Azure itself where asked:
 
-    VMSS_SIM_LIVE=1 VMSS_SIM_LIVE_SET=/subscriptions/…/virtualMachineScaleSets/… python -m pytest tests/test_backend_contract.py -k live
+    VMSS_SIM_LIVE=1 VMSS_SIM_LIVE_SET=/subscriptions/…/virtualMachineScaleSets/… python -m pytest -n 0 tests/test_backend_contract.py -k live
 
-with a scale set that may be broken (mode Manual, two instances or more; one of them is restarted), and whatever login
-`DefaultAzureCredential` finds. What only a world can be made to do (lost replies, refusals by a fault) is left out there.
+with a scale set that may be broken (README, Development: what it takes, does and costs), and whatever login `DefaultAzureCredential` finds. What only a world can be made to do (lost replies, refusals by a fault) is left out there.
 """
 
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
@@ -20,6 +21,7 @@ from backends.protocol import Backend, Wait
 from backends.schedule import Schedule
 from backends.simulated import SimulatedBackend
 from planner.commands import Command, Kind, Outcome, Status
+from planner.errors import InputError
 from planner.model import ScaleSet, Service, UpgradeMode, service
 from tests.azure_inprocess import of_world
 from tests.fleet import IMAGE, NEW, Case, Fleet, fault
@@ -90,8 +92,26 @@ def served() -> Iterator[Place]:
 def live() -> Place:
     if os.environ.get("VMSS_SIM_LIVE") != "1":
         pytest.skip("VMSS_SIM_LIVE=1 and VMSS_SIM_LIVE_SET are not set: no real Azure is touched")
-    backend = connect(os.environ["VMSS_SIM_LIVE_SET"])
-    return Place(lambda: connect(os.environ["VMSS_SIM_LIVE_SET"]), backend.sleeper.now_ms, None, faulty=False)
+    name = os.environ.get("VMSS_SIM_LIVE_SET", "")
+    if not name:
+        pytest.fail("VMSS_SIM_LIVE=1 needs VMSS_SIM_LIVE_SET, the id of a set that may be broken", pytrace=False)
+    try:
+        backend = connect(name)
+    except InputError as error:
+        pytest.fail(f"VMSS_SIM_LIVE_SET: {error}", pytrace=False)
+    return Place(lambda: connect(name), backend.sleeper.now_ms, None, faulty=False)
+
+
+@pytest.mark.parametrize(("given", "says"), [(None, "needs VMSS_SIM_LIVE_SET"), ("web", "VMSS_SIM_LIVE_SET: ")])
+def test_live_without_its_set_is_refused_and_not_left_out(
+    given: str | None, says: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("VMSS_SIM_LIVE", "1")
+    monkeypatch.delenv("VMSS_SIM_LIVE_SET", raising=False)
+    if given is not None:
+        monkeypatch.setenv("VMSS_SIM_LIVE_SET", given)
+    with pytest.raises(pytest.fail.Exception, match=says):
+        live()
 
 
 KINDS = ("simulated", "simulated, polled", "azure without a wire", "azure over the server", "live azure")
@@ -177,6 +197,49 @@ def test_what_changed_is_said(place: Place) -> None:
     assert first in serving(backend.observe().scale_set)
 
 
+def test_a_reimage_gives_an_instance_another_disk_and_no_other_one(place: Place) -> None:
+    if not place.faulty:
+        pytest.skip("no disk is lost of a set that is somebody's")
+    backend = place.backend()
+    before = backend.observe().scale_set
+    first, *others = before.instances
+    backend.submit(command(Kind.REIMAGE, first))
+    backend.wait(Wait(until_ms=None))
+    seen = backend.observe()
+    assert [one.status for one in seen.outcomes] == [Status.SUCCEEDED]
+    after = seen.scale_set.instances[first]
+    assert (after.vm_id, after.os_disk != before.instances[first].os_disk) == (before.instances[first].vm_id, True)
+    assert all(seen.scale_set.instances[name].os_disk == before.instances[name].os_disk for name in others)
+
+
+def test_capacity_is_added_and_an_instance_taken_away_by_its_id(place: Place) -> None:
+    if not place.faulty:
+        pytest.skip("a set that is somebody's stays as large as it is")
+    backend = place.backend()
+    before = backend.observe().scale_set
+    size, first = len(before.instances), next(iter(before.instances))
+    backend.submit(command(Kind.SET_CAPACITY, capacity=size + 1))
+    assert [one.status for one in ended(backend)] == [Status.SUCCEEDED]
+    larger = backend.observe().scale_set
+    (added,) = larger.instances.keys() - before.instances.keys()
+    assert (larger.model.capacity, larger.instances[added].latest_model) == (size + 1, True)
+    backend.submit(command(Kind.DELETE, first))
+    assert [one.status for one in ended(backend)] == [Status.SUCCEEDED]
+    smaller = backend.observe().scale_set
+    assert smaller.instances.keys() == (before.instances.keys() | {added}) - {first}
+    assert smaller.model.capacity == size
+
+
+def test_a_script_for_several_instances_ends_with_the_last_of_them(place: Place) -> None:
+    if not place.faulty:
+        pytest.skip("no script runs on a set that is somebody's")
+    backend = place.backend()
+    names = tuple(backend.observe().scale_set.instances)[:2]
+    assert backend.submit(command(Kind.RUN_COMMAND, *names, name="vmss-sim-test", script="true"))
+    assert [(one.command, one.status) for one in ended(backend)] == [("c1", Status.SUCCEEDED)]
+    assert backend.observe().outcomes == ()
+
+
 def test_a_refusal_is_an_outcome_and_has_no_effect(place: Place) -> None:
     backend = place.backend()
     before = backend.observe().scale_set
@@ -252,3 +315,11 @@ def test_a_mode_is_set_alone(place: Place) -> None:
     assert after.model.image == before.model.image
     assert after.model.rolling == before.model.rolling
     assert serving(after) == serving(before)
+
+
+def test_what_runs_over_real_azure_is_documented() -> None:
+    root = Path(__file__).parent.parent
+    told = (root / "README.md").read_text()
+    said = {name for file in root.glob("tests/*.py") for name in re.findall(r"VMSS_SIM_LIVE\w*", file.read_text())}
+    assert {"VMSS_SIM_LIVE", "VMSS_SIM_LIVE_SET"} <= said
+    assert all(f"`{name}" in told for name in said)

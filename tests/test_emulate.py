@@ -121,7 +121,8 @@ def test_what_is_printed_and_what_is_left(tmp_path: Path) -> None:
         assert not Path(running.path_first).exists()
     assert (status, err) == (0, "")
     assert f"CA: {tmp_path / 'ca' / 'ca.pem'} (created)" in out
-    assert token in out
+    assert f"control token: in {running.token_file}" in out
+    assert token not in out, "it may end in a pipeline's log"
     for client in ("az CLI", "vmss-sim itself", "Python, azure-mgmt-compute", "JavaScript", "PowerShell", "Terraform"):
         assert f"# {client}" in out
     assert out.count("(not run in our tests)") == 2

@@ -174,12 +174,51 @@ def test_a_second_ctrl_c_detaches_at_once(tmp_path: Path) -> None:
         assert [one.kind for one in place.world.log].count("update-model") == 1, "it was adopted"
 
 
+def asked(story: Story, terminal: Terminal) -> Started:
+    """`apply` that nobody has said `--yes` to, at its question."""
+    arguments = ("apply", str(story.file), "--store", story.store.name)
+    process = start(story.place.address, *arguments, TERMINAL=terminal.device, TERM="xterm", COLUMNS="80", LINES="24")
+    assert terminal.shows("Apply this plan to web? [y/N]:"), terminal.text
+    return process
+
+
+@pytest.mark.parametrize(("keys", "status"), [(b"n\r", 2), (b"\r", 2), (b"\x03", 130)])
+def test_whoever_does_not_say_yes_on_a_terminal_has_nothing_sent(tmp_path: Path, keys: bytes, status: int) -> None:
+    with served(ON_A_TERMINAL.world(), ON_A_TERMINAL.fleet.scale_set()) as place:
+        story, terminal = Story(tmp_path, place, ON_A_TERMINAL), Terminal()
+        process = asked(story, terminal)
+        terminal.press(keys)
+        code, _, err = process.ended()
+        assert code == status, err
+        assert err.strip() == "vmss-sim: nothing was sent"
+        assert place.world.log == []
+        assert story.store.rollouts() == ()
+
+
+def test_whoever_says_yes_on_a_terminal_is_asked_once(tmp_path: Path) -> None:
+    with served(ON_A_TERMINAL.world(), ON_A_TERMINAL.fleet.scale_set()) as place:
+        story, terminal = Story(tmp_path, place, ON_A_TERMINAL), Terminal()
+        process = asked(story, terminal)
+        assert "would upgrade" in terminal.text, "the plan is shown before the question"
+        assert place.world.log == []
+        terminal.press(b"y\r")
+        code, _, err = process.ended()
+        assert code == 0, err
+        assert terminal.text.count("[y/N]") == 1
+        assert [one.ids for one in place.world.log] == [(), ("0",), ("1",), ("2",)]
+
+
 def test_two_at_once_exactly_one_mutates(tmp_path: Path) -> None:
+    two_at_once(tmp_path)
+
+
+def two_at_once(tmp_path: Path, store: Store | None = None, **environment: str) -> None:
+    """Of two processes that are begun together one mutates, whatever the store."""
     case = Case(fleet=Fleet(size=3))
     with served(case.world(), case.fleet.scale_set()) as place:
-        story = Story(tmp_path, place, case)
+        story = Story(tmp_path, place, case, store)
         place.hold = threading.Event()
-        one, two = story.apply(), story.apply()
+        one, two = story.apply(**environment), story.apply(**environment)
         assert place.waiting.wait(30)
         deadline = time.monotonic() + 30
         while one.running and two.running and time.monotonic() < deadline:

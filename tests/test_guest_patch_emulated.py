@@ -18,8 +18,10 @@ import pytest
 from backends.azure.snapshot import snapshot
 from backends.store.files import FileStore
 from planner.change import GuestPatch
+from planner.commands import Kind
 from planner.phases import Phase
 from planner.planfile import decode
+from planner.trace import Turn
 from tests.commands import Ran, vmss_sim
 from tests.loopback import Started, start
 from tests.loopback_process import Unasked, over_azure
@@ -112,6 +114,11 @@ class Site:
         found = [one["request_body"] for one in self.asked() if one["method"] == "PATCH"]
         return [one for one in found if list(one.get("properties", {})) != ["upgradePolicy"]]
 
+    def turns(self) -> list[Turn]:
+        store = FileStore(self.folder / "store")
+        records = store.journal(store.rollouts()[-1].id).records()
+        return [one for one in records if isinstance(one, Turn)]
+
     def state(self) -> Any:
         store = FileStore(self.folder / "store")
         return store.journal(store.rollouts()[-1].id).last_state()
@@ -155,6 +162,19 @@ def test_a_script_that_fails_stops_the_rollout_at_its_batch(site: Callable[[str]
     told = done(here.says("status")).out
     assert "ScriptFailed" in told
     assert "ScriptFailed" in done(here.says("history", "--format", "md")).out
+
+
+def test_a_script_that_failed_is_tried_again_with_another_content(site: Callable[[str], Site]) -> None:
+    """Azure, and so the emulator, does not run one of the same name and content again."""
+    here = site("again")
+    done(here.plan("-p", "batch.retries=1"))
+    here.azure.control.faults([{"verdict": "fail", "of": "run-command", "first": 5, "last": 5, "code": "ScriptFailed"}])
+    done(here.apply())
+    assert sorted(here.puts().values()) == [1, 1, 1, 1, 1, 2]
+    world = here.azure.emulator.measured_set.world
+    assert all(vm.commands == (here.name,) for vm in world.vms.values())
+    scripts = {command.script for turn in here.turns() for command in turn.commands if command.kind is Kind.RUN_COMMAND}
+    assert scripts == {PATCH, PATCH + "# try 2\n"}
 
 
 def test_a_script_that_fails_is_taken_back_by_the_undo(site: Callable[[str], Site]) -> None:

@@ -17,7 +17,7 @@ from planner.errors import InputError
 from scenarios.build import read, setup
 from scenarios.files import convert, load
 from scenarios.init import Draft, Options, draft, parse_ready, parse_slo
-from scenarios.schema import ObjectiveTable, Scenario
+from scenarios.schema import GuestTable, ObjectiveTable, Scenario
 from vmss_sim.study.compare import compare, plans
 from vmss_sim.study.recommend import recommend
 
@@ -49,6 +49,41 @@ def edited(folder: Path, *, model: dict[str, Any] | None = None, instance: dict[
     for path, document in zip(paths, (described, listed), strict=True):
         path.write_text(json.dumps(document))
     return Options(model=paths[0], instances=paths[1], target=TARGET)
+
+
+# -- a patch inside the VMs -------------------------------------------------------------------------------------------
+
+SCRIPT = "#!/bin/sh\n# it's \"quoted\", \\back and ünïcode\necho '''patched''' > /etc/patched\n"
+
+
+def test_a_script_is_the_change(tmp_path: Path) -> None:
+    (tmp_path / "patch.sh").write_text(SCRIPT, encoding="utf-8")
+    (tmp_path / "undo.sh").write_text("true")
+    options = changed(target=None, run_command=tmp_path / "patch.sh", undo=tmp_path / "undo.sh")
+    made = draft(options, tmp_path)
+    assert made.scenario.change.guest == GuestTable(script=SCRIPT, undo="true")
+    assert made.scenario.title.endswith(": a patch inside the VMs")
+    assert written(made, tmp_path / "mine.toml").change == made.scenario.change
+
+
+@pytest.mark.parametrize(
+    ("data", "changes", "says"),
+    [
+        (b"true", {"target": TARGET}, "one change a rollout"),
+        (b"  \n", {}, "the script is empty"),
+        (b"\xff\xfe", {}, "the script is not text"),
+        (None, {}, "patch.sh"),
+        (b"true", {"run_command": None, "undo": Path("undo.sh")}, "an undo without what it takes back"),
+    ],
+)
+def test_a_script_that_is_none_is_said_in_a_line(
+    data: bytes | None, changes: dict[str, Any], says: str, tmp_path: Path
+) -> None:
+    if data is not None:
+        (tmp_path / "patch.sh").write_bytes(data)
+    options = changed(**({"target": None, "run_command": tmp_path / "patch.sh"} | changes))
+    with pytest.raises(InputError, match=says):
+        draft(options, tmp_path)
 
 
 # -- the text is the scenario -----------------------------------------------------------------------------------------

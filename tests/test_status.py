@@ -12,10 +12,11 @@ import msgspec
 import pytest
 
 from backends.lease import LASTS_MS
+from planner.choices import options
 from planner.model import UpgradeMode
 from planner.planfile import Forecast, encode
 from planner.rollout import Asked
-from planner.standing import options, standing
+from planner.standing import standing
 from tests.commands import vmss_sim
 from tests.fleet import Case, Fleet
 from tests.test_apply import Desk, desk

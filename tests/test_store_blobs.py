@@ -25,7 +25,7 @@ from planner.errors import InputError, PlatformError
 from planner.rollout import Asked, Rollout
 from planner.trace import Receipt, Turn, replay
 from tests.fleet import Case, Fleet
-from tests.test_executor_process import HELD, survives, whole
+from tests.test_executor_process import HELD, survives, two_at_once, whole
 from tests.test_store import begun, entry
 
 BINARY = Path(__file__).parent.parent / ".clients" / "azurite" / "node_modules" / ".bin" / "azurite-blob"
@@ -203,6 +203,11 @@ def test_a_rollout_ends_as_in_a_folder(store: BlobStore, tmp_path: Path) -> None
         assert [state for _, state in replay(Rollout(CASE.plan()), turns)][-1] == executor.state
         states.append((executor.state, len(turns)))
     assert states[0] == states[1]
+
+
+@needs_azurite
+def test_two_at_once_exactly_one_mutates(store: BlobStore, tmp_path: Path, azurite: str) -> None:
+    two_at_once(tmp_path, store, **{CONNECTION: azurite})
 
 
 @needs_azurite

@@ -9,7 +9,7 @@ Azure's, and the one thing beside.
    which the SDK drops the etag silently.
 2. Actions name their instances. Without ids, or with `*`, Azure means all of them, so a command without ids is not sent (the guard's rule too).
 3. A guest patch is a managed run-command, named by the command's `name`: one request an instance. One of the same name and content is
-   not run again. `treatFailureAsDeploymentFailure`: a script that fails is an operation that fails.
+   not run again (`machine/batches.py: another_try`). `treatFailureAsDeploymentFailure`: a script that fails is an operation that fails.
 """
 
 from __future__ import annotations

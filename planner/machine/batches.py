@@ -279,13 +279,21 @@ def _admit(t: Turn, batch: Batch, todo: list[str]) -> bool:
     if kind is Kind.RUN_COMMAND:
         change = t.plan.resolved.change
         assert isinstance(change, GuestPatch)  # only a guest patch has this action
-        more["script"] = change.undo if t.back else change.script
+        script = change.undo if t.back else change.script
+        more["script"] = another_try(script or "", max(t.memory[name].tries for name in taken))
         more["name"] = t.rollout.target(taken[0], t.back).run_command
     t.put(gate_ms=None, held_ms=None)
     if t.plan.surge is not None:
         surge.moved(t, taken)
     t.send(kind, why, rule="floor-holds" if held else "admitted", ids=tuple(taken), batch=t.batch, **more)
     return True
+
+
+def another_try(script: str, tries: int) -> str:
+    """A script after so many that failed. Azure runs a managed run-command again only where its content differs, so one that failed gets a comment
+    (in sh and PowerShell alike); one of which nobody knows what became of it stays as it is, and is not run twice.
+    """
+    return f"{script.rstrip()}\n# try {tries + 1}\n" if tries else script
 
 
 def _kind_untouched(t: Turn) -> tuple[Kind, str | None]:

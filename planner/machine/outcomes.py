@@ -107,7 +107,7 @@ def settle(t: Turn, ticket: Ticket, failed: str, message: str = "") -> None:
         climbed = bool(memory.failed)
         repair = command.kind is Kind.REIMAGE and t.stage_kind(memory) is not Kind.REIMAGE
         if lost:
-            made = _replace(memory, failed=failed, ended_ms=t.now)
+            made = _replace(memory, failed=failed, ended_ms=t.now, tries=memory.tries + 1)
         elif repair:
             made = _replace(memory, failed="", ended_ms=None)
         else:

@@ -16,6 +16,7 @@ from tests.fleet import NEW, OS_PROFILE, SETTING, Case, Fleet, cases, plan_or_no
 
 LICENSE = "properties.virtualMachineProfile.licenseType"
 HELD = Fleet(size=3, mode=UpgradeMode.ROLLING, repairs=True)
+FLEXIBLE = Fleet(size=4, update_domains=0, fault_domains=0, zones=2, repairs=True, flexible=True)
 SET = PropertyChange(path=SETTING, value="new")
 PATCH = GuestPatch(script="patch", undo="undo")
 
@@ -102,6 +103,9 @@ TABLE = (
     ),
     Tale("restarts", Case(fleet=Fleet(size=3), change=SET, action=Action.RESTART), grounds=("loopback",)),
     Tale("another property", Case(fleet=HELD, change=SET), grounds=("loopback",)),
+    Tale("a flexible set", Case(fleet=FLEXIBLE, strategy="batch", parameters={"size": 2}), grounds=("azure",)),
+    Tale("a flexible set is rolled back", Case(fleet=FLEXIBLE), ("rollback",), grounds=("azure",)),
+    Tale("a flexible set is patched", Case(fleet=FLEXIBLE, change=PATCH), grounds=("azure",)),
     Tale("skipped", Case(fleet=Fleet(size=4, repairs=True)), ("skip 1",)),
     Tale("rolled back", Case(fleet=HELD), ("rollback",)),
     Tale("rolled back in batches", Case(fleet=Fleet(size=6), strategy="batch", parameters={"size": 2}), ("rollback",)),

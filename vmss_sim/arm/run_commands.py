@@ -6,6 +6,8 @@ Rules:
 2. The action tells its output at the operation's end, in the poll and at `Location`.
 3. A managed one is Creating or Updating until its operation has ended, or Succeeded at once where it is asynchronous; how the
    execution stands is told with `$expand=instanceView`. A name that the world remembers, from whomever, is one, too.
+4. One of the same name and content is not run again, whatever became of it (github.com/Azure/azure-sdk-for-net/issues/47307,
+   github.com/MicrosoftDocs/azure-compute-docs/pull/178).
 """
 
 from __future__ import annotations
@@ -99,6 +101,9 @@ def _run(call: Call, *, patch: bool) -> Accepted:
         "tags": said.get("tags"),
         "properties": merged((known or {}).get("properties") or {}, properties.value, PATCH if patch else PUT),
     }
+    if known is not None and known.get("properties") == made["properties"]:  # rule 4
+        known["tags"] = made["tags"]
+        return call.accept(call.nothing(), 200, _shown(call, vm, known, False))
     work = call.submit("run-command", (vm.id,), run_name=name)
     made |= {"operation": work.name, "new": known is None}
     call.one.scripts.pop((known or {}).get("operation", ""), None)

@@ -147,16 +147,21 @@ VOICE = Voice()
 
 
 def confirm(question: str, *, yes: bool) -> None:
-    """Ask. Raises InputError where nobody can be asked, and exits with 2 where the answer is no."""
+    """Ask. Raises InputError where nobody can be asked, and exits with 2 where the answer is no, with 130 for Ctrl-C."""
     from planner.errors import InputError  # noqa: PLC0415  # heavy imports wait until a command runs
 
     if yes:
         return
     if not (sys.stdin.isatty() and sys.stdout.isatty()):
         raise InputError("nobody can be asked here", "", "no terminal", "--yes, to say that you are sure")
-    if not typer.confirm(question, default=False):
+    try:
+        answer, status = typer.confirm(question, default=False), 2
+    except typer.Abort:  # Ctrl-C
+        typer.echo()
+        answer, status = False, 130
+    if not answer:
         say("nothing was sent")
-        raise typer.Exit(2)
+        raise typer.Exit(status)
 
 
 def tell_moved(store: Store, entry: Entry, read: PlanFile, backend: Any, log_format: str | None) -> None:

@@ -22,6 +22,7 @@ Examples:
   vmss-sim plan seed-article -s per-ud -o plan.json
   vmss-sim plan snapshot.json --target 22.04.202606010 -s batch -p batch.size=2 --slo 'healthy >= 80%' -o plan.json
   vmss-sim plan show.json --instances list.json --target 22.04.202606010 -s per-ud --json
+  vmss-sim plan snapshot.json --run-command patch.sh --undo undo.sh -s batch -o plan.json
 
 \b
 Exit status: 0 the plan was made, 1 findings of grade error (nothing is written), 2 bad input or refused,

@@ -62,6 +62,11 @@ def folded(text: str, width: int) -> list[str]:
     return textwrap.wrap(text, width, break_long_words=False, break_on_hyphens=False)
 
 
+def plain(text: str) -> str:
+    """Without what moves a cursor, rings a bell or colours: words may come from Azure, or from a plan."""
+    return "".join(one if one.isprintable() else " " for one in text)
+
+
 def table(*columns: str, title: str | None = None) -> Table:
     """A plain table; the first column is text, the others are numbers where they look like it."""
     made = Table(title=title, box=box.SIMPLE_HEAD, title_justify="left", pad_edge=False)

@@ -1,4 +1,7 @@
-"""What `emulate` prints: what to paste, a line for each request that changes something, the report."""
+"""What `emulate` prints: what to paste, a line for each request that changes something, the report.
+
+Contract: nothing secret. It may end in the log of a pipeline; the control token is named by its file, which only its owner reads.
+"""
 
 from __future__ import annotations
 
@@ -29,7 +32,7 @@ def opening(console: Console, session: Session) -> None:
         console.print(
             Text(f"CA: {session.ca} ({'created' if session.authority.created else 'as before'})"), soft_wrap=True
         )
-    console.print(Text(f"control token: {session.token} (also in {session.token_file})\n"), soft_wrap=True)
+    console.print(Text(f"control token: in {session.token_file}\n"), soft_wrap=True)
     blocks(console, session.blocks())
     console.print("\nCtrl-C ends it, with the report.")
 

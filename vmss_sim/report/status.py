@@ -3,9 +3,8 @@
 Rules this module decides:
 
 1. What is shown is what was last written down, with its time; whether an executor is alive is what the lease tells.
-2. A choice's forecast is the plan's, by the share of the instances that it moves; without a forecast nothing is said.
-3. Commands stand whole on their line, however long it is, so that they can be copied; what is not one is folded between words.
-4. Words that stand in a plan or come from Azure are shown with control characters removed.
+2. Commands stand whole on their line, however long it is, so that they can be copied; what is not one is folded between words.
+3. Words that stand in a plan or come from Azure are shown with control characters removed.
 """
 
 from __future__ import annotations
@@ -18,15 +17,16 @@ from rich.text import Text
 
 from backends.lease import LASTS_MS, Holder, is_gone
 from backends.store import Entry
-from planner.lint.wording import instances, names
+from planner.lint.wording import instances
 from planner.phases import Phase
 from planner.plan import Plan
 from planner.planfile import Forecast
-from planner.rollout import Asked, Opening
-from planner.standing import Change, Heard, Option, Standing, Temporary, Trouble, options
+from planner.rollout import Opening
+from planner.standing import Heard, Standing, Trouble
 from planner.trace import Unread
-from vmss_sim.report import way_back, windows
-from vmss_sim.report.console import folded
+from vmss_sim.report import windows
+from vmss_sim.report.choices import afterwards_of, choices_of, command_of, forecast_of, undo_of
+from vmss_sim.report.console import folded, plain
 from vmss_sim.report.times import coarse, stamp, when
 
 SCHEMA = "vmss-sim/status/1"
@@ -36,9 +36,6 @@ FEW = 8
 """So many ids are listed beside a number."""
 WALL_MS = 3_600_000
 """A rollout that first looked within so long of being opened goes by the wall clock; an emulator's is months away."""
-COMMANDS = {
-    Asked.EMERGENCY: "rollback --emergency",
-}
 
 
 class Status(msgspec.Struct, frozen=True, kw_only=True):
@@ -81,12 +78,12 @@ def why_of(status: Status) -> str:
     """Why it is in that state, in a sentence: instance, zone, Azure's error, and when that was seen."""
     now, blind = status.standing, unread_of(status)
     if now is None:
-        return _plain(blind or "nothing was looked at or sent yet")
+        return plain(blind or "nothing was looked at or sent yet")
     text = now.doing.rstrip(".")
     if now.failed and now.state.ending != "finish":
         text += "; " + trouble(now.failed[0])
     text = f"{text} (seen {when(now.at_ms)})"
-    return _plain(f"{blind}; before that: {text}" if blind else text)
+    return plain(f"{blind}; before that: {text}" if blind else text)
 
 
 def unread_of(status: Status) -> str:
@@ -104,14 +101,14 @@ def trouble(one: Trouble, *, message: bool = True) -> str:
     why = f" {one.why}" if one.why != one.code else ""
     error = f"{',' if why else ''} {one.code}" if one.code else ""
     error += f": {one.message.rstrip('.')}" if one.message and message else ""
-    return _plain(f"instance {one.id}{zone}{why}{error}, {when(one.at_ms)}")
+    return plain(f"instance {one.id}{zone}{why}{error}, {when(one.at_ms)}")
 
 
 def heard_of(one: Heard) -> str:
     """`approve, by carol, heard 2026-01-01 00:02:45Z: the first batch looks well`."""
     asked = one.request
     by = f", by {asked.by}" if asked.by else ""
-    return _plain(f"{asked.asked.value}{by}, heard {when(one.at_ms)}" + (f": {asked.reason}" if asked.reason else ""))
+    return plain(f"{asked.asked.value}{by}, heard {when(one.at_ms)}" + (f": {asked.reason}" if asked.reason else ""))
 
 
 def executor_of(status: Status) -> str:
@@ -144,15 +141,6 @@ def counts_of(now: Standing) -> str:
     return ", ".join(told)
 
 
-def command_of(status: Status, choice: Option) -> str:
-    """The exact command."""
-    word = COMMANDS.get(choice.asked, choice.asked.value)
-    parts = ["vmss-sim", word, status.entry.id, *choice.ids]
-    if choice.reason_needed:
-        parts.append("--reason '…'")
-    return " ".join(parts) + status.store
-
-
 def place_of(status: Status) -> str:
     """Which Resource Manager, and how it is reached: what a command takes where nothing else is said."""
     where = status.entry.where
@@ -162,67 +150,9 @@ def place_of(status: Status) -> str:
     return f"{where.name}{more}, credential {where.credential}"
 
 
-def forecast_of(status: Status, choice: Option) -> str:
-    """Rule 2."""
-    duration = status.forecast.metrics.get("duration_s") if status.forecast is not None else None
-    planned = sum(len(batch.take) for batch in status.plan.batches)
-    if not choice.moves or duration is None or duration.p50 is None or duration.p95 is None or not planned:
-        return ""
-    share = min(1.0, choice.moves / planned)
-    return f"about {coarse(duration.p50 * share)}, 95 % within {coarse(duration.p95 * share)}"
-
-
-def choices_of(status: Status) -> tuple[Option, ...]:
-    """What may be done now."""
-    return () if status.standing is None else options(status.plan, status.standing, alive=status.alive)
-
-
-def afterwards_of(status: Status) -> tuple[str, ...]:
-    """What can be done about instances that stay on the target where a rollout ended before its end: it is over, a new plan is needed."""
-    now = status.standing
-    failed = tuple(one.id for one in now.failed) if now is not None else ()
-    if now is None or now.state.ending not in ("abort", "stop", "drift") or not (now.on_target or failed):
-        return ()
-    stays = f"on target, and left so: {names(now.on_target, 20)}" if now.on_target else "nothing is on target"
-    if failed:
-        stays += f"; failed: {names(failed, 20)}"
-    reach = status.entry.where.options if status.entry.where is not None else ""
-    how = way_back.why_none(status.plan, now) or "To take them back, make a new plan:"
-    lines = [f"this rollout is over; {stays}. {how}", *way_back.commands(status.plan, now, reach, status.store)]
-    return tuple(_plain(one) for one in lines)
-
-
 def temporary_of(now: Standing) -> str:
     """What is, or may be, still changed for the time of the rollout, in a phrase; empty where nothing is."""
     return "; ".join(now.changed)
-
-
-def undo_of(status: Status) -> tuple[tuple[Temporary, str, str], ...]:
-    """What is still changed though the rollout has ended: why, and the command that undoes it. Before the end, `release` does."""
-    now = status.standing
-    if now is None or now.state.phase is not Phase.ENDED:
-        return ()
-    return tuple(_undo(status.plan, one) for one in now.temporary)
-
-
-def _undo(plan: Plan, one: Temporary) -> tuple[Temporary, str, str]:
-    where, old = _az(plan.scale_set.id, plan.scale_set.name), plan.scale_set.mode.value
-    if one.change is Change.REPAIRS:
-        does = "set-orchestration-service-state --service-name AutomaticRepairs --action Resume"
-        return one, "they could not be resumed", f"az vmss {does} {where}"
-    if one.change is Change.ADDED:
-        why = "the floor needed them, they were protected, or taking them away failed"
-        return one, why, f"az vmss delete-instances {where} --instance-ids {' '.join(one.ids)}"
-    moves = f"in mode {old} the platform would move {names(one.ids)}, which {'do' if len(one.ids) > 1 else 'does'} not have the model"
-    why = f"{moves}: take that back first" if one.ids else f"nothing would move in mode {old}"
-    return one, why, f"az vmss update {where} --set upgradePolicy.mode={old.capitalize()}"
-
-
-def _az(scale_set_id: str, name: str) -> str:
-    parts = scale_set_id.split("/")
-    if len(parts) < 9:
-        return f"-g GROUP -n {name}"
-    return f"-g {parts[4]} -n {parts[8]} --subscription {parts[2]}"
 
 
 def document(status: Status) -> dict[str, Any]:
@@ -388,7 +318,7 @@ def _afterwards(console: Console, status: Status) -> None:
 
 
 def _command(console: Console, command: str, does: str = "") -> None:
-    """Rule 3."""
+    """Rule 2."""
     line = Text(f"  {command}", style="cyan")
     if does and len(line) + len(does) + 4 <= WIDTH:
         line.append(f"    {does}", style="dim")
@@ -421,11 +351,7 @@ def _elapsed(status: Status, now: Standing) -> str:
 
 
 def _row(console: Console, name: str, text: str, style: str = "") -> None:
-    for number, part in enumerate(folded(_plain(text), WIDTH - 12)):
+    for number, part in enumerate(folded(plain(text), WIDTH - 12)):
         line = Text(f"{'' if number else name:>10}  ", style="dim")
         line.append(part, style=style or "none")
         console.print(line, soft_wrap=True)
-
-
-def _plain(text: str) -> str:
-    return "".join(one if one.isprintable() else " " for one in text)

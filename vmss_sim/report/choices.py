@@ -1,0 +1,96 @@
+"""What can be done about a rollout, by exact command: now, and once it is over.
+
+Rules this module decides:
+
+1. A command is whole: it names rollout, instances and store, and can be copied.
+2. A choice's forecast is the plan's, by the share of the instances that it moves; without a forecast nothing is said.
+3. Of what is still changed after the end each has the command of az that undoes it: the rollout is over, `release` has nothing to release.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from planner.choices import Option, options
+from planner.lint.wording import names
+from planner.phases import Phase
+from planner.plan import Plan
+from planner.rollout import Asked
+from planner.standing import Change, Temporary
+from vmss_sim.report import way_back
+from vmss_sim.report.console import plain
+from vmss_sim.report.times import coarse
+
+if TYPE_CHECKING:
+    from vmss_sim.report.status import Status
+
+COMMANDS = {
+    Asked.EMERGENCY: "rollback --emergency",
+}
+
+
+def choices_of(status: Status) -> tuple[Option, ...]:
+    """What may be done now."""
+    return () if status.standing is None else options(status.plan, status.standing, alive=status.alive)
+
+
+def command_of(status: Status, choice: Option) -> str:
+    """The exact command."""
+    word = COMMANDS.get(choice.asked, choice.asked.value)
+    parts = ["vmss-sim", word, status.entry.id, *choice.ids]
+    if choice.reason_needed:
+        parts.append("--reason '…'")
+    return " ".join(parts) + status.store
+
+
+def forecast_of(status: Status, choice: Option) -> str:
+    """Rule 2."""
+    duration = status.forecast.metrics.get("duration_s") if status.forecast is not None else None
+    planned = sum(len(batch.take) for batch in status.plan.batches)
+    if not choice.moves or duration is None or duration.p50 is None or duration.p95 is None or not planned:
+        return ""
+    share = min(1.0, choice.moves / planned)
+    return f"about {coarse(duration.p50 * share)}, 95 % within {coarse(duration.p95 * share)}"
+
+
+def undo_of(status: Status) -> tuple[tuple[Temporary, str, str], ...]:
+    """What is still changed though the rollout has ended: why, and the command that undoes it. Before the end, `release` does."""
+    now = status.standing
+    if now is None or now.state.phase is not Phase.ENDED:
+        return ()
+    return tuple(_undo(status.plan, one) for one in now.temporary)
+
+
+def _undo(plan: Plan, one: Temporary) -> tuple[Temporary, str, str]:
+    where, old = _az(plan.scale_set.id, plan.scale_set.name), plan.scale_set.mode.value
+    if one.change is Change.REPAIRS:
+        does = "set-orchestration-service-state --service-name AutomaticRepairs --action Resume"
+        return one, "they could not be resumed", f"az vmss {does} {where}"
+    if one.change is Change.ADDED:
+        why = "the floor needed them, they were protected, or taking them away failed"
+        return one, why, f"az vmss delete-instances {where} --instance-ids {' '.join(one.ids)}"
+    moves = f"in mode {old} the platform would move {names(one.ids)}, which {'do' if len(one.ids) > 1 else 'does'} not have the model"
+    why = f"{moves}: take that back first" if one.ids else f"nothing would move in mode {old}"
+    return one, why, f"az vmss update {where} --set upgradePolicy.mode={old.capitalize()}"
+
+
+def _az(scale_set_id: str, name: str) -> str:
+    parts = scale_set_id.split("/")
+    if len(parts) < 9:
+        return f"-g GROUP -n {name}"
+    return f"-g {parts[4]} -n {parts[8]} --subscription {parts[2]}"
+
+
+def afterwards_of(status: Status) -> tuple[str, ...]:
+    """What can be done about instances that stay on the target where a rollout ended before its end: it is over, a new plan is needed."""
+    now = status.standing
+    failed = tuple(one.id for one in now.failed) if now is not None else ()
+    if now is None or now.state.ending not in ("abort", "stop", "drift") or not (now.on_target or failed):
+        return ()
+    stays = f"on target, and left so: {names(now.on_target, 20)}" if now.on_target else "nothing is on target"
+    if failed:
+        stays += f"; failed: {names(failed, 20)}"
+    reach = status.entry.where.options if status.entry.where is not None else ""
+    how = way_back.why_none(status.plan, now) or "To take them back, make a new plan:"
+    lines = [f"this rollout is over; {stays}. {how}", *way_back.commands(status.plan, now, reach, status.store)]
+    return tuple(plain(one) for one in lines)
