@@ -279,6 +279,8 @@ def _refuse_secret(change: Change, model: Model) -> None:
             place = place_of(change.path, change.value) or place_of(change.path, model.settings.get(change.path))
         case ImageUriChange():
             place = place_of(URI, change.uri)
+        case GuestPatch():
+            place = place_of("guest.script", change.script) or place_of("guest.undo", change.undo or "")
         case _:
             return
     if place:
