@@ -18,8 +18,6 @@ from vmss_sim.arm.client import Control, ControlError
 BEGINS_MS = 1_767_225_600_000
 """2026-01-01, where emulated worlds begin."""
 LONGEST_MS = 86_400_000
-_FRESH_S = 0.1
-"""For so long of the wall's time an answer stands: each question is a connection."""
 _SECOND_MS = 1_000
 
 
@@ -31,18 +29,17 @@ class EmulatorSleeper:
 
     def __init__(self, control: Control) -> None:
         self._control = control
-        self._now_ms, self._at = 0, float("-inf")
+        self._now_ms = 0
         self.slice_ms = _SECOND_MS
         self.now_ms()
 
     def now_ms(self) -> int:
-        """The present there."""
-        if time.monotonic() - self._at >= _FRESH_S:
-            try:
-                told = self._control.advance(0)
-            except (OSError, ControlError) as error:
-                raise PlatformError("EmulatorGone", f"the emulator's clock does not answer: {error}") from error
-            self._now_ms, self._at = max(self._now_ms, BEGINS_MS + round(told * 1000)), time.monotonic()
+        """The present there. Asked each time: under the clock `jump` every request may have moved it by minutes."""
+        try:
+            told = self._control.advance(0)
+        except (OSError, ControlError) as error:
+            raise PlatformError("EmulatorGone", f"the emulator's clock does not answer: {error}") from error
+        self._now_ms = max(self._now_ms, BEGINS_MS + round(told * 1000))
         return self._now_ms
 
     def sleep_ms(self, span_ms: int) -> None:
@@ -54,7 +51,6 @@ class EmulatorSleeper:
         if left > 0:
             time.sleep(left)
         self.slice_ms = max(_SECOND_MS, round(span_ms / left)) if left > 0 else LONGEST_MS
-        self._at = float("-inf")
 
 
 def sleeper_for(endpoint: str | None, environment: Mapping[str, str] = os.environ) -> EmulatorSleeper | None:

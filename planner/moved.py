@@ -109,7 +109,9 @@ def _of_instances(rollout: Rollout, state: State, before: ScaleSet, now: ScaleSe
     flying = state.ticket.command if state.ticket is not None else None
     hands_over = rollout.plan.handed is not None and flying is not None and TABLE[flying.kind].touches != "ids"
     ours = frozenset(flying.ids) if flying is not None else frozenset[str]()
-    expected = _asked_for(flying, before)
+    expected = _asked_for(flying, before) + state.substitutes.wanted
+    if flying is None or flying.kind is not Kind.SET_CAPACITY:
+        expected += state.surge.wanted  # they may show after the operation that added them has ended
     for name in sorted(before.instances.keys() | now.instances.keys(), key=id_key):
         was, one = before.instances.get(name), now.instances.get(name)
         if one is None or one.provisioning is Provisioning.DELETING:
@@ -145,18 +147,19 @@ def _changed(rollout: Rollout, state: State, was: Instance, one: Instance, now: 
         yield _make(rollout, "placement", name, _domains(place[1]), _domains(place[0]), "it stays in its batch")
     memory = state.memory.get(name)
     there = (at_target(was, target) is True, at_target(one, target) is True)
-    if there == (False, True):
+    ended = memory is not None and memory.ended_ms is not None  # our own operation on it: its result may show later
+    if there == (False, True) and not ended:
         yield _make(rollout, "at-target", name, str(one.image), str(was.image), "somebody else moved it: skipped")
     elif there == (True, False) and memory is not None and memory.done:
         yield _came(rollout, state, "reverted", one, "at the target", "old again")
-    elif was.image != one.image:
+    elif was.image != one.image and not ended:
         yield _make(rollout, "image", name, str(one.image), str(was.image), "it is moved with its batch")
     if was.provisioning is not one.provisioning and one.provisioning in _BUSY:
         found = _BUSY[one.provisioning]
         yield _make(rollout, "busy", name, found, was.provisioning.value, "waited for until it ends")
     source = now.model.health_source
     serves = (service(was, source), service(one, source))
-    awaited = memory is not None and memory.ended_ms is not None and not memory.done
+    awaited = memory is not None and ended and not memory.done
     if serves[0] is not serves[1] and not awaited:
         does = "it counts again" if serves[1] is Service.IN else "floor and gates count without it"
         yield _make(rollout, "health", name, _SERVES[serves[1]], _SERVES[serves[0]], does)

@@ -66,7 +66,7 @@ def recover(plan: Plan, scale_set: ScaleSet, now_ms: int, added: tuple[str, ...]
             groups["old"].append(name)
     candidates = _candidates(rollout, scale_set) if plan.surge is not None else ()
     surge, refused = NO_SURGE, _refused(plan, scale_set)
-    if not refused[0] and candidates:
+    if not refused[0] and (plan.surge is not None or added):
         refused = _unsaid(scale_set, candidates, added)
     if not refused[0] and added:
         surge = Surge(
@@ -100,7 +100,9 @@ def _candidates(rollout: Rollout, scale_set: ScaleSet) -> tuple[str, ...]:
 
 
 def _unsaid(scale_set: ScaleSet, candidates: tuple[str, ...], added: tuple[str, ...] | None) -> tuple[str, str]:
-    """Rule 4: what keeps it from being told which were added, and what to do."""
+    """Rule 4: what keeps it from being told which were added, and what to do. Nobody but a
+    candidate is ever taken for added: who is, may be deleted.
+    """
     moving = [name for name in candidates if scale_set.instances[name].provisioning in MOVING]
     if moving or scale_set.model.capacity > len(scale_set.instances):
         return (
@@ -108,6 +110,11 @@ def _unsaid(scale_set: ScaleSet, candidates: tuple[str, ...], added: tuple[str, 
             "wait for them, and recover then",
         )
     told = ",".join(candidates)
+    if not candidates:
+        if not added:
+            return "", ""
+        what = f"not an instance that a surge may have added: {names(added)}"
+        return what, "nothing that the plan did not see may be its own: leave --added out"
     if added is None:
         what = f"{instances(len(candidates))} that the plan did not see: which of them the surge added cannot be told any more"
         return what, f"say --added {told}, or those of them that it was, or --added none"

@@ -8,7 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vmss_sim.arm.clock import FARTHEST_MS, LONG_S, BaseClock, JumpClock, ManualClock, RealClock, Spent, distortion
+from vmss_sim.arm.clock import LONG_S, BaseClock, RealClock, Spent, distortion
+from vmss_sim.arm.sleepers import OVER
+from vmss_sim.arm.standing import FARTHEST_MS, JumpClock, ManualClock
 
 
 class Wall:
@@ -47,7 +49,7 @@ class Script:
         self.clock.answered(name, "" if ended else name, busy=not ended)
 
     def sleep(self, seconds: float) -> None:
-        self.wall.now += self.clock.sleep(seconds)
+        self.wall.now += self.clock.sleep(seconds).wall_s
 
 
 STEPS = st.lists(
@@ -191,6 +193,23 @@ def test_an_undeclared_gap_runs_fast_and_is_distortion() -> None:
     assert clock.ledger.spent.distortion_ms == pytest.approx(590_000)
 
 
+def test_a_told_sleep_counts_as_it_passes_whoever_asks() -> None:
+    """At any speed, and several at once pass at once; what comes after is judged when the next request shows what it was."""
+    for speed in (1.0, 60.0):
+        wall = Wall()
+        clock = RealClock(speed=speed, wall=wall)
+        clock.sleep(600)
+        clock.sleep(300)
+        wall.now += 300 / speed
+        clock.settle()
+        assert clock.now_ms() == pytest.approx(300_000)
+        wall.now += 300 / speed + 5
+        clock.settle()
+        assert clock.now_ms() == pytest.approx(605_000 if speed == 1 else 600_000)
+        clock.arrived()
+        assert clock.now_ms() == pytest.approx(605_000)
+
+
 def test_two_that_wait_at_once_wait_once() -> None:
     wall = Wall()
     clock = RealClock(speed=60, wall=wall)
@@ -295,7 +314,7 @@ def test_manual_moves_only_when_told() -> None:
     clock.polled(5, name=name)
     assert clock.now_ms() == 0
     clock.advance(2_500)
-    assert clock.sleep(1) == 0
+    assert clock.sleep(1) == OVER
     assert clock.now_ms() == 3_500
 
 

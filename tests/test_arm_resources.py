@@ -144,6 +144,17 @@ def test_the_interfaces_of_a_uniform_set_stand_below_it(site: Site) -> None:
     assert _code(site, "GET", f"{below}/virtualMachines/99/networkInterfaces") == (404, "NotFound")
     assert _code(site, "GET", f"{below}x/networkInterfaces") == (404, "NotFound")
     assert _ask(site, "PUT", f"{below}/networkInterfaces", {}) is None
+    path = cards[3]["id"]
+    assert _got(site, path) == cards[3], "what is listed can be read"
+    assert _code(site, "GET", f"{path}x")[0] == 404
+
+
+@pytest.mark.parametrize(
+    "scope", [SUB, f"{SUB}/resourceGroups/vmss-sim/providers/Microsoft.A/b/c"], ids=["no group", "below something else"]
+)
+def test_a_set_that_is_in_no_group_has_no_interfaces(site: Site, scope: str) -> None:
+    path = f"{scope}/providers/Microsoft.Compute/virtualMachineScaleSets/web/networkInterfaces"
+    assert _ask(site, "GET", path) is None, "nobody's: 404"
 
 
 def test_any_other_resource_is_kept_as_it_was_put(site: Site) -> None:

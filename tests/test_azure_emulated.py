@@ -86,6 +86,16 @@ def test_who_sleeps_looks_up_once_a_second_of_the_wall(clock: str, speed: float,
         assert found.slice_ms == slice_ms
 
 
+def test_what_time_it_is_there_is_never_remembered() -> None:
+    """Under the clock `jump` a request may have moved it by minutes: soaks and deadlines would count from before."""
+    with emulated("two-vms", clock="manual") as azure:
+        found = sleeper_for(azure.url, azure.environment)
+        assert found is not None
+        before = found.now_ms()
+        azure.control.advance(60)
+        assert found.now_ms() == before + 60_000
+
+
 def test_emulated_worlds_begin_when_the_clock_says() -> None:
     assert to_arm.EPOCH.timestamp() * 1000 == BEGINS_MS
 

@@ -18,8 +18,8 @@ from backends.store.files import FileStore
 from planner.phases import Phase
 from planner.planfile import Forecast, Proportion, Summary
 from planner.rollout import Asked, Note, State
-from planner.standing import waits_for
 from planner.trace import Turn
+from planner.waiting import waits_for
 from tests.fleet import Case, Fleet
 from tests.loopback import served
 from tests.test_executor_process import Story

@@ -11,10 +11,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from planner.buckets import Memory
 from planner.drift import Absorb
 from planner.model import HealthSource, UpgradeMode
 from planner.moved import Moved, moved
-from planner.rollout import Rollout, State
+from planner.rollout import Rollout, State, Substitutes, Surge
 from planner.trace import Found
 from tests.fleet import NEW, OLD, Act, Case, Fleet, act, examples, image, others_act
 from tests.test_apply import Desk, desk
@@ -210,3 +211,17 @@ def test_settings_are_told_as_deep_as_they_differ() -> None:
     after = msgspec.structs.replace(before, model=msgspec.structs.replace(before.model, repairs=repairs, sku="B2"))
     told = [(one.kind, one.what, one.found, one.before) for one in moved(Rollout(CASE.plan()), State(), before, after)]
     assert told == [("setting", "repairs.enabled", "False", "True"), ("setting", "sku", "B2", "None")]
+
+
+def test_what_our_own_operation_leads_to_later_is_no_surprise() -> None:
+    """It ended, and what it did shows only now: an instance at the target, another in the place of one, one that a surge added."""
+    rollout, before = Rollout(CASE.but(more={"floor": 3, "new_instances": "stop"}).plan()), Fleet(size=6).scale_set()
+    instances = {**before.instances, "2": msgspec.structs.replace(before.instances["2"], image=image(NEW))}
+    there = msgspec.structs.replace(before, instances=instances)
+    assert [one.kind for one in moved(rollout, State(), before, there)] == ["at-target"], "of somebody else it is told"
+    assert moved(rollout, State(memory={"2": Memory(stage=1, ended_ms=5)}), before, there) == ()
+    seven = Fleet(size=7).scale_set()
+    more = msgspec.structs.replace(before, instances=seven.instances)
+    assert [one.verdict for one in moved(rollout, State(), before, more)] == [Absorb.REFUSE]
+    assert moved(rollout, State(surge=Surge(wanted=1, ended_ms=5)), before, more) == ()
+    assert moved(rollout, State(substitutes=Substitutes(wanted=1)), before, more) == ()

@@ -185,3 +185,17 @@ def test_a_failed_instance_has_its_ladder_again(failed: bool) -> None:
     memory = found.state.memory["0"]
     assert (memory.done, memory.ended_ms) == ((False, 100_000) if failed else (True, None))
     assert "1" not in found.state.memory
+
+
+@pytest.mark.parametrize("case", [CASE, SURGE], ids=["no surge", "a surge that added nothing yet"])
+@pytest.mark.parametrize("added", ["3", "99", "3,99"])
+def test_nobody_is_taken_for_added_who_was_there_or_is_not(
+    desk: Callable[[Case], Desk], case: Case, added: str
+) -> None:
+    """Whoever counts as added may be deleted in the end."""
+    here = lost(desk, case) if case is CASE else desk(case)
+    sent = here.sent()
+    ran = here.run("recover", str(here.file), "--yes", "--added", added)
+    assert (ran.status, ran.err.count("\n")) == (2, 1), ran
+    assert "not an instance that a surge may have added: 3" in ran.err or "99" in ran.err
+    assert here.sent() == sent

@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from planner.change import ImageUriChange, PropertyChange, resolve
+from planner.change import GuestPatch, ImageUriChange, PropertyChange, resolve
 from planner.errors import InputError
 from planner.model import ImageReference
 from planner.planfile import decode, encode
@@ -85,6 +85,19 @@ def test_the_address_of_a_disk_may_not_be_signed() -> None:
     assert resolve(ImageUriChange(uri="https://a/new.vhd"), found).patch
     with pytest.raises(InputError, match="shared access signature"):
         resolve(ImageUriChange(uri=f"https://a/new.vhd?sp=r&sig={SECRET}"), found)
+
+
+@pytest.mark.parametrize("part", ["script", "undo"])
+def test_a_script_may_fetch_nothing_from_a_signed_address(part: str) -> None:
+    scripts = {
+        "script": "true",
+        "undo": "true",
+        part: f"curl 'https://a.blob.core.windows.net/c/x.sh?sv=1&sig={SECRET}' | sh",
+    }
+    with pytest.raises(InputError, match=rf"guest\.{part} \(a shared access signature\)") as told:
+        resolve(GuestPatch(**scripts), Fleet(size=2).scale_set())
+    assert SECRET not in str(told.value)
+    assert "managed identity" in str(told.value)
 
 
 def test_what_azure_does_not_show_is_on_the_list() -> None:
@@ -208,13 +221,13 @@ def test_nothing_that_a_rollout_leaves_behind_holds_a_secret(
         assert ran.status == status, (arguments, ran)
         told.append((arguments, ran))
 
-    run("-vv", "snapshot", "--scale-set", azure.id, *reach, "-o", "snapshot.json")
+    run("snapshot", "-vv", "--scale-set", azure.id, *reach, "-o", "snapshot.json")
     run("lint", "snapshot.json")
     run("preview", "snapshot.json", "--target", "22.04.202606010", "-n", "2", "--jobs", "1")
     run("plan", "snapshot.json", "--target", "22.04.202606010", "-s", "batch", "-p", "batch.size=2", "--author", "ann",
         "-n", "2", "--jobs", "1", "-o", "plan.json")  # fmt: skip
     run("show", "plan.json")
-    run("-vv", "apply", "plan.json", "--yes", *store, *reach, "--hook", listener)
+    run("apply", "-vv", "plan.json", "--yes", *store, *reach, "--hook", listener)
     for command in (("status",), ("status", "--json"), ("history", "--format", "md"), ("trace",)):
         run(*command, *store)
     searched = {f"{name} {stream}": text for name, ran in told for stream, text in (("out", ran.out), ("err", ran.err))}

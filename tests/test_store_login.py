@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 from azure.core.exceptions import ClientAuthenticationError
 
+from backends.azure.clouds import place
 from backends.store import Login, blob_login, open_store
 from backends.store.blobs import CONNECTION, BlobStore
 from planner.errors import InputError
@@ -72,24 +73,34 @@ def test_a_broken_login_is_one_line_by_the_front_door(tmp_path: Path) -> None:
 
 
 def test_nobody_who_answers_is_waited_for_so_long_and_no_longer(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(blob_login, "MOST_S", 0.05)
     hangs = threading.Event()
     try:
         with pytest.raises(InputError, match=r"nobody answered for 0 s \(asked: login\.example"):
-            blob_login.Bounded(Credential(hangs.wait), "login.example").get_token("scope")
+            blob_login.Bounded(Credential(hangs.wait), "login.example", 0.05).get_token("scope")
     finally:
         hangs.set()
 
 
+def test_a_person_who_types_a_code_has_as_long_as_it_is_good() -> None:
+    where = place(cloud="public")
+    assert blob_login.credential_for(where, Login(credential="device-code")).most_s == blob_login.BY_PERSON_S
+    assert blob_login.credential_for(where, Login(credential="environment")).most_s == blob_login.MOST_S
+
+
+def test_whatever_fails_is_told() -> None:
+    with pytest.raises(InputError, match="no such device"):
+        blob_login.Bounded(Credential(RuntimeError("no such device")), "login.example", 5).get_token("scope")
+
+
 def test_a_token_that_is_renewed_late_is_the_sdk_s_matter() -> None:
     failure = ClientAuthenticationError("the network is down for a moment")
-    made = blob_login.Bounded(Credential("first", failure, "second"), "login.example")
+    made = blob_login.Bounded(Credential("first", failure, "second"), "login.example", 5)
     assert made.get_token("scope") == "first"
     with pytest.raises(ClientAuthenticationError, match="for a moment"):
         made.get_token("scope")
     assert made.get_token("scope") == "second"
     with pytest.raises(InputError, match="for a moment"):
-        blob_login.Bounded(Credential(failure), "login.example").get_token("scope")
+        blob_login.Bounded(Credential(failure), "login.example", 5).get_token("scope")
 
 
 @pytest.mark.usefixtures("nothing_set_up")

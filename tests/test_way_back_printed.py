@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import requests
 
 from backends.where import Where
 from planner.change import GuestPatch, ImageIdChange, ImageUriChange, PropertyChange
@@ -66,17 +67,20 @@ def run(line: str, *more: str) -> Ran:
     return vmss_sim(*arguments, *more)
 
 
-def aborted(azure: Emulated, strategy: str) -> dict[str, Any]:
-    """One batch is on the new image when somebody ends the rollout; returns what `status` says then."""
+def begun(azure: Emulated, strategy: str, status: int = 3) -> None:
+    """One batch is on the new image."""
     reach = shlex.join(["--endpoint", azure.url, "--ca", str(azure.ca), "--credential", "environment"])
     for line, code in (
         (f"vmss-sim snapshot --scale-set {azure.id} -o snapshot.json {reach}", 0),
         (f"vmss-sim plan snapshot.json --target 22.04.202606010 {strategy} --no-forecast -o plan.json", 0),
-        (f"vmss-sim apply plan.json --yes {reach}", 3),
-        ("vmss-sim abort --yes", 1),
+        (f"vmss-sim apply plan.json --yes {reach}", status),
     ):
         ran = run(line)
         assert ran.status == code, (line, ran)
+    assert len(images(azure)) == 2
+
+
+def told() -> dict[str, Any]:
     return json.loads(vmss_sim("status", "--json").out)  # type: ignore[no-any-return]
 
 
@@ -93,18 +97,63 @@ def aborted(azure: Emulated, strategy: str) -> dict[str, Any]:
 )
 def test_the_printed_lines_run_as_they_stand_until_the_set_is_back(azure: Emulated, strategy: str, back: str) -> None:
     before = images(azure)
-    status = aborted(azure, strategy)
-    assert len(images(azure)) == 2
-    told, snapshot, plan, apply = status["afterwards"]
-    assert "To take them back, make a new plan" in told
+    begun(azure, strategy)
+    assert run("vmss-sim abort --yes").status == 1
+    status = told()
+    says, _, plan, _ = status["afterwards"]
+    assert "To take them back, make a new plan" in says
     assert plan == f"vmss-sim plan now.json --target {min(before)} {back} -o back.json"
+    taken_back(status)
+    assert images(azure) == before
+
+
+def test_after_a_stop_what_failed_is_taken_back_too(azure: Emulated) -> None:
+    before = images(azure)
+    azure.control.faults(
+        [{"verdict": "fail", "of": "upgrade", "first": 4, "last": 999, "code": "OSProvisioningTimedOut"}]
+    )
+    begun(azure, "-s one-by-one -p one-by-one.retries=0 --slo 'healthy >= 50%'", 1)
+    status = told()
+    assert (status["ending"], len(status["failed"])) == ("stop", 1)
+    assert f"failed: {status['failed'][0]['id']}" in status["afterwards"][0]
+    azure.control.faults([])
+    taken_back(status)
+    assert images(azure) == before
+    world = azure.emulator.measured_set.world
+    assert all(world.serving(vm) and world.is_latest(vm) for vm in world.vms.values())
+
+
+def test_after_drift_what_was_moved_is_taken_back(azure: Emulated) -> None:
+    before = images(azure)
+    begun(azure, "-s batch -p batch.size=2 -p batch.approve=true --slo 'healthy >= 50%'")
+    somebody = {"Authorization": "Bearer somebody"}
+    image = {"virtualMachineProfile": {"storageProfile": {"imageReference": {"version": min(before)}}}}
+    answer = requests.patch(
+        f"{azure.url}{azure.id}?api-version=2024-07-01",
+        json={"properties": image},
+        headers=somebody,
+        verify=azure.ca,
+        timeout=30,
+    )
+    assert answer.status_code == 200, answer.text
+    azure.control.run_until_idle()
+    assert run("vmss-sim approve --by carol", told()["rollout"]).status == 0
+    assert run("vmss-sim resume --yes").status == 1
+    status = told()
+    assert status["ending"] == "drift", status["why"]
+    taken_back(status)
+    assert images(azure) == before
+
+
+def taken_back(status: dict[str, Any]) -> None:
+    """The printed lines, run as they stand."""
+    _, snapshot, plan, apply = status["afterwards"]
     shown = vmss_sim("status").out
     assert shown.index(apply) < shown.index(status["undo"][0]["command"]), "the mode comes after what is taken back"
     for line, more in ((snapshot, ()), (plan, ("-n", "5", "--jobs", "1")), (apply, ("--yes",))):
         assert f"  {line}\n" in shown
         ran = run(line, *more)
         assert ran.status == 0, (line, ran)
-    assert images(azure) == before
 
 
 # -- the mode from before ----------------------------------------------------------------------------------------------

@@ -4,8 +4,8 @@ Rules this module decides:
 
 1. The credential is made as for Azure Resource Manager (`connecting.py`): by the name that a command says, for the cloud that the host
    belongs to, else the one that the environment and az name; what azure-identity would print by itself stands in the error.
-2. The first token is there within `MOST_S`, or the store is refused in one line: the SDK's own retries would try it again and again. One
-   that cannot be renewed later is the SDK's matter: the lease and the journal say what follows.
+2. The first token is there within `MOST_S` (where a person has to type a code: as long as that is good), or the store is refused in one line:
+   the SDK's own retries would try it again and again. One that cannot be renewed later is the SDK's matter: the lease and the journal say what follows.
 3. A credential that was said for an endpoint of somebody's own (an emulator) is not one for the store (`Login.of`).
 """
 
@@ -14,7 +14,7 @@ from __future__ import annotations
 import threading
 from typing import Any
 
-from azure.core.exceptions import AzureError, ClientAuthenticationError
+from azure.core.exceptions import ClientAuthenticationError
 
 from backends.azure.client import why_no_token
 from backends.azure.clouds import CLOUDS, Place, place
@@ -23,6 +23,7 @@ from backends.store import Login
 from planner.errors import InputError
 
 MOST_S = 30.0
+BY_PERSON_S = 900.0
 BLOBS = {
     "public": "blob.core.windows.net",
     "government": "blob.core.usgovcloudapi.net",
@@ -50,14 +51,14 @@ def credential_for(where: Place, login: Login) -> Any:
         tenant=login.tenant or None,
         client_id=login.client_id or None,
     )
-    return Bounded(made, authority)
+    return Bounded(made, authority, BY_PERSON_S if login.credential == "device-code" else MOST_S)
 
 
 class Bounded:
     """Rule 2, around any credential."""
 
-    def __init__(self, credential: Any, authority: str) -> None:
-        self._credential, self._authority, self._had = credential, authority, False
+    def __init__(self, credential: Any, authority: str, most_s: float) -> None:
+        self._credential, self._authority, self.most_s, self._had = credential, authority, most_s, False
 
     def get_token(self, *scopes: str, **options: Any) -> Any:
         """A token. Raises InputError where there never was one."""
@@ -66,8 +67,8 @@ class Bounded:
             target=self._ask, args=(told, scopes, options), daemon=True
         )  # nobody waits for it at the end
         asks.start()
-        asks.join(MOST_S)
-        late = f"nobody answered for {MOST_S:.0f} s (asked: {self._authority}, and what is set up here)"
+        asks.join(self.most_s)
+        late = f"nobody answered for {self.most_s:.0f} s (asked: {self._authority}, and what is set up here)"
         found = told[0] if told else TimeoutError(late)
         if isinstance(found, BaseException):
             why = why_no_token(str(found))
@@ -83,5 +84,5 @@ class Bounded:
     def _ask(self, told: list[Any], scopes: tuple[str, ...], options: dict[str, Any]) -> None:
         try:
             told.append(self._credential.get_token(*scopes, **options))
-        except (AzureError, ValueError) as error:
+        except Exception as error:  # whatever it is, whoever waits has to hear it: it is told, or raised, there
             told.append(error)

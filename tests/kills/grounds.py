@@ -18,11 +18,11 @@ from tests.fleet import NEW, OLD, OLDER, Case, Done, WatchedWorld, image, world_
 from tests.loopback import served
 from tests.loopback_process import over_azure
 from vmss_sim.arm.client import Control
-from vmss_sim.arm.clock import ManualClock
 from vmss_sim.arm.emulator import Emulator, Stage
 from vmss_sim.arm.measured import Yardstick
 from vmss_sim.arm.session import Session
 from vmss_sim.arm.site import Site
+from vmss_sim.arm.standing import ManualClock
 from vmss_sim.arm.trace import Trace
 
 

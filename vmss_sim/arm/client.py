@@ -16,7 +16,9 @@ where nobody answers. Durations are seconds.
 from __future__ import annotations
 
 import json
+import os
 import ssl
+import time
 from collections.abc import Iterator
 from http.client import HTTPConnection, HTTPResponse, HTTPSConnection
 from pathlib import Path
@@ -73,8 +75,14 @@ class Control:
         return bool(self._json("POST", "run-until-idle", {"limit_seconds": limit_seconds})["idle"])
 
     def sleep(self, seconds: float) -> float:
-        """Say that you are about to sleep; returns for how many seconds you have to, really."""
-        return float(self._json("POST", "sleep", {"seconds": seconds})["wall_seconds"])
+        """Say that you are about to sleep; returns for how many seconds you have to, really. It may take a while before that: as long as
+        somebody else works who is not to be passed.
+        """
+        told = self._json("POST", "sleep", {"seconds": seconds, "pid": os.getpid()})
+        while told.get("ticket"):
+            time.sleep(told["wall_seconds"])
+            told = self._json("POST", "sleep", {"ticket": told["ticket"]})
+        return float(told["wall_seconds"])
 
     def faults(self, tables: list[dict[str, Any]]) -> None:
         """From now on these faults, and no others: tables as of a scenario's `[[fault]]`, counted from now."""

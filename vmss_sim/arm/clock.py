@@ -1,6 +1,7 @@
 """What time it is in the emulated world. The endpoint asks before each request; worlds are advanced to the answer.
 
-Virtual time only ever moves between two requests, or while one is answered; a clock says by how much. Rules this module decides:
+Virtual time only ever moves between two requests, or while one is answered; a clock says by how much. Those that stand still while
+clients work are in `standing.py`. Rules this module decides:
 
 1. A *gap* is the wall time from one request to the next. Time is one for all clients: gaps are of the whole emulator, waits of the
    operation that is waited for.
@@ -11,15 +12,8 @@ Virtual time only ever moves between two requests, or while one is answered; a c
    asked for, else 30 s, what Azure's clients do by themselves). Work counts 1:1. Undeclared gaps count wall x N, and what that is more than
    the wall's is distortion. At speed 1 everything counts 1:1.
 5. It tells clients to come back after max(1, round(nominal / N)) s; at speed 1 only what was asked for, as Azure does.
-6. `ManualClock`: nothing but `advance` and `sleep` moves it.
-7. `JumpClock`: time stands still while a client works. A poll of an operation that runs moves it to the first multiple of the poll interval
-   after acceptance at which the operation has ended (interval 0: exactly there), but not past that moment of another operation that is
-   polled, too. Where nobody knows the end (a rolling upgrade), the world goes on by the interval until it has ended, an hour at most.
-   A told sleep moves it by its length.
-8. What a JumpClock does not count is distortion: all work. An undeclared gap while something runs counts 1:1, so that a client that waits
-   in its own way (reading the set every 30 s) gets there; while nothing runs it is not counted, and distortion.
-9. An answer that refuses and says when to come back (`Retry-After`) is a told sleep: it says that time as the clock has it.
-10. The ledger is of the measured time only: from the first request that changes the scale set, and without what comes after the last one's work
+6. An answer that refuses and says when to come back (`Retry-After`) is a told sleep: it says that time as the clock has it.
+7. The ledger is of the measured time only: from the first request that changes the scale set, and without what comes after the last one's work
    was done. Distortion of more than 5 % of the measured duration makes any figure about availability worthless.
 """
 
@@ -32,11 +26,11 @@ from typing import Literal, Protocol
 
 import msgspec
 
+from vmss_sim.arm.sleepers import OVER, Sleeper, Told
+
 NOMINAL_S = 30
 """How often Azure's own clients poll where nobody tells them (azure-core, az)."""
 LONG_S = 10.0
-FARTHEST_MS = 3_600_000
-"""Rule 7: as far as one poll goes after an end that nobody knows."""
 TOO_MUCH = 0.05
 REMEMBERED = 10_000  # operations that somebody was told of and nobody polled to the end
 
@@ -51,6 +45,9 @@ class Clock(Protocol):
 
     def polled(self, ends_at_ms: int | None, *, name: str = "", accepted_ms: int = 0) -> None:
         """A client asks for an operation that is running; it ends then (None: something else will end it)."""
+
+    def hides(self, name: str) -> bool:
+        """Would who polls this operation not know yet that it has ended?"""
 
     def accepted(self) -> int | None:
         """A client was told that an operation runs: after how many seconds of its own it should ask (None: not said)."""
@@ -78,7 +75,7 @@ class Spent(msgspec.Struct, kw_only=True):
 
 
 class Ledger:
-    """Rule 10. `spent`: of the measured time."""
+    """Rule 7. `spent`: of the measured time."""
 
     def __init__(self) -> None:
         self.spent, self._tail, self._begun = Spent(), Spent(), False
@@ -140,17 +137,21 @@ class BaseClock:
     def polled(self, ends_at_ms: int | None, *, name: str = "", accepted_ms: int = 0) -> None:
         """See `Clock`."""
 
+    def hides(self, name: str) -> bool:  # noqa: ARG002
+        """See `Clock`."""
+        return False
+
     def accepted(self) -> int | None:
         """See `Clock`."""
         return self.retry_after_s or 1
 
-    def arrived(self, poll: str = "") -> None:
-        """A request is there. poll: the operation that it asks for."""
+    def arrived(self, poll: str = "", port: int = 0) -> None:  # noqa: ARG002
+        """A request is there. poll: the operation that it asks for; port: of the client, 0: not of this machine."""
         wall = self.wall()
         self._pass(wall, poll)
         self._wall_s = max(wall, self._wall_s)
 
-    def answered(self, poll: str = "", told: str = "", *, busy: bool = False) -> None:
+    def answered(self, poll: str = "", told: str = "", *, busy: bool = False, port: int = 0) -> None:  # noqa: ARG002
         """It was answered. told: the operation of which the answer says that it runs. busy: does anything run from here on?"""
         self._told.pop(poll, None)
         if told:
@@ -161,18 +162,22 @@ class BaseClock:
 
     def advance(self, by_ms: float) -> None:
         """Somebody says that time passes."""
-        self._now_ms += by_ms
-        self.ledger.note("declared", by_ms, busy=self._busy)
+        self._move(self._now_ms + by_ms, "declared", busy=self._busy)
 
-    def sleep(self, seconds: float) -> float:
-        """A client is about to sleep that long, and says so: for how many seconds of wall time it has to."""
-        self.arrived()
-        self.advance(seconds * 1000)
-        return 0.0
+    def sleep(self, seconds: float, sleeper: Sleeper | None = None) -> Told:
+        """A client is about to sleep that long, and says so. sleeper: one who comes back with a ticket; None: who does not."""
+        raise NotImplementedError
+
+    def back(self, ticket: str) -> Told:  # noqa: ARG002
+        """A sleeper comes back with its ticket."""
+        return OVER
+
+    def settle(self) -> None:
+        """Count what can be counted by now of the time that passes by itself."""
 
     def refused(self, retry_after_s: int) -> int:
-        """Rule 9: for how many seconds of its own the client is to wait."""
-        return max(1, round(self.sleep(retry_after_s)))
+        """Rule 6: for how many seconds of its own the client is to wait."""
+        return max(1, round(self.sleep(retry_after_s).wall_s))
 
     def catch_up(self, to_ms: int) -> None:
         """The worlds went on without us, for a last report: that is nobody's time."""
@@ -183,18 +188,13 @@ class BaseClock:
         self._now_ms, self.ledger, self._told = float(now_ms), Ledger(), {}
         self._wall_s, self._busy = self.wall(), False
 
+    def _move(self, to_ms: float, kind: Kind, *, busy: bool) -> None:
+        moved = max(0.0, to_ms - self._now_ms)
+        self._now_ms += moved
+        self.ledger.note(kind, moved, busy=busy)
+
     def _pass(self, wall_s: float, poll: str) -> None:
         """What the gap that ends now is worth."""
-
-
-class ManualClock(BaseClock):
-    """Rule 6."""
-
-    kind = "manual"
-
-    def refused(self, retry_after_s: int) -> int:
-        """As it is: who moves this clock sees to it."""
-        return retry_after_s
 
 
 class RealClock(BaseClock):
@@ -213,12 +213,22 @@ class RealClock(BaseClock):
         """Rule 5."""
         return self.retry_after_s if self.speed == 1 else max(1, round(self.nominal_s / self.speed))
 
-    def sleep(self, seconds: float) -> float:
-        """A told sleep, in the wall's seconds."""
+    def sleep(self, seconds: float, sleeper: Sleeper | None = None) -> Told:  # noqa: ARG002
+        """A told sleep, in the wall's seconds: several at once pass at once."""
         self.arrived()
         wall_s = seconds / self.speed
         self._asleep_until_s = max(self._asleep_until_s, self._wall_s + wall_s)
-        return wall_s
+        return Told(wall_s)
+
+    def settle(self) -> None:
+        """At speed 1 the wall is the clock; else a told sleep counts as it passes, and the rest when the next request shows what it was."""
+        if self.speed == 1:
+            self.arrived()
+            return
+        until_s = min(self.wall(), self._asleep_until_s)
+        if until_s > self._wall_s:
+            self._pass(until_s, "")
+            self._wall_s = until_s
 
     def begin_at(self, now_ms: int) -> None:
         """See `BaseClock`."""
@@ -245,76 +255,3 @@ class RealClock(BaseClock):
     def _count(self, kind: Kind, virtual_s: float, excess_s: float = 0) -> None:
         self._now_ms += virtual_s * 1000
         self.ledger.note(kind, virtual_s * 1000, busy=self._busy, excess_ms=excess_s * 1000)
-
-
-class JumpClock(BaseClock):
-    """Rules 7 and 8. poll_s: the interval between the polls of a client that would wait."""
-
-    kind = "jump"
-
-    def __init__(
-        self, *, poll_s: float = NOMINAL_S, retry_after_s: int | None = None, wall: Callable[[], float] = time.monotonic
-    ) -> None:
-        super().__init__(retry_after_s=retry_after_s, wall=wall)
-        self.poll_ms = round(poll_s * 1000)
-        self._watched: dict[str, int] = {}
-
-    def accepted(self) -> int | None:
-        """As soon as HTTP can say: waiting costs nothing here."""
-        return 1
-
-    def polled(self, ends_at_ms: int | None, *, name: str = "", accepted_ms: int = 0) -> None:
-        """Rule 7."""
-        if ends_at_ms is not None:
-            self._watched[name] = shown = self._first_look(accepted_ms, ends_at_ms)
-            self._to(min(shown, self._others(name)))
-            return
-        limit = self._now_ms + FARTHEST_MS
-        while self.world is not None and self.world.runs(name) and self._now_ms < limit:
-            step = self._first_look(accepted_ms, self.now_ms() + 1)
-            if not self.poll_ms:
-                step = self.world.idle_at() or int(limit)
-            others = self._others(name)
-            self._to(min(step, others, limit))
-            self.world.advance(self.now_ms())
-            if others <= step:
-                return
-
-    def begin_at(self, now_ms: int) -> None:
-        """See `BaseClock`."""
-        super().begin_at(now_ms)
-        self._watched = {}
-
-    def answered(self, poll: str = "", told: str = "", *, busy: bool = False) -> None:
-        """See `BaseClock`."""
-        if poll != told:
-            self._watched.pop(poll, None)
-        super().answered(poll, told, busy=busy)
-
-    def _first_look(self, accepted_ms: int, ends_at_ms: int) -> int:
-        """When a client that polls sees the end."""
-        if not self.poll_ms:
-            return ends_at_ms
-        return accepted_ms + math.ceil(max(0, ends_at_ms - accepted_ms) / self.poll_ms) * self.poll_ms
-
-    def _others(self, name: str) -> float:
-        """When a client that polls another operation would see its end."""
-        return min(
-            (when for other, when in self._watched.items() if other != name and when > self._now_ms), default=math.inf
-        )
-
-    def _to(self, when_ms: float) -> None:
-        moved = max(0.0, when_ms - self._now_ms)
-        self._now_ms += moved
-        self.ledger.note("polls", moved, busy=True)
-
-    def _pass(self, wall_s: float, poll: str) -> None:
-        if poll in self._told:
-            return
-        gap_s = max(0.0, wall_s - self._wall_s)
-        if gap_s >= LONG_S and self._busy:
-            self._now_ms += gap_s * 1000
-            self.ledger.note("undeclared", gap_s * 1000, busy=True)
-        else:
-            kind: Kind = "work" if gap_s < LONG_S else "undeclared"
-            self.ledger.note(kind, 0, busy=self._busy, uncounted_ms=gap_s * 1000)

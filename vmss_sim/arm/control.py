@@ -15,7 +15,7 @@ Rules this module decides:
 | GET trace | | every exchange since the beginning |
 | POST advance | {"seconds"} | {"now_s"} |
 | POST run-until-idle | {"limit_seconds"}, may be left out | {"now_s", "idle"} |
-| POST sleep | {"seconds"} | {"wall_seconds"}: how long to sleep really |
+| POST sleep | {"seconds"}; and {"pid", "parent"} of who comes back; or {"ticket"} of who does | {"wall_seconds", "ticket"}: how long to sleep really; unless `ticket` is null, to come back with it then |
 | POST faults | {"faults": [{...}]}, the tables of a scenario's `[[fault]]` | {"faults": how many} |
 | POST reset | | {"now_s"} |
 | GET snapshot | | the snapshot |
@@ -36,6 +36,7 @@ from planner.errors import InputError
 from vmss_sim.arm import measured
 from vmss_sim.arm.emulator import Emulator
 from vmss_sim.arm.http import Refused, Request, Response
+from vmss_sim.arm.sleepers import Sleeper
 
 PREFIX = "/_vmss-sim"
 TOKEN = "x-vmss-sim-token"
@@ -104,6 +105,13 @@ def _seconds(said: dict[str, Any], key: str, default: float | None = None) -> fl
     return float(value)
 
 
+def _process(said: dict[str, Any], key: str) -> int | None:
+    value: Any = said.get(key)
+    if value is not None and (isinstance(value, bool) or not isinstance(value, int) or not 0 < value < 1 << 31):
+        raise Refused(400, "InvalidInput", f"{key}: found {value!r}; expected the number of a process, or null", key)
+    return value
+
+
 def _now(emulator: Emulator, **more: Any) -> Response:
     return Response(status=200, body={"now_s": emulator.clock.now_ms() / 1000, **more})
 
@@ -148,8 +156,13 @@ def _run_until_idle(emulator: Emulator, request: Request) -> Response:
 
 
 def _sleep(emulator: Emulator, request: Request) -> Response:
-    wall_s = emulator.sleep(_seconds(_said(request), "seconds"))
-    return _now(emulator, wall_seconds=wall_s)
+    said = _said(request)
+    if "ticket" in said:
+        told = emulator.back(str(said["ticket"]))
+    else:
+        sleeper = Sleeper(pid=_process(said, "pid"), parent=_process(said, "parent")) if "pid" in said else None
+        told = emulator.sleep(_seconds(said, "seconds"), sleeper)
+    return _now(emulator, wall_seconds=told.wall_s, ticket=told.ticket or None)
 
 
 def _faults(emulator: Emulator, request: Request) -> Response:

@@ -27,6 +27,7 @@ from vmss_sim.arm.http import Refused, Request, Response
 from vmss_sim.arm.redaction import clean_body
 from vmss_sim.arm.sets import ArmSet
 from vmss_sim.arm.site import Site
+from vmss_sim.arm.sleepers import Sleeper, Told
 from vmss_sim.arm.snapshots import SNAPSHOT, digest, entry_of, header_of
 from vmss_sim.arm.trace import READS, Trace, request_of
 from vmss_sim.world.config import Image
@@ -66,6 +67,9 @@ class _Replayed:
 
     def polled(self, ends_at_ms: int | None, *, name: str = "", accepted_ms: int = 0) -> None:
         pass
+
+    def hides(self, _name: str) -> bool:
+        return False
 
     def accepted(self) -> int | None:
         return None
@@ -118,7 +122,7 @@ class Emulator:
             return _unauthorized(request, self.site.tenant)
         request = msgspec.structs.replace(request, body=clean_body(request.body))
         poll = _operation(request.path)
-        self.clock.arrived(poll)
+        self.clock.arrived(poll, request.port)
         changing = request.method not in READS
         before = self._asked
         response = self.endpoint.answer(request)
@@ -130,7 +134,7 @@ class Emulator:
             self._note_change(response, of_the_set=self._asked != before)
         else:
             self.counts["reads"] += 1
-        self.clock.answered(poll, told, busy=self.busy)
+        self.clock.answered(poll, told, busy=self.busy, port=request.port)
         self.trace.exchange(request, response, self.site.now_ms)
         if changing and self.progress is not None:
             self.progress(request, response, self.site.now_ms)
@@ -173,10 +177,9 @@ class Emulator:
     # -- what the control endpoint does --------------------------------------------------------------------------
 
     def catch_up(self) -> None:
-        """Bring the worlds to the clock's now; at speed 1 the wall is the clock."""
+        """Bring the worlds to the clock's now; the real clock moves by itself."""
         with self.lock:
-            if self.clock.kind == "real" and self.clock.speed == 1:
-                self.clock.arrived()
+            self.clock.settle()
             self.endpoint.advance(self.clock.now_ms())
 
     def advance(self, by_ms: int) -> int:
@@ -206,12 +209,19 @@ class Emulator:
         back = [when for one in self.site.sets if (when := measured.back_at(one)) is not None]
         return min(back, default=None)
 
-    def sleep(self, seconds: float) -> float:
-        """A client is about to sleep; for how many seconds of wall time it has to."""
+    def sleep(self, seconds: float, sleeper: Sleeper | None = None) -> Told:
+        """A client is about to sleep: what it is told."""
         with self.lock:
-            wall_s = self.clock.sleep(seconds)
+            told = self.clock.sleep(seconds, sleeper)
             self.endpoint.advance(self.clock.now_ms())
-            return wall_s
+            return told
+
+    def back(self, ticket: str) -> Told:
+        """A sleeper comes back with its ticket."""
+        with self.lock:
+            told = self.clock.back(ticket)
+            self.endpoint.advance(self.clock.now_ms())
+            return told
 
     def set_faults(self, tables: list[dict[str, Any]]) -> tuple[Fault, ...]:
         """Rule 4. Raises InputError."""

@@ -123,20 +123,23 @@ class Endpoint:
         self._charge(call, route, remaining)
         made = route.handler(call)
         if isinstance(made, Response):
-            if made.status == 202 or (tracked is not None and tracked.work.status == "running"):
+            if made.status == 202 or (tracked is not None and tracked.status == "running"):
                 made = msgspec.structs.replace(made, headers={**made.headers, **self._retry_after()})
             return made
         return self._started(request, route, made)
 
     def _look_at_operation(self, call: Call) -> Tracked | None:
-        """Rule 1: a poll of an operation that runs."""
+        """Rule 1: a poll of an operation that runs, or would still be seen to."""
         name = call.names.get("operation", "").lower()
-        tracked = self.site.operations.running.get(name)
+        operations = self.site.operations
+        tracked = operations.running.get(name) or operations.ended(name)
         if tracked is None:
             return None
-        ends = tracked.ends_at
-        self.clock.polled(None if ends == NEVER else ends, name=name, accepted_ms=tracked.work.started_at)
-        self.advance(self.clock.now_ms())
+        if name in operations.running or self.clock.hides(name):
+            ends = tracked.ends_at
+            self.clock.polled(None if ends == NEVER else ends, name=name, accepted_ms=tracked.work.started_at)
+            self.advance(self.clock.now_ms())
+        tracked.hidden = self.clock.hides(name)
         return tracked
 
     def _started(self, request: Request, route: Route, made: Accepted) -> Response:

@@ -11,7 +11,9 @@ import msgspec
 
 
 class Request(msgspec.Struct, frozen=True, kw_only=True):
-    """One request. base: scheme and authority under which the client reached us, for absolute URLs in answers."""
+    """One request. base: scheme and authority under which the client reached us, for absolute URLs in answers; port: of the client, on
+    this machine (0: of another).
+    """
 
     method: str
     path: str
@@ -19,6 +21,7 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
     headers: dict[str, str] = {}
     body: bytes = b""
     base: str = "https://localhost"
+    port: int = 0
 
     @property
     def version(self) -> str:

@@ -25,14 +25,13 @@ KIND = "Microsoft.Network/networkInterfaces"
 NAME = "networkinterfaces"
 
 
-def of_set(site: Site, scope: str, name: str) -> list[Body]:
-    """Those below a set (`web`) or an instance (`web/0`) in a group's scope. Raises Refused (rule 2)."""
-    _, subscription, _, group = scope.strip("/").split("/")
+def of_set(site: Site, subscription: str, group: str, name: str) -> list[Body]:
+    """Those below a set (`web`) or an instance (`web/0`). Raises Refused (rule 2)."""
     set_name, _, vm = name.partition("/")
     one = site.find(subscription, group, set_name)
     vms = [] if one is None else [each for each in _vms(one) if vm in ("", each.id)]
     if one is None or one.world.config.flexible or (vm and not vms):
-        path = f"{scope}/providers/Microsoft.Compute/virtualMachineScaleSets/{set_name}"
+        path = f"/subscriptions/{subscription}/resourceGroups/{group}/providers/Microsoft.Compute/virtualMachineScaleSets/{set_name}"
         raise Refused(404, "NotFound", f"Resource {path} not found.")
     return [nic for each in vms for nic in _cards(one, each, Shapes(one))]
 

@@ -5,7 +5,7 @@ Rules this module decides:
 1. The measured time begins with the first request that changed the scale set and was not refused. It ends at T, when every operation and
    rollout has ended and every instance that went out of service before that serves again; who is not coming back does not delay it.
 2. Before T the figures are those so far, `complete` is false, and T is now. What never ends (it hangs) does not delay T, and is never complete.
-3. Where the clock makes time other than the client's own by more than 5 % of the duration (`clock.py`, rule 10), there are no figures,
+3. Where the clock makes time other than the client's own by more than 5 % of the duration (`clock.py`, rule 7), there are no figures,
    and the report says why. A manual clock is in nobody's way: who moves it knows what he does.
 4. What is left behind is known at the horizon, to which the last report runs on: fewer in service than required are the breach `left-broken`.
 5. Measures are of the scenario's set, and where it is deleted and created again under its name of both, one after the other. Other sets that
@@ -116,6 +116,8 @@ def _why(clock: BaseClock, share: float) -> str:
     spent = clock.ledger.spent
     if clock.kind == "jump":
         what = f"{spent.uncounted_ms / 1000:.0f} s in which a client was at work, or waited without a word, were not counted"
+        if spent.excess_ms:
+            what += f", and sleeps ended {spent.excess_ms / 1000:.0f} s late"
         fix = "let sleeps be told (the `sleep` of the printed PATH), wait by polling, or take --clock real"
     else:
         what = f"clients waited without a word for {spent.undeclared_ms / 1000:.0f} s of virtual time"

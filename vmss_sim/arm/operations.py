@@ -35,15 +35,23 @@ SIGNED = ("t", "c", "s", "h")
 
 
 class Tracked:
-    """An operation that a client was told of. work: the world's; output: what a run-command action wrote; of: the set's id."""
+    """An operation that a client was told of. work: the world's; output: what a run-command action wrote; of: the set's id; hidden: it looks
+    as if it still ran, since who polls it would not have looked again yet (the clock says so).
+    """
 
-    __slots__ = ("id", "location", "of", "output", "subscription", "work")
+    __slots__ = ("hidden", "id", "location", "of", "output", "subscription", "work")
 
     def __init__(
         self, work: Operation, *, subscription: str, location: str, of: str, output: dict[str, Any] | None = None
     ) -> None:
         self.id = work.name
         self.work, self.subscription, self.location, self.of, self.output = work, subscription, location, of, output
+        self.hidden = False
+
+    @property
+    def status(self) -> str:
+        """How it stands, for who polls it."""
+        return "running" if self.hidden else self.work.status
 
     @property
     def ends_at(self) -> int:
@@ -79,6 +87,10 @@ class Operations:
             if len(self._ended) <= KEPT and now_ms - when <= KEPT_MS:
                 break
             del self._ended[name]
+
+    def ended(self, name: str) -> Tracked | None:
+        """One that ended lately."""
+        return self._ended[name][1] if name in self._ended else None
 
     def find(self, name: str, location: str | None = None) -> Tracked:
         """The operation of this id. location: where it is asked for. Raises Refused: none there, or none any more."""
@@ -135,12 +147,12 @@ def poll_body(one: Tracked, version: str, epoch: datetime) -> dict[str, Any]:
     """Rule 2."""
     work = one.work
     body: dict[str, Any] = {"startTime": moment(epoch, work.started_at)}
-    if work.status != "running":
+    if one.status != "running":
         body["endTime"] = moment(epoch, work.ends_at)
-    body["status"] = WORDS[work.status]
-    if work.status == "failed":
+    body["status"] = WORDS[one.status]
+    if one.status == "failed":
         body["error"] = {"code": work.code, "message": work.message or work.code}
-    if one.output is not None and work.status == "succeeded":
+    if one.output is not None and one.status == "succeeded":
         body["properties"] = {"output": one.output}
     body["operationId" if version.startswith("2015") else "name"] = one.id
     return body

@@ -94,7 +94,7 @@ def operation(call: Call) -> Response:
     if call.request.query.get("monitor", "").lower() != "true":
         return Response(status=200, body=poll_body(tracked, call.version, site.epoch))
     work = tracked.work
-    if work.status == "running":
+    if tracked.status == "running":
         url = site.operations.url(tracked, call.request.base, call.version, monitor=True)
         return Response(status=202, headers={"location": url})
     if work.status == "failed":

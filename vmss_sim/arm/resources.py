@@ -228,9 +228,7 @@ def _other(request: Request, site: Site, path: str) -> Response | None:
     subscription = site.require_subscription(found[1])
     kind = where.full_kind.lower()
     if kind.startswith(SETS):
-        if request.method != "GET" or where.rest.lower() not in OF_OTHERS:
-            return None
-        return _list(interfaces.of_set(site, where.scope, where.name) if where.rest.lower() == interfaces.NAME else ())
+        return _of_a_set(request, site, where, found) if found[2] is not None and found[0] == where.scope else None
     if any(kind.startswith(one) for one in NOT_EMULATED) and request.method != "GET":
         raise Refused(
             400,
@@ -242,6 +240,21 @@ def _other(request: Request, site: Site, path: str) -> Response | None:
     if where.rest:
         return _collection(request, site, where) if request.method == "GET" else None
     return _one_other(request, site, where)
+
+
+def _of_a_set(request: Request, site: Site, where: Where, group: re.Match[str]) -> Response | None:
+    """What other providers have below a set or an instance: lists, and one interface."""
+    rest, (above, _, last) = where.rest.lower(), where.name.rpartition("/")
+    if request.method != "GET":
+        return None
+    if rest in OF_OTHERS:
+        return _list(interfaces.of_set(site, group[1], group[2], where.name) if rest == interfaces.NAME else ())
+    if rest or not where.kind.lower().endswith(f"/{interfaces.NAME}"):
+        return None
+    found = (one for one in interfaces.of_set(site, group[1], group[2], above) if one["name"].lower() == last.lower())
+    if (card := next(found, None)) is None:
+        raise _not_found(where)
+    return _ok(card)
 
 
 def _inherited(request: Request, site: Site, where: Where) -> Response:

@@ -116,6 +116,7 @@ class App:
             headers=dict(received.headers.items()),
             body=body,
             base=f"{received.scope['scheme']}://{received.headers['host']}",
+            port=received.client.port if received.client is not None and received.client.host in LOOPBACK else 0,
         )
         response = await asyncio.get_running_loop().run_in_executor(self._worker, self._answer, request)
         return None if response.status == 0 else _sent(response, received.method)

@@ -17,9 +17,11 @@ from typing import NamedTuple
 
 from planner.errors import InputError
 from vmss_sim.arm import certificates, identity
+from vmss_sim.arm.at_work import AtWork, Machine
 from vmss_sim.arm.control import Control
 from vmss_sim.arm.emulator import Emulator
 from vmss_sim.arm.server import Limits, Server
+from vmss_sim.arm.standing import StandingClock
 
 SLEEP = '''\
 """`sleep` for whoever is measured by vmss-sim: it tells the emulator, and sleeps as long as that says."""
@@ -49,12 +51,18 @@ def told(span):
     else:
         talk = HTTPConnection(parts.hostname, parts.port, timeout=30)
     with open(TOKEN_FILE) as stream:
-        token = stream.read().strip()
-    talk.request("POST", "/_vmss-sim/sleep", json.dumps({{"seconds": span}}), {{"X-Vmss-Sim-Token": token}})
-    answer = talk.getresponse()
-    if answer.status != 200:
-        raise OSError(answer.status)
-    return json.loads(answer.read())["wall_seconds"]
+        headers = {{"X-Vmss-Sim-Token": stream.read().strip()}}
+    said = {{"seconds": span, "pid": os.getpid(), "parent": os.getppid()}}
+    while True:
+        talk.request("POST", "/_vmss-sim/sleep", json.dumps(said), headers)
+        answer = talk.getresponse()
+        if answer.status != 200:
+            raise OSError(answer.status)
+        found = json.loads(answer.read())
+        if not found["ticket"]:
+            return found["wall_seconds"]
+        said = {{"ticket": found["ticket"]}}
+        time.sleep(found["wall_seconds"])
 
 
 if len(sys.argv) < 2:
@@ -114,6 +122,8 @@ class Session:
                 error.strerror or str(error),
                 "a folder for temporary files",
             ) from error
+        if isinstance(self.emulator.clock, StandingClock):
+            self.emulator.clock.sleepers.others = AtWork(Machine(str(self.token_file)))
         self.server.start()
         return self
 
@@ -147,7 +157,9 @@ class Session:
         ca = None if self.ca is None else str(self.ca)
         script.write_text(SLEEP.format(url=self.url, token_file=str(folder / "token"), ca=ca))
         python, told = shlex.quote(sys.executable), shlex.quote(str(script))
-        command.write_text(f'#!/bin/sh\nexec {python} -I -S {told} "$@"\n')
+        # Each sleep has the variable in its environment, so that it is known for a client's, whoever calls it.
+        ours = f"export VMSS_SIM_TOKEN_FILE={shlex.quote(str(folder / 'token'))}"
+        command.write_text(f'#!/bin/sh\n{ours}\nexec {python} -I -S {told} "$@"\n')
         command.chmod(0o755)
 
     # -- what to tell clients ------------------------------------------------------------------------------------

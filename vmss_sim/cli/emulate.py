@@ -205,7 +205,8 @@ def _scenario(name: str, beside: options.Beside) -> tuple[tuple[Scenario, Path, 
 def _clock(kind: str, speed: float | None, poll: float | None, retry_after: int | None) -> BaseClock:
     """The clock that the options name. Raises InputError."""
     from planner.errors import InputError  # noqa: PLC0415  # heavy imports wait until a command runs
-    from vmss_sim.arm.clock import NOMINAL_S, JumpClock, ManualClock, RealClock  # noqa: PLC0415
+    from vmss_sim.arm.clock import NOMINAL_S, RealClock  # noqa: PLC0415
+    from vmss_sim.arm.standing import JumpClock, ManualClock  # noqa: PLC0415
 
     belongs: dict[str, tuple[Any, tuple[str, ...]]] = {
         "--speed": (speed, ("real",)),

@@ -21,8 +21,9 @@ from planner.model import in_service
 from planner.phases import Phase
 from planner.plan import Plan
 from planner.planfile import Forecast
-from planner.standing import floor_now, waits_for
+from planner.standing import floor_now
 from planner.trace import Found, Receipt, Turn
+from planner.waiting import waits_for
 from vmss_sim.report import plans
 from vmss_sim.report.colours import LOUD
 from vmss_sim.report.heatmap import fitted, legend_lines

@@ -92,6 +92,9 @@ class FixedClock:
     def polled(self, ends_at_ms: int | None, *, name: str = "", accepted_ms: int = 0) -> None:
         """Looks do not move it."""
 
+    def hides(self, name: str) -> bool:
+        return False
+
     def accepted(self) -> int | None:
         return None
 

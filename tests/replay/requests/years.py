@@ -74,7 +74,7 @@ YEARS: tuple[Year, ...] = (
     Year(_OS + r"(linux|windows)Configuration\.patchSettings.*", until="2021-05-01", count=92),
     Year(_OS + "customData:string", until="2017-03-01", count=99),
     Year(r"properties\.platformFaultDomainCount:number", "2024-01-01", count=795),
-    Year(r"properties\.orchestrationMode:string", "2023-01-01", count=707),
+    Year(r"properties\.orchestrationMode:string", "2023-01-01", count=708),
     Year(r"properties\.doNotRunExtensionsOnOverprovisionedVMs:boolean", "2019-06-01", count=144),
     Year(r"properties\.singlePlacementGroup:boolean", "2017-02-01", count=45),
     Year(r"properties\.overprovision:boolean", "2016-03-01", count=6),
