@@ -14,6 +14,7 @@ from backends.driver import Driver
 from backends.journal import MemoryJournal
 from backends.protocol import Wait
 from backends.simulated import SimulatedBackend
+from planner.buckets import Memory
 from planner.change import Action, GuestPatch, ImageChange, PropertyChange, Refresh, Target
 from planner.commands import Command, Kind, Outcome, Status
 from planner.effects import touched
@@ -604,6 +605,51 @@ def test_luck_is_chosen() -> None:
 
 
 # -- what the platform does by itself, and what it shows ------------------------------------------------------------------------
+
+
+def test_a_script_goes_again_with_the_same_content_to_whom_it_is_not_known_of() -> None:
+    """Azure runs another content again: who failed beside it gets one of its own."""
+    case = Case(
+        strategy="batch", change=GuestPatch(script="patch"), parameters={"size": 2, "retries": 2}, more={"floor": 3}
+    )
+    rollout, fleet = Rollout(case.plan()), case.fleet.scale_set()
+    memory = {
+        "0": Memory(failed="ScriptFailed", ended_ms=0, tries=1),
+        "3": Memory(failed="result-missing", ended_ms=0),
+    }
+    state = msgspec.structs.replace(rollout.start(), phase=Phase.ROLLING, memory=memory)
+    first = rollout.step(state, Observation(now_ms=1_000, scale_set=fleet))
+    (one,) = first.commands
+    assert (one.ids, one.script) == (("0",), "patch\n# try 2\n")
+    done = msgspec.structs.replace(fleet.instances["0"], run_commands=(one.name or "",))
+    after = msgspec.structs.replace(fleet, instances={**fleet.instances, "0": done})
+    said = (Outcome(command=one.id, status=Status.SUCCEEDED),)
+    (two,) = rollout.step(first.state, Observation(now_ms=2_000, scale_set=after, outcomes=said)).commands
+    assert (two.ids, two.script) == (("3",), "patch")
+
+
+def test_an_outcome_that_nobody_knows_is_no_try_of_a_script() -> None:
+    """Its batch-mate has it, so the operation took effect partly: whether it ran here is not known."""
+    case = Case(
+        strategy="batch", change=GuestPatch(script="patch"), parameters={"size": 2, "retries": 2}, more={"floor": 3}
+    )
+    plan = case.plan()
+    rollout, fleet = Rollout(plan), case.fleet.scale_set()
+    state = msgspec.structs.replace(rollout.start(), phase=Phase.ROLLING)
+    first = rollout.step(state, Observation(now_ms=0, scale_set=fleet))
+    (command,) = first.commands
+    one, other = command.ids
+    name = rollout.target(one, False).run_command
+    assert name
+    has = msgspec.structs.replace(fleet.instances[one], run_commands=(name,))
+    partly = msgspec.structs.replace(fleet, instances={**fleet.instances, one: has})
+    said = (Outcome(command=command.id, status=Status.UNKNOWN),)
+    waits = rollout.step(first.state, Observation(now_ms=1_000, scale_set=partly, outcomes=said))
+    late = rollout.step(waits.state, Observation(now_ms=1_000 + plan.deadlines.settle_ms, scale_set=partly))
+    assert "adopted-partly" in {note.rule for note in late.notes}
+    assert late.state.memory[other].tries == 0
+    (again,) = late.commands
+    assert (again.ids, again.script) == ((other,), "patch")
 
 
 @pytest.mark.parametrize(

@@ -156,6 +156,27 @@ def test_what_never_comes_fails_as_a_gate_that_does_not_hold() -> None:
     assert run.rules().count("replace-short") == 1
 
 
+@pytest.mark.parametrize("comes", [True, False])
+@pytest.mark.parametrize("asked", [Asked.ROLLBACK, Asked.EMERGENCY])
+def test_a_way_back_goes_on_without_what_does_not_come(asked: Asked, comes: bool) -> None:
+    """The set has one instance fewer then: the rest goes back all the same."""
+    case = SICK.but(
+        parameters={"retries": 0, "max_failed": 1, "soak_ms": 1_000},
+        fails={2: (1,)},
+        asks=(Ask(200_000, Asked.REPLACE, ("2",)),),
+    )
+    added = next(one.now for one in case.run().sent("set-capacity"))
+    run = case.but(asks=(*case.asks, Ask(added + 1_000, asked)), odd={} if comes else {1: "fewer"}).run()
+    assert run.state.ending == "rollback", run.state.reason
+    assert {vm.image.exact or vm.image.version for vm in run.world.vms.values() if vm.image} == {OLD}
+    assert len(run.world.vms) == (4 if comes else 3)
+    assert run.rules().count("replace-short") == (0 if comes else 1)
+    if not comes:
+        short = next(one.now_ms for one in run.turns() for note in one.notes if note.rule == "replace-short")
+        back = [one.now for one in run.sent("upgrade", "reimage") if one.now > added]
+        assert min(back) < short, "nor is it waited for before the first batch"
+
+
 def test_somebody_elses_new_instance_is_not_taken_for_it() -> None:
     """Two come: one that was asked for, and a stranger that came before it was."""
     case = SICK.but(acts=(Act(150_000, "set-capacity", args={"capacity": 5}),))

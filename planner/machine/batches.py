@@ -96,7 +96,7 @@ def advance(t: Turn) -> bool:
     if t.owed:
         substitutes.ask(t)
         return True
-    if t.substitutes.wanted:
+    if t.substitutes.wanted and not t.back:
         return substitutes.wait(t)
     if t.given_up > _max_failed(t):
         return _too_many_failed(t)
@@ -108,7 +108,7 @@ def advance(t: Turn) -> bool:
         return False
     batch = current(t)
     if batch is None:
-        return _batches_over(t)
+        return substitutes.wait(t) if t.substitutes.wanted else _batches_over(t)
     if batch.approve and t.approved < t.batch and not t.back:
         t.pause(f"approval needed for batch {t.batch + 1} ({batch.why})")
         return False
@@ -244,8 +244,9 @@ def climb(t: Turn, name: str) -> bool:
 
 
 def _admit(t: Turn, batch: Batch, todo: list[str]) -> bool:
-    """Rule 2. Send one command for the instances of the first one's kind that the floor lets go."""
+    """Rule 2. Send one command for the instances of the first one's kind that the floor lets go; a script for those where it failed as often."""
     kind, exact = _kind_for(t, todo[0])
+    tries = t.memory.get(todo[0], UNTOUCHED).tries
     floor = t.floor(in_place=True)
     budget = t.serving - floor
     taken: list[str] = []
@@ -254,7 +255,7 @@ def _admit(t: Turn, batch: Batch, todo: list[str]) -> bool:
     seen_of, memory_of, back = t.seen, t.memory, t.back
     for name in todo:
         fits = untouched if name not in memory_of and not back else _kind_for(t, name) == (kind, exact)
-        if not fits:
+        if not fits or (kind is Kind.RUN_COMMAND and memory_of.get(name, UNTOUCHED).tries != tries):
             continue
         if seen_of[name].service is not _OUT:
             if spent >= budget:
@@ -280,7 +281,7 @@ def _admit(t: Turn, batch: Batch, todo: list[str]) -> bool:
         change = t.plan.resolved.change
         assert isinstance(change, GuestPatch)  # only a guest patch has this action
         script = change.undo if t.back else change.script
-        more["script"] = another_try(script or "", max(t.memory[name].tries for name in taken))
+        more["script"] = another_try(script or "", tries)
         more["name"] = t.rollout.target(taken[0], t.back).run_command
     t.put(gate_ms=None, held_ms=None)
     if t.plan.surge is not None:

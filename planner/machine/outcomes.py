@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from planner.machine.turn import Turn
 
 _replace = msgspec.structs.replace
+UNKNOWN = "OutcomeUnknown"
+"""How what an operation partly did ended for the others, as far as anybody knows: no try of a script that is known to have failed."""
 
 
 def take(t: Turn, outcome: Outcome) -> None:
@@ -107,7 +109,7 @@ def settle(t: Turn, ticket: Ticket, failed: str, message: str = "") -> None:
         climbed = bool(memory.failed)
         repair = command.kind is Kind.REIMAGE and t.stage_kind(memory) is not Kind.REIMAGE
         if lost:
-            made = _replace(memory, failed=failed, ended_ms=t.now, tries=memory.tries + 1)
+            made = _replace(memory, failed=failed, ended_ms=t.now, tries=memory.tries + (failed != UNKNOWN))
         elif repair:
             made = _replace(memory, failed="", ended_ms=None)
         else:
@@ -218,7 +220,7 @@ def look_at_unknown(t: Turn) -> None:
         settle(t, ticket, "")
     elif verdict == "partly":
         t.note("adopted-partly", f"{command.kind.value}: the snapshot shows that it took effect on some", command.ids)
-        settle(t, ticket, "OutcomeUnknown")
+        settle(t, ticket, UNKNOWN)
     elif verdict == "no-effect":
         t.note("no-effect", f"{command.kind.value}: the snapshot shows no effect", command.ids)
         _refused(t, command, Outcome(command=command.id, status=Status.FAILED, code="NoEffect", refused=True))

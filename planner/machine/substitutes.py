@@ -6,7 +6,8 @@ Named rules:
   snapshot whenever it is sent.
 * replace-claimed: what is new since that was asked for is the substitute, up to what was asked for: those that show the target before
   the others, then by id. It joins the batch: that is decided only when it serves, and deadline and ladder are as for the others.
-* replace-short: what did not come within the settle time fails the rollout as a gate that does not hold does.
+* replace-short: what did not come within the settle time fails the rollout as a gate that does not hold does. On the way back it is told,
+  and the rest goes back: it is waited for after the last batch only.
 * Of a rollout that has turned back meanwhile, it goes back like the rest; of one that is ending it is not waited for.
 """
 
@@ -91,7 +92,7 @@ def _behind(t: Turn, name: str) -> bool:
 
 def _take_in(t: Turn, mine: list[str]) -> None:
     waited = t.substitutes
-    turned = t.back and Phase.PREPARING in (t.phase, t.paused_from)
+    turned = t.back and (Phase.PREPARING in (t.phase, t.paused_from) or t.batch >= len(t.sequence or ()))
     at = -1 if turned else t.batch
     if turned:
         t.put(sequence=(*(t.sequence or ()), Batch(take=tuple(mine), why="back: in place of what was replaced")))
@@ -115,7 +116,11 @@ def wait(t: Turn) -> bool:
         t.watch, t.wake = True, until
         return False
     t.put(substitutes=_replace(waited, wanted=0))
-    return batches.fail(t, "replace-short", f"{waited.wanted} that were to take the place of others did not come")
+    why = f"{waited.wanted} that were to take the place of others did not come"
+    if not t.back:
+        return batches.fail(t, "replace-short", why)
+    t.note("replace-short", why)
+    return True
 
 
 def turned_back(t: Turn, names: Iterable[str]) -> None:
