@@ -141,6 +141,7 @@ def leaves_alone(run: Run, case: Case) -> None:
     """Protected instances, and those no batch names."""
     plan = run.plan
     named = {name for batch in (*plan.batches, *run.state.extra) for name in batch.take} | run.state.surge.fresh.keys()
+    named |= run.state.substitutes.joined.keys()
     for one in run.sent():
         assert not {str(index) for index in case.fleet.protected} & set(one.started)
         if plan.moved_by is MovedBy.PLANNER:
@@ -156,7 +157,8 @@ def goes_in_order(run: Run) -> None:
         assert command.batch >= last[state.back]
         last[state.back] = command.batch
         batches = state.sequence if state.sequence is not None else (*plan.batches, *state.extra)
-        assert set(command.ids) <= {*batches[command.batch].take, *state.surge.fresh}
+        joined = {name for name, at in state.substitutes.joined.items() if at == command.batch}
+        assert set(command.ids) <= {*batches[command.batch].take, *state.surge.fresh, *joined}
 
 
 def one_at_a_time(run: Run) -> None:
