@@ -96,7 +96,7 @@ def advance(t: Turn) -> bool:
     if t.owed:
         substitutes.ask(t)
         return True
-    if t.substitutes.wanted:
+    if t.substitutes.wanted and not t.back:
         return substitutes.wait(t)
     if t.given_up > _max_failed(t):
         return _too_many_failed(t)
@@ -108,7 +108,7 @@ def advance(t: Turn) -> bool:
         return False
     batch = current(t)
     if batch is None:
-        return _batches_over(t)
+        return substitutes.wait(t) if t.substitutes.wanted else _batches_over(t)
     if batch.approve and t.approved < t.batch and not t.back:
         t.pause(f"approval needed for batch {t.batch + 1} ({batch.why})")
         return False

@@ -64,6 +64,10 @@ def _refused(t: Turn, command: Command, outcome: Outcome) -> None:
         t.put(refusals=0)
         setlevel.skip_step(t, f"{command.kind.value} was refused {count} times in a row: {outcome.code}")
         return
+    if count > t.plan.failures.refusals and t.back and substitutes.asks(command):
+        t.put(refusals=0)
+        substitutes.do_without(t, f"{command.kind.value} was refused {count} times in a row: {outcome.code}")
+        return
     if count > t.plan.failures.refusals:
         t.put(refusals=0)
         t.end(
@@ -151,8 +155,11 @@ def _settle_set_level(t: Turn, command: Command, failed: str, message: str) -> N
     if handed and handover.ended(t, command, failed, message):
         return
     if failed:
-        t.note("set-operation-failed", f"{command.kind.value} failed: {failed} {message}".rstrip())
         reason = f"{command.kind.value} failed: {failed} {message}".rstrip()
+        t.note("set-operation-failed", reason)
+        if t.back and t.phase is not Phase.FINISHING and substitutes.asks(command):
+            substitutes.do_without(t, reason)
+            return
         if t.phase is not Phase.FINISHING:
             t.end("stop", reason)
         elif own:
