@@ -78,6 +78,10 @@ class Probed:
         """Take over."""
         self.inner.adopt(command, handle)
 
+    def close(self) -> None:
+        """As of the backend, where it has anything open."""
+        getattr(self.inner, "close", lambda: None)()
+
     def wait(self, wait: Wait) -> bool:
         """Let time pass; a drain that failed is told at once."""
         return bool(self._outcomes) or self.inner.wait(wait)

@@ -274,12 +274,15 @@ def _check_action(change: Change, action: Action) -> None:
 
 def _refuse_secret(change: Change, model: Model) -> None:
     """Rule 5. The value itself is in no message."""
+    expected = "a property that Azure shows, without secrets"
+    fix = "change it with what owns the model, then bring the instances up with `current_model`"
     match change:
         case PropertyChange():
             place = place_of(change.path, change.value) or place_of(change.path, model.settings.get(change.path))
         case ImageUriChange():
-            place = place_of(URI, change.uri)
+            place, expected, fix = place_of(URI, change.uri), "an address", "leave the signature out"
         case GuestPatch():
+            expected, fix = "a script without secrets", "let it fetch them by the VM's managed identity"
             place = place_of("guest.script", change.script) or place_of("guest.undo", change.undo or "")
         case _:
             return
@@ -288,8 +291,8 @@ def _refuse_secret(change: Change, model: Model) -> None:
             "this is, or may be, a secret: it would stand in the plan, the journal and the log, and could be neither confirmed nor put back",
             "change",
             place,
-            "a property that Azure shows, without secrets",
-            "change it with what owns the model, then bring the instances up with `current_model`",
+            expected,
+            fix,
         )
 
 

@@ -161,7 +161,9 @@ def _rolled_out(context: Context, sent: Sent) -> bool:
         return False
     return (
         seen is not None
-        and seen.started_ms != sent.rollout_ms
+        and (
+            sent.command.kind is Kind.CANCEL_ROLLING or seen.started_ms != sent.rollout_ms
+        )  # it cancels what was there
         and _hands_over(context, sent)
         and context.now_ms - sent.sent_ms >= context.plan.deadlines.settle_ms
     )

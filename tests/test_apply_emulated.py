@@ -96,7 +96,7 @@ def site(vmss_emulator: Callable[..., Emulated], tmp_path: Path) -> Callable[[st
 def in_order(here: Site) -> None:
     """The commands stand in the plan's order: repairs, mode, model, batch after batch, and back."""
     turns = [one for one in here.records() if isinstance(one, Turn)]
-    kinds = list(dict.fromkeys(command.kind for one in turns for command in one.commands))  # one may be sent again
+    kinds = [command.kind for one in turns for command in one.commands]
     assert kinds[:3] == [Kind.SUSPEND_REPAIRS, Kind.SET_MODE, Kind.UPDATE_MODEL]
     moved = [name for one in turns for command in one.commands for name in command.ids]
     order = [name for batch in here.plan.batches for name in batch.take]

@@ -125,6 +125,28 @@ def test_the_moment_between_two_commands_is_not_taken_for_the_end() -> None:
     assert idle(work, wall)
 
 
+@pytest.mark.parametrize("how", ["sleep", "poll"])
+def test_who_woke_and_is_gone_since_has_left_somebody_who_goes_on(how: str) -> None:
+    """Its shell has not moved yet, as far as the look says, that was taken while it ended."""
+    work, town, wall = script(process(AZ, SHELL, ports=frozenset({5})), process(20, 1, shell=True), process(21, 20))
+    work.told(21, 20)
+    before = (ASLEEP | {21}, frozenset({5}))
+    for _ in range(3):
+        work.busy_s(*before)
+        wall.now += BETWEEN_S
+    assert work.busy_s(*before) == 0
+    wall.now += 10
+    if how == "poll":
+        del town.there[AZ]
+        after = (before[0], NONE)
+    else:
+        del town.there[SLEEP], town.there[SHELL], town.there[AZ]
+        after = (frozenset({21}), before[1])
+    assert work.busy_s(*after) > 0
+    wall.now += BETWEEN_S
+    assert work.busy_s(*after) == 0
+
+
 def test_two_scripts_wait_for_each_other() -> None:
     work, town, wall = script(process(20, 1, shell=True), process(21, 20))
     assert work.told(21, 20)

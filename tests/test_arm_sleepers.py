@@ -28,6 +28,12 @@ class Client:
         self.slept: list[tuple[float, float]] = []
         """When each sleep ended, and when it should have."""
         self.slept_ms = 0.0
+        self.own_ms = 0.0
+        """What time it is for this one, who thinks that it is alone."""
+
+    @property
+    def port(self) -> int:
+        return self.number + 1
 
     @property
     def working(self) -> bool:
@@ -42,7 +48,10 @@ class Others(Nobody):
         self.clients = clients
 
     def busy_s(self, asleep: frozenset[int], polling: frozenset[int]) -> float:
-        return HELD_S if any(one.working for one in self.clients) else 0.0
+        return HELD_S if self.working(asleep, polling) else 0.0
+
+    def working(self, asleep: frozenset[int], polling: frozenset[int]) -> bool:
+        return any(one.working and one.port not in polling for one in self.clients)
 
 
 class Town:
@@ -53,6 +62,9 @@ class Town:
         self.clients = [Client(number, list(steps)) for number, steps in enumerate(programs)]
         clock.sleepers.others = Others(self.clients)
         clock.ledger.changing()
+        clock.patience_s = float("inf")
+        self.apart_ms = 0.0
+        """How far anybody's own time was from the clock's, at most."""
 
     def turn(self, number: int, wall_s: float = 0.01) -> None:
         self.wall.now += wall_s
@@ -70,24 +82,29 @@ class Town:
             one.ticket = "?"  # asleep as soon as it says so
             self._slept(one, self.clock.sleep(size, Sleeper()))
             return
-        self.clock.arrived()
+        self.clock.arrived(port=one.port)
         if what == "wait":
             one.operation = f"op{one.number}"
             one.told_ms, one.ends_ms = self.clock._now_ms, self.clock._now_ms + size * 1000
-        self.clock.answered(told=one.operation, busy=True)
+        self.clock.answered(told=one.operation, busy=True, port=one.port)
 
     def _slept(self, one: Client, told: Told) -> None:
         one.ticket = told.ticket
         if told == OVER:
             one.slept.append((self.clock._now_ms, one.ends_ms))
             one.slept_ms += one.ends_ms - one.told_ms
+            one.own_ms += one.ends_ms - one.told_ms
+            self.apart_ms = max(self.apart_ms, abs(one.own_ms - self.clock._now_ms))
 
     def _poll(self, one: Client) -> None:
-        self.clock.arrived(one.operation)
+        self.clock.arrived(one.operation, one.port)
         self.clock.polled(round(one.ends_ms), name=one.operation, accepted_ms=round(one.told_ms))
-        ended = self.clock._now_ms >= one.ends_ms
-        self.clock.answered(one.operation, "" if ended else one.operation, busy=True)
-        one.operation = "" if ended else one.operation
+        ended = self.clock._now_ms >= one.ends_ms and not self.clock.hides(one.operation)
+        self.clock.answered(one.operation, "" if ended else one.operation, busy=True, port=one.port)
+        if ended:
+            one.operation = ""
+            one.own_ms += -(-(one.ends_ms - one.told_ms) // POLL_MS) * POLL_MS
+            self.apart_ms = max(self.apart_ms, abs(one.own_ms - self.clock._now_ms))
 
     def run(self, calls: list[int]) -> None:
         """In this order, then one after the other, to the end."""
@@ -124,11 +141,12 @@ def test_each_has_its_own_timeline(make: Any, programs: list[list[Step]], calls:
 
 
 @given(programs=st.lists(steps("sleep", "work", "wait"), min_size=1, max_size=4), calls=CALLS)
-def test_a_sleep_is_exact_beside_polls_too(programs: list[list[Step]], calls: list[int]) -> None:
+def test_a_timeline_is_exact_beside_polls_too(programs: list[list[Step]], calls: list[int]) -> None:
     wall = Wall()
     town = Town(JumpClock(wall=wall), wall, programs)
     town.run(calls)
     assert all(ended == due for one in town.clients for ended, due in one.slept)
+    assert town.apart_ms == 0
     assert town.clock.ledger.spent.excess_ms == 0
 
 
@@ -173,6 +191,20 @@ class _Hurries(JumpClock):
         return 0.0
 
 
+class _Shows(JumpClock):
+    """A planted bug: whoever polls sees an end at once, also between two of his own looks."""
+
+    def hides(self, name: str) -> bool:
+        return False
+
+
+class _Overtakes(JumpClock):
+    """A planted bug: a poll does not mind who works."""
+
+    def _first_end(self) -> float:
+        return self.sleepers.bound(self._now_ms, self._wall_s)
+
+
 class _Rushes(JumpClock):
     """A planted bug: a poll does not mind who sleeps."""
 
@@ -186,6 +218,21 @@ def test_that_would_be_noticed(wrong: type[JumpClock]) -> None:
     town = Town(wrong(wall=wall), wall, [[("sleep", 100)], [("work", 0), ("sleep", 100)]])
     town.run([0, 1])
     assert town.clock.now_ms() == 200_000
+
+
+@pytest.mark.parametrize(
+    ("wrong", "calls", "apart_ms"),
+    [
+        (JumpClock, [1, 0, 1, 0, 1, 0, 1], 0),
+        (_Shows, [1, 0, 1, 0, 1, 0, 1], 20_000),
+        (_Overtakes, [0, 1, 1, 0], 30_000),
+    ],
+)
+def test_a_timeline_that_is_not_would_be_noticed(wrong: type[JumpClock], calls: list[int], apart_ms: int) -> None:
+    wall = Wall()
+    town = Town(wrong(wall=wall), wall, [[("work", 0), ("sleep", 10), ("sleep", 100)], [("wait", 5)]])
+    town.run(calls)
+    assert town.apart_ms == apart_ms
 
 
 def test_a_poll_that_rushes_would_be_noticed() -> None:

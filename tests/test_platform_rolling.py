@@ -292,6 +292,16 @@ def test_a_cancelling_that_goes_wrong_is_asked_again_while_there_is_something_to
     assert run.world.rolling_upgrade.code == "Cancelled"
 
 
+def test_cancellings_that_all_hang_do_not_keep_the_rest_from_being_undone() -> None:
+    """The rollout ends by itself meanwhile: what was to be cancelled is over, and with it the cancelling, answered or not."""
+    fleet = Fleet(size=5, mode=UpgradeMode.MANUAL, repairs=True)
+    faults = (Fault(verdict="hang", first=1, last=99, of="cancel-rolling-upgrade"),)
+    run = CASE.but(fleet=fleet, faults=faults, asks=(Ask(100_000, Asked.ABORT),)).run(twice=True)
+    assert (run.state.ending, run.state.phase) == ("abort", Phase.ENDED)
+    assert len(cancels(run)) >= 1
+    assert (run.world.mode, run.world.repairs_suspended) == ("manual", False)
+
+
 def test_a_cancelling_that_comes_too_late_is_no_trouble() -> None:
     faults = (Fault(verdict="refuse", first=2, last=99, of="cancel-rolling-upgrade", code="OperationNotAllowed"),)
     run = CASE.but(faults=faults, asks=(Ask(100_000, Asked.ABORT),)).run(twice=True)

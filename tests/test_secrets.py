@@ -97,6 +97,7 @@ def test_a_script_may_fetch_nothing_from_a_signed_address(part: str) -> None:
     with pytest.raises(InputError, match=rf"guest\.{part} \(a shared access signature\)") as told:
         resolve(GuestPatch(**scripts), Fleet(size=2).scale_set())
     assert SECRET not in str(told.value)
+    assert "managed identity" in str(told.value)
 
 
 def test_what_azure_does_not_show_is_on_the_list() -> None:

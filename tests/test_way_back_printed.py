@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import requests
 
 from backends.where import Where
 from planner.change import GuestPatch, ImageIdChange, ImageUriChange, PropertyChange
@@ -66,17 +67,20 @@ def run(line: str, *more: str) -> Ran:
     return vmss_sim(*arguments, *more)
 
 
-def ended(azure: Emulated, strategy: str, *, aborts: bool = True) -> dict[str, Any]:
-    """One batch is on the new image when somebody ends the rollout, or it stops by itself; returns what `status` says then."""
+def begun(azure: Emulated, strategy: str, status: int = 3) -> None:
+    """One batch is on the new image."""
     reach = shlex.join(["--endpoint", azure.url, "--ca", str(azure.ca), "--credential", "environment"])
     for line, code in (
         (f"vmss-sim snapshot --scale-set {azure.id} -o snapshot.json {reach}", 0),
         (f"vmss-sim plan snapshot.json --target 22.04.202606010 {strategy} --no-forecast -o plan.json", 0),
-        (f"vmss-sim apply plan.json --yes {reach}", 3 if aborts else 1),
-        *([("vmss-sim abort --yes", 1)] if aborts else []),
+        (f"vmss-sim apply plan.json --yes {reach}", status),
     ):
         ran = run(line)
         assert ran.status == code, (line, ran)
+    assert len(images(azure)) == 2
+
+
+def told() -> dict[str, Any]:
     return json.loads(vmss_sim("status", "--json").out)  # type: ignore[no-any-return]
 
 
@@ -93,10 +97,11 @@ def ended(azure: Emulated, strategy: str, *, aborts: bool = True) -> dict[str, A
 )
 def test_the_printed_lines_run_as_they_stand_until_the_set_is_back(azure: Emulated, strategy: str, back: str) -> None:
     before = images(azure)
-    status = ended(azure, strategy)
-    assert len(images(azure)) == 2
-    told, _, plan, _ = status["afterwards"]
-    assert "To take them back, make a new plan" in told
+    begun(azure, strategy)
+    assert run("vmss-sim abort --yes").status == 1
+    status = told()
+    says, _, plan, _ = status["afterwards"]
+    assert "To take them back, make a new plan" in says
     assert plan == f"vmss-sim plan now.json --target {min(before)} {back} -o back.json"
     taken_back(status)
     assert images(azure) == before
@@ -107,7 +112,8 @@ def test_after_a_stop_what_failed_is_taken_back_too(azure: Emulated) -> None:
     azure.control.faults(
         [{"verdict": "fail", "of": "upgrade", "first": 4, "last": 999, "code": "OSProvisioningTimedOut"}]
     )
-    status = ended(azure, "-s one-by-one -p one-by-one.retries=0 --slo 'healthy >= 50%'", aborts=False)
+    begun(azure, "-s one-by-one -p one-by-one.retries=0 --slo 'healthy >= 50%'", 1)
+    status = told()
     assert (status["ending"], len(status["failed"])) == ("stop", 1)
     assert f"failed: {status['failed'][0]['id']}" in status["afterwards"][0]
     azure.control.faults([])
@@ -115,6 +121,28 @@ def test_after_a_stop_what_failed_is_taken_back_too(azure: Emulated) -> None:
     assert images(azure) == before
     world = azure.emulator.measured_set.world
     assert all(world.serving(vm) and world.is_latest(vm) for vm in world.vms.values())
+
+
+def test_after_drift_what_was_moved_is_taken_back(azure: Emulated) -> None:
+    before = images(azure)
+    begun(azure, "-s batch -p batch.size=2 -p batch.approve=true --slo 'healthy >= 50%'")
+    somebody = {"Authorization": "Bearer somebody"}
+    image = {"virtualMachineProfile": {"storageProfile": {"imageReference": {"version": min(before)}}}}
+    answer = requests.patch(
+        f"{azure.url}{azure.id}?api-version=2024-07-01",
+        json={"properties": image},
+        headers=somebody,
+        verify=azure.ca,
+        timeout=30,
+    )
+    assert answer.status_code == 200, answer.text
+    azure.control.run_until_idle()
+    assert run("vmss-sim approve --by carol", told()["rollout"]).status == 0
+    assert run("vmss-sim resume --yes").status == 1
+    status = told()
+    assert status["ending"] == "drift", status["why"]
+    taken_back(status)
+    assert images(azure) == before
 
 
 def taken_back(status: dict[str, Any]) -> None:

@@ -35,9 +35,13 @@ class Tale(NamedTuple):
     @property
     def same(self) -> bool:
         case = self.case
-        deterred = case.action in (Action.RESTART,) or (
-            case.action is Action.UPGRADE_THEN_REIMAGE and bool(case.fleet.sick or case.fleet.unknown)
+        ill = bool(case.fleet.sick or case.fleet.unknown)
+        deterred = case.action is Action.RESTART or (
+            case.action is Action.UPGRADE_THEN_REIMAGE and ill
         )  # as in tests/test_resume.py
+        deterred = deterred or (
+            ill and case.fleet.repairs
+        )  # repaired while nobody is there, before the rollout begins: another set
         return not self.words and not deterred and case.becomes == "dead" and "deadlines" not in case.more
 
 

@@ -10,8 +10,8 @@ Nobody says when he begins to work. So it is read off the processes. Rules this 
 3. A client *reads* if it told no sleep, no client is below it, it has no connection, is older than `YOUNG_S` and has used less than `LITTLE_S`
    of the processor: `tee`, `tail -f`, `less`. It does not work.
 4. Every other client works, whatever it does: it may wait for an answer, ours or somebody else's.
-5. Nobody works if two looks say so that are `BETWEEN_S` apart, and all between: from one command of a shell to the next there is a moment
-   in which only the shell is there.
+5. Nobody works if two looks say so that are `BETWEEN_S` apart, and all between, and nobody woke or saw the end of his operation meanwhile: from
+   one command of a shell to the next there is a moment in which only the shell is there.
 6. Who is given up is not waited for any more: one that is not above a sleeper until it tells a sleep again (a prompt at which nobody types, an
    editor), with what it starts if it never told one; one above a sleeper not for what it does meanwhile (a runner that draws its progress).
 """
@@ -81,6 +81,7 @@ class AtWork:
         self._stirring: set[Key] = set()
         self._at_s, self._took_s = float("-inf"), 0.0
         self._quiet_s: float | None = None
+        self._waited: tuple[frozenset[int], frozenset[int]] = frozenset(), frozenset()
 
     def told(self, pid: int, parent: int | None) -> bool:
         """Rule 1."""
@@ -105,6 +106,9 @@ class AtWork:
     def busy_s(self, asleep: frozenset[int], polling: frozenset[int]) -> float:
         """See `Others`."""
         now = self._wall()
+        if self._waited[0] - asleep or self._waited[1] - polling:
+            self._quiet_s = None  # somebody woke
+        self._waited = asleep, polling
         sure = self._quiet_s is not None and self._at_s - self._quiet_s > BETWEEN_S - GRAIN_S
         if not (sure and self._is_fresh(now) and asleep <= self._seen.keys()):
             self._take_a_look(asleep, polling)

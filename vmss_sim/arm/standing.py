@@ -216,12 +216,16 @@ class JumpClock(StandingClock):
         super()._walk(to_ms)
 
     def _first_shown(self) -> float:
-        """When the first poll that somebody waits for sees an end; what nobody came for with patience is not waited for."""
+        """When the first poll that somebody waits for sees an end."""
+        self._forget_overdue()
+        return min(self._watched.values(), default=math.inf)
+
+    def _forget_overdue(self) -> None:
+        """Nobody came for these with patience."""
         wall = self.wall()
         for name in [one for one, when in self._watched.items() if when <= self._now_ms]:
             if wall - self._due_s.setdefault(name, wall) >= self.patience_s:
                 del self._watched[name], self._due_s[name]
-        return min(self._watched.values(), default=math.inf)
 
     def _first_end(self) -> float:
         """How far a poll may go: to where the first of those asleep wakes, and nowhere while one works who sleeps now and then."""
@@ -231,10 +235,10 @@ class JumpClock(StandingClock):
         return self.sleepers.bound(self._now_ms, self._wall_s)
 
     def _others(self, name: str) -> float:
-        """When a client that polls another operation would see its end."""
-        return min(
-            (when for other, when in self._watched.items() if other != name and when > self._now_ms), default=math.inf
-        )
+        """When a client that polls another operation would see its end; one that is due if it is a client that we see."""
+        self._forget_overdue()
+        others = ((other, when) for other, when in self._watched.items() if other != name)
+        return min((when for other, when in others if when > self._now_ms or other in self._polling), default=math.inf)
 
     def _to(self, when_ms: float) -> None:
         self._move(when_ms, "polls", busy=True)

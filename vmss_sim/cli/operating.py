@@ -192,7 +192,9 @@ def carry_on(
     recovered: State | None = None,
 ) -> int:
     """Be the executor until the rollout ends or rests; print how that came. Returns the exit status."""
-    from backends.executor import Signals, Why  # noqa: PLC0415  # heavy imports wait until a command runs
+    from contextlib import closing, nullcontext  # noqa: PLC0415  # heavy imports wait until a command runs
+
+    from backends.executor import Signals, Why  # noqa: PLC0415
     from backends.hooks import Hooks  # noqa: PLC0415
     from backends.operate import drive  # noqa: PLC0415
     from vmss_sim.report import console, live  # noqa: PLC0415
@@ -209,9 +211,9 @@ def carry_on(
         status=lambda: report.document(status_of(store, entry)),
         says=say,
     )
-    with live.view(
-        read.plan, read.forecast, entry.id, running.log_format, console.out(), told("trace", store, entry)
-    ) as view:
+    trace = told("trace", store, entry)
+    view_of = live.view(read.plan, read.forecast, entry.id, running.log_format, console.out(), trace)
+    with closing(backend) if hasattr(backend, "close") else nullcontext(), view_of as view:
         signals.says = hooks.says = VOICE.says = view.say
 
         def listen(turn: Told) -> None:
