@@ -17,6 +17,8 @@ from planner.rollout import Ticket
 if TYPE_CHECKING:
     from planner.machine.turn import Turn
 
+NOBODY_KNOWS = "OutcomeUnknown"
+"""Why those failed on which nothing is seen of an operation that took effect on others: no operation said that it failed."""
 _replace = msgspec.structs.replace
 
 
@@ -111,7 +113,7 @@ def settle(t: Turn, ticket: Ticket, failed: str, message: str = "") -> None:
         climbed = bool(memory.failed)
         repair = command.kind is Kind.REIMAGE and t.stage_kind(memory) is not Kind.REIMAGE
         if lost:
-            made = _replace(memory, failed=failed, ended_ms=t.now, tries=memory.tries + 1)
+            made = _replace(memory, failed=failed, ended_ms=t.now, tries=memory.tries + (failed != NOBODY_KNOWS))
         elif repair:
             made = _replace(memory, failed="", ended_ms=None)
         else:
@@ -225,7 +227,7 @@ def look_at_unknown(t: Turn) -> None:
         settle(t, ticket, "")
     elif verdict == "partly":
         t.note("adopted-partly", f"{command.kind.value}: the snapshot shows that it took effect on some", command.ids)
-        settle(t, ticket, "OutcomeUnknown")
+        settle(t, ticket, NOBODY_KNOWS)
     elif verdict == "no-effect":
         t.note("no-effect", f"{command.kind.value}: the snapshot shows no effect", command.ids)
         _refused(t, command, Outcome(command=command.id, status=Status.FAILED, code="NoEffect", refused=True))
