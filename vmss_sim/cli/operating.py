@@ -13,6 +13,7 @@ from vmss_sim.cli import options
 if TYPE_CHECKING:
     from backends.executor import Told
     from backends.lease import Held
+    from backends.operate import Ended
     from backends.store import Entry, Store
     from planner.planfile import PlanFile
     from planner.rollout import Asked, State
@@ -234,31 +235,41 @@ def carry_on(
     )
     trace = told("trace", store, entry)
     view_of = live.view(read.plan, read.forecast, entry.id, running.log_format, console.out(), trace)
-    with closing(backend) if hasattr(backend, "close") else nullcontext(), view_of as view:
-        signals.says = hooks.says = VOICE.says = view.say
+    closes = closing(backend) if hasattr(backend, "close") else nullcontext()
+    with signals.after():
+        with closes, view_of as view:
+            signals.says = hooks.says = VOICE.says = view.say
 
-        def listen(turn: Told) -> None:
-            view.show(turn)
-            hooks.listen(turn)
+            def listen(turn: Told) -> None:
+                view.show(turn)
+                hooks.listen(turn)
 
-        ended = drive(
-            store,
-            entry,
-            read.plan,
-            backend,
-            signals,
-            listen=listen,
-            says=view.say,
-            held=held,
-            recovered=recovered,
-            max_runtime_s=seconds(running.max_runtime),
-            stay=running.stay,
-            ask=ask,
-            reason=reason,
-            by=by or user(),
-        )
-        hooks.close(1.0 if ended.why is Why.DETACHED else 15.0)
-        VOICE.says = say
+            ended = drive(
+                store,
+                entry,
+                read.plan,
+                backend,
+                signals,
+                listen=listen,
+                says=view.say,
+                held=held,
+                recovered=recovered,
+                max_runtime_s=seconds(running.max_runtime),
+                stay=running.stay,
+                ask=ask,
+                reason=reason,
+                by=by or user(),
+            )
+            signals.told(lambda: hooks.close(1.0 if ended.why is Why.DETACHED else 15.0))
+            VOICE.says = say
+        return _end(store, entry, ended)
+
+
+def _end(store: Store, entry: Entry, ended: Ended) -> int:
+    """Print how it came to its end. Returns the exit status, which a store that does not answer any more leaves as it is."""
+    from backends.executor import Why  # noqa: PLC0415  # heavy imports wait until a command runs
+    from planner.errors import InputError, PlatformError  # noqa: PLC0415
+
     state = ended.state
     if ended.error:
         say(f"{entry.id}: {ended.error}")
@@ -267,7 +278,10 @@ def carry_on(
         return 2
     if ended.why is Why.ENDED:
         say(f"{entry.id} ended: {state.ending}{': ' + state.reason if state.reason else ''}")
-        _left(status_of(store, entry))
+        try:
+            _left(status_of(store, entry))
+        except (PlatformError, InputError) as error:
+            say(f"{entry.id}: what is still changed cannot be told: {error}")
     elif ended.why is Why.RESTS:
         say(f"{entry.id} rests: {state.reason}")
     else:
