@@ -144,6 +144,8 @@ def fail(t: Turn, rule: str, reason: str) -> bool:
     t.note(rule, reason)
     if t.back or t.rollout.platform or then is OnFailure.STOP:
         t.end("stop", reason)
+    elif then is OnFailure.PAUSE:
+        t.pause(reason)
     else:
         back.roll_back(t, whole=then is OnFailure.ROLLBACK_ALL, why=reason)
     return True
@@ -244,19 +246,19 @@ def climb(t: Turn, name: str) -> bool:
 
 
 def _admit(t: Turn, batch: Batch, todo: list[str]) -> bool:
-    """Rule 2. Send one command for the instances of the first one's kind that the floor lets go; a script for those where it failed as often."""
+    """Rule 2. Send one command for the instances of the first one's kind that the floor lets go."""
     kind, exact = _kind_for(t, todo[0])
-    tries = t.memory.get(todo[0], UNTOUCHED).tries
     floor = t.floor(in_place=True)
     budget = t.serving - floor
     taken: list[str] = []
     spent = 0
     untouched = (kind, exact) == _kind_untouched(t)
+    tries = _tries(t, todo[0]) if kind is Kind.RUN_COMMAND else None
     seen_of, memory_of, back = t.seen, t.memory, t.back
     for name in todo:
         fits = untouched if name not in memory_of and not back else _kind_for(t, name) == (kind, exact)
-        if not fits or (kind is Kind.RUN_COMMAND and memory_of.get(name, UNTOUCHED).tries != tries):
-            continue
+        if not fits or (tries is not None and _tries(t, name) != tries):
+            continue  # one script for all of them: it differs from the last one for no more than those whose own failed
         if seen_of[name].service is not _OUT:
             if spent >= budget:
                 continue
@@ -281,13 +283,17 @@ def _admit(t: Turn, batch: Batch, todo: list[str]) -> bool:
         change = t.plan.resolved.change
         assert isinstance(change, GuestPatch)  # only a guest patch has this action
         script = change.undo if t.back else change.script
-        more["script"] = another_try(script or "", tries)
+        more["script"] = another_try(script or "", _tries(t, taken[0]))
         more["name"] = t.rollout.target(taken[0], t.back).run_command
     t.put(gate_ms=None, held_ms=None)
     if t.plan.surge is not None:
         surge.moved(t, taken)
     t.send(kind, why, rule="floor-holds" if held else "admitted", ids=tuple(taken), batch=t.batch, **more)
     return True
+
+
+def _tries(t: Turn, name: str) -> int:
+    return t.memory.get(name, UNTOUCHED).tries
 
 
 def another_try(script: str, tries: int) -> str:
