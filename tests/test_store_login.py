@@ -19,6 +19,7 @@ from backends.store import Login, blob_login, open_store
 from backends.store.blobs import CONNECTION, BlobStore
 from planner.errors import InputError
 from planner.planfile import encode
+from tests.commands import vmss_sim
 from tests.fleet import Case, Fleet
 
 STORE = "azblob://acc12345/rollouts"
@@ -176,3 +177,26 @@ def test_what_is_said_of_an_endpoint_of_ones_own_is_not_said_of_the_store() -> N
 def test_a_connection_string_needs_no_login(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(CONNECTION, "DefaultEndpointsProtocol=https;AccountName=acc12345;AccountKey=bm9uZQ==;")
     assert isinstance(open_store(STORE, Login(credential="passport")), BlobStore)
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("status",), ("history",), ("trace",), ("pause",), ("resume",), ("approve", "web-1"), ("skip", "web-1", "3", "--reason", "x"),
+        ("retry", "web-1", "3"), ("replace", "web-1", "3", "--reason", "x"),
+    ],
+    ids=lambda command: command[0],
+)  # fmt: skip
+def test_every_command_of_a_rollout_logs_in_as_is_said(
+    monkeypatch: pytest.MonkeyPatch, command: tuple[str, ...]
+) -> None:
+    """Who applied with a login of his own looks, and asks, with it too."""
+    logins: list[Login] = []
+
+    def opened(_text: str | None, login: Login | None = None) -> None:
+        logins.append(login or Login())
+        raise InputError("opened")
+
+    monkeypatch.setattr("backends.store.open_store", opened)
+    ran = vmss_sim(*command, "--store", STORE, "--credential", "cli", "--tenant", "t", "--cloud", "china")
+    assert (ran.status, logins) == (2, [Login(credential="cli", tenant="t", cloud="china")]), ran

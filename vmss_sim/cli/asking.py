@@ -29,10 +29,13 @@ def ask(
     ids: tuple[str, ...] = (),
     yes: bool = True,
     drives: bool = False,
+    login: options.Login | None = None,
     reach: options.Azure | None = None,
     running: operating.Running | None = None,
 ) -> None:
-    """Append the request; where it has to be carried out and no executor is alive, be it. by: who asks; the account's user by default."""
+    """Append the request; where it has to be carried out and no executor is alive, be it. by: who asks; the account's user by default.
+    login: at the store; reach: at Azure too.
+    """
     from backends.approvals import refuse_author  # noqa: PLC0415  # heavy imports wait until a command runs
     from backends.operate import is_alive, plan_of  # noqa: PLC0415
     from backends.store import Login, find, open_store  # noqa: PLC0415
@@ -40,7 +43,7 @@ def ask(
     from planner.phases import Phase  # noqa: PLC0415
     from planner.rollout import Asked  # noqa: PLC0415
 
-    kept = open_store(store, Login.of(asdict(reach)) if reach is not None else None)
+    kept = open_store(store, Login.of(asdict(reach or login or options.Login())))
     entry = find(kept, rollout)
     journal = kept.journal(entry.id)
     state = journal.last_state()

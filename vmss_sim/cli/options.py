@@ -156,21 +156,14 @@ class Beside:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Azure:
-    """How Azure is reached; a field is an option (`spread`)."""
+class Login:
+    """How one logs in, at Azure or at a store there; a field is an option (`spread`)."""
 
     cloud: Annotated[
         str | None,
         typer.Option(
             metavar="NAME", help="public, government or china; else as az and AZURE_* say.", show_default=False
         ),
-    ] = None
-    endpoint: Annotated[
-        str | None,
-        typer.Option(metavar="URL", help="A Resource Manager of your own (emulator, Azure Stack).", show_default=False),
-    ] = None
-    ca: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Its certificate authority, PEM.", show_default=False)
     ] = None
     credential: Annotated[
         str | None,
@@ -180,11 +173,24 @@ class Azure:
             show_default=False,
         ),
     ] = None
-    tenant: Annotated[str | None, typer.Option(metavar="ID", help="The subscription's tenant.", show_default=False)] = (
+    tenant: Annotated[str | None, typer.Option(metavar="ID", help="The tenant to log in to.", show_default=False)] = (
         None
     )
     client_id: Annotated[
         str | None, typer.Option(metavar="ID", help="Of a managed or workload identity.", show_default=False)
+    ] = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Azure(Login):
+    """How Azure is reached; a field is an option (`spread`)."""
+
+    endpoint: Annotated[
+        str | None,
+        typer.Option(metavar="URL", help="A Resource Manager of your own (emulator, Azure Stack).", show_default=False),
+    ] = None
+    ca: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Its certificate authority, PEM.", show_default=False)
     ] = None
 
 
@@ -271,20 +277,21 @@ Verbose = Annotated[
 
 
 def spread(command: Callable[..., None]) -> Callable[..., None]:
-    """The command as typer is to see it: a parameter that is one of this file's dataclasses stands for all of its fields. One that reaches
-    Azure has `-v` beside them.
+    """The command as typer is to see it: a parameter that is one of this file's dataclasses stands for all of its fields. One that
+    logs in has `-v` beside them.
     """
     own = inspect.signature(command, eval_str=True).parameters.values()
     groups: dict[str, Any] = {one.name: one.annotation for one in own if is_dataclass(one.annotation)}
     fields = {name: inspect.signature(group, eval_str=True).parameters for name, group in groups.items()}
     seen = [field for one in own for field in (fields[one.name].values() if one.name in groups else (one,))]
 
-    if Azure in groups.values():
+    logs_in = any(issubclass(group, Login) for group in groups.values())
+    if logs_in:
         seen.append(inspect.Parameter("verbose", inspect.Parameter.KEYWORD_ONLY, default=0, annotation=Verbose))
 
     @wraps(command)
     def run(**given: Any) -> None:
-        if Azure in groups.values():
+        if logs_in:
             logs.turn_on_as_asked(given.pop("verbose"))
         made = {name: group(**{field: given.pop(field) for field in fields[name]}) for name, group in groups.items()}
         command(**made, **given)
