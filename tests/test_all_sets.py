@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from backends.azure import connect_fleet
 from backends.azure.client import Answer
 from backends.azure.fleet import Fleet, Taken
 from backends.azure.polling import Budget
-from planner.errors import InputError, PlatformError
+from planner.errors import InputError, PlannerBug, PlatformError
 from tests.azure_arm import ARM, SET, SUB, Arm, ManualSleeper, Token, Told, error, instance_document, listening
 from tests.commands import Ran, vmss_sim
 from vmss_sim.checks.emulated import Emulated
@@ -267,6 +268,34 @@ def test_a_set_that_cannot_be_previewed_has_its_reason(monkeypatch: pytest.Monke
         assert (ran.status, row["preview"]) == (2, None)
         assert "the scale set has no instances" in row["reason"]
         assert vmss_sim("lint", "--all").status == 1, "VS125"
+
+
+@pytest.mark.parametrize(
+    ("command", "fails"), [("lint", "planner.lint.lint_set"), ("preview", "vmss_sim.study.own.simulate")]
+)
+def test_a_bug_met_in_one_set_loses_no_line_of_another(
+    command: str, fails: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with scripted(Many(2), monkeypatch) as arm:
+        arm.tell("GET", SETS, Told(body={"value": [entry("odd"), entry("fine")]}))
+        module, name = fails.rsplit(".", 1)
+        real, met = getattr(import_module(module), name), []
+
+        def once(*arguments: Any, **more: Any) -> Any:
+            met.append(arguments)
+            if len(met) == 1:
+                raise PlannerBug("a promise does not hold")
+            return real(*arguments, **more)
+
+        monkeypatch.setattr(fails, once)
+        more = ("-n", "1", "--jobs", "1") if command == "preview" else ()
+        ran = vmss_sim(command, "--all", "--json", *more)
+        odd, fine = rows(ran)
+        assert ran.status == 1, ran.err
+        assert "a promise does not hold (a bug in vmss-sim" in odd["reason"]
+        assert fine["reason"] is None
+        met.clear()
+        assert "a bug in vmss-sim" in vmss_sim(command, "--all", *more).out
 
 
 @pytest.mark.parametrize(

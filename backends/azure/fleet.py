@@ -26,7 +26,9 @@ from planner.errors import InputError, PlatformError
 
 
 class Taken(msgspec.Struct, frozen=True, kw_only=True):
-    """One set. document: its snapshot; None where it could not be read: then `short` and `why` say why. gone: it is not there any more."""
+    """One set. document: its snapshot; None where it could not be read: then `short` and `why` say why. gone: it is not there any more.
+    bug: it was read, and we failed to judge it.
+    """
 
     scope: Scope
     location: str
@@ -34,6 +36,7 @@ class Taken(msgspec.Struct, frozen=True, kw_only=True):
     short: str = ""
     why: str = ""
     gone: bool = False
+    bug: bool = False
 
 
 class Fleet:
