@@ -10,7 +10,7 @@ import msgspec
 
 from planner.model import UpgradeMode
 from planner.phases import Phase
-from planner.plan import MovedBy, Plan
+from planner.plan import MovedBy, OnFailure, Plan
 from planner.rollout import Asked
 from planner.standing import Change, Standing, Temporary
 
@@ -54,7 +54,8 @@ def options(plan: Plan, now: Standing, *, alive: bool) -> tuple[Option, ...]:
     elif state.phase is Phase.PAUSED and state.reason.startswith("approval"):
         add(Asked.APPROVE, f"batch {now.batch} may begin", left)
     elif state.phase is Phase.PAUSED or not alive:
-        add(Asked.RESUME, "go on", left)
+        again = state.phase is Phase.PAUSED and sick and plan.failures.then is OnFailure.PAUSE
+        add(Asked.RESUME, "judged again: it rests again as long as too many failed" if again else "go on", left)
     elif not ending:
         add(Asked.PAUSE, "rest after the current operation", 0)
     if sick and not ending and state.question != "no-evidence":

@@ -145,9 +145,12 @@ class Rung(str, Enum):
 
 
 class OnFailure(str, Enum):
-    """What happens when more than `max_failed` instances failed, or a gate does not hold."""
+    """What happens when more than `max_failed` instances failed, or a gate does not hold. pause: it rests, and a person says what then;
+    on the way back, and where the platform moves the instances, it stops.
+    """
 
     STOP = "stop"
+    PAUSE = "pause"
     ROLLBACK_BATCH = "rollback-batch"
     ROLLBACK_ALL = "rollback-all"
 

@@ -851,7 +851,7 @@ def cases(
     name, parameters = draw(strategies(fleet, platform=platform, only=only))
     parameters["max_failed"] = draw(st.integers(0, 2))
     parameters["retries"] = draw(st.integers(0, 2))
-    parameters["on_failure"] = draw(st.sampled_from(("stop", "rollback-batch", "rollback-all")))
+    parameters["on_failure"] = draw(st.sampled_from(("stop", "rollback-batch", "rollback-all", "pause")))
     for key, chosen in (("soak_ms", 45_000), ("pause_ms", 30_000), ("approve", True)):
         if draw(st.integers(0, 3)) == 0:
             parameters[key] = chosen

@@ -694,7 +694,7 @@ def test_an_instance_removed_twice_does_not_take_its_successor_with_it() -> None
     place.run(10_000, stop_on_wake=False)
     place.submit("three", "set-capacity", capacity=3)
     place.run(90_000, stop_on_wake=False)
-    first, second, third = (vm.vm_id for vm in place.vms.values())
-    assert (first, second) == ("vm-0", "vm-1")
-    assert third != "vm-2"
+    *kept, successor = [vm.vm_id for vm in place.vms.values()]
+    assert kept == ["vm-0", "vm-1"]
+    assert successor not in {"vm-0", "vm-1", "vm-2"}
     assert place.serves() == {"0", "1", "2"}

@@ -303,6 +303,8 @@ def test_what_our_own_operation_leads_to_later_is_no_surprise() -> None:
     there = msgspec.structs.replace(before, instances=instances)
     assert [one.kind for one in moved(rollout, State(), before, there)] == ["at-target"], "of somebody else it is told"
     assert moved(rollout, State(memory={"2": Memory(stage=1, ended_ms=5)}), before, there) == ()
+    for wrong in (Memory(ended_ms=5, failed="OSProvisioningTimedOut"), Memory(ended_ms=5, quarantined="never-healthy")):
+        assert [one.kind for one in moved(rollout, State(memory={"2": wrong}), before, there)] == ["at-target"], wrong
     seven = Fleet(size=7).scale_set()
     more = msgspec.structs.replace(before, instances=seven.instances)
     assert [one.verdict for one in moved(rollout, State(), before, more)] == [Absorb.REFUSE]

@@ -334,7 +334,7 @@ def drop(path: str) -> Callable[[Tree], None]:
         ),
         (
             put("failures/then", "explode"),
-            "plan.json: plan.failures.then: not one of the choices; found 'explode'; expected stop, rollback-batch,"
+            "plan.json: plan.failures.then: not one of the choices; found 'explode'; expected stop, pause, rollback-batch,"
             " rollback-all",
         ),
         (

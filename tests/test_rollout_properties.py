@@ -19,7 +19,7 @@ from planner.change import STAGES, Action, CurrentModel, GuestPatch, PropertyCha
 from planner.commands import Kind, Status
 from planner.model import HealthSource, UpgradeMode
 from planner.phases import Phase
-from planner.plan import MovedBy, Plan, Rung
+from planner.plan import MovedBy, OnFailure, Plan, Rung
 from planner.rollout import Asked, State
 from tests.fleet import (
     MINUTE,
@@ -58,12 +58,17 @@ def ran(case: Case) -> Run:
 # -- what holds always ------------------------------------------------------------------------------------------------------
 
 
+FAILED = {"too-many-failed", "gate-failed", "stalled", "surge-stuck", "replace-short"}
+
+
 def rests(run: Run) -> None:
     """Ended, or paused for somebody: an operator, an approval, an answer."""
     state = run.state
     if state.phase is not Phase.ENDED:
         assert state.phase is Phase.PAUSED, state
-        assert state.question or state.reason.startswith("approval") or state.reason == "paused by an operator"
+        asked = state.question or state.reason.startswith("approval") or state.reason == "paused by an operator"
+        noted = {note.rule for record in run.turns() for note in record.notes}
+        assert asked or (run.plan.failures.then is OnFailure.PAUSE and noted & FAILED), state.reason
     else:
         assert state.ending in run.plan.ends
         assert state.ticket is None
@@ -141,6 +146,7 @@ def leaves_alone(run: Run, case: Case) -> None:
     """Protected instances, and those no batch names."""
     plan = run.plan
     named = {name for batch in (*plan.batches, *run.state.extra) for name in batch.take} | run.state.surge.fresh.keys()
+    named |= run.state.substitutes.joined.keys()  # these stand in the batch of whom they replace
     for one in run.sent():
         assert not {str(index) for index in case.fleet.protected} & set(one.started)
         if plan.moved_by is MovedBy.PLANNER:
@@ -576,6 +582,51 @@ def test_a_retry_gives_an_instance_its_ladder_again() -> None:
     run = again.but(asks=(Ask(late, Asked.RETRY, ("0",)),)).run(twice=True)
     assert run.state.ending == "finish"
     assert run.world.started("0") == 3
+
+
+@pytest.mark.parametrize(
+    ("asked", "ending", "tries"),
+    [
+        ((), "", 1),
+        ((Asked.RESUME,), "", 1),
+        ((Asked.SKIP, Asked.RESUME), "finish-with-exceptions", 1),
+        ((Asked.RETRY, Asked.RESUME), "finish", 2),
+        ((Asked.REPLACE, Asked.RESUME), "finish", 1),
+        ((Asked.ROLLBACK,), "rollback", 1),
+        ((Asked.ABORT,), "abort", 1),
+    ],
+)
+def test_where_too_many_failed_it_can_rest_until_somebody_decides(
+    asked: tuple[Asked, ...], ending: str, tries: int
+) -> None:
+    named = (Asked.SKIP, Asked.RETRY, Asked.REPLACE)
+    run = Case(
+        fleet=Fleet(size=4),
+        fails={1: (1,)},
+        parameters={"retries": 0, "on_failure": "pause"},
+        more={"floor": 2},
+        asks=tuple(Ask(60 * MINUTE + n, one, ("1",) if one in named else ()) for n, one in enumerate(asked)),
+    ).run(twice=True)
+    assert run.state.ending == ending
+    if not ending:
+        assert run.state.phase is Phase.PAUSED
+        assert run.state.reason.startswith("1 instances failed, 0 are tolerated; first: 1")
+        assert [one.ids for one in run.sent("upgrade")] == [("0",), ("3",), ("1",)], "and nothing more is taken"
+    if ending != "rollback":
+        assert sum("1" in one.ids for one in run.sent("upgrade")) == tries
+
+
+def test_a_gate_that_does_not_hold_is_asked_again_when_it_goes_on() -> None:
+    case = Case(
+        fleet=Fleet(size=3),
+        bad=(1,),
+        bad_after_ms=60_000,
+        parameters={"soak_ms": 5 * MINUTE, "on_failure": "pause"},
+        more={"floor": 1},
+    )
+    assert case.run(twice=True).state.phase is Phase.PAUSED
+    asks = (Ask(120 * MINUTE, Asked.SKIP, ("1",)), Ask(120 * MINUTE + 1, Asked.RESUME))
+    assert case.but(asks=asks).run(twice=True).state.ending == "finish-with-exceptions"
 
 
 # -- ladders --------------------------------------------------------------------------------------------------------------------------

@@ -224,7 +224,7 @@ VALUES: list[tuple[str, str, str]] = [
     ("strategy", '[{ name = "batch", retries = "two" }]', "strategy 1: batch.retries: wrong type; found 'two'; expected a whole number"),
     ("strategy", '[{ name = "batch", fit = "yes" }]', "strategy 1: batch.fit: wrong type; found 'yes'; expected true or false"),
     ("strategy", '[{ name = "batch", max_failed = "101%" }]', "strategy 1: batch.max_failed: percentage out of range"),
-    ("strategy", '[{ name = "batch", on_failure = "panic" }]', "strategy 1: batch.on_failure: unknown choice; found 'panic'; expected stop, rollback-batch, rollback-all"),
+    ("strategy", '[{ name = "batch", on_failure = "panic" }]', "strategy 1: batch.on_failure: unknown choice; found 'panic'; expected stop, pause, rollback-batch, rollback-all"),
     ("strategy", '[{ name = "batch", within = "rack" }]', "strategy 1: batch.within: not a border; found rack"),
     ("strategy", '[{ name = "batch", order = "random" }]', "strategy 1: batch.order: not an order; found random"),
     ("strategy", '[{ name = "ramp", start = 0 }]', "strategy 1: ramp.start: a batch of none would never finish; found 0"),

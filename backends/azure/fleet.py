@@ -26,9 +26,7 @@ from planner.errors import InputError, PlatformError
 
 
 class Taken(msgspec.Struct, frozen=True, kw_only=True):
-    """One set. document: its snapshot; None where it could not be read: then `short` and `why` say why. gone: it is not there any more.
-    bug: it was read, and we failed to judge it.
-    """
+    """One set. document: its snapshot; None where it could not be read: then `short` and `why` say why. gone: it is not there any more."""
 
     scope: Scope
     location: str
@@ -36,7 +34,6 @@ class Taken(msgspec.Struct, frozen=True, kw_only=True):
     short: str = ""
     why: str = ""
     gone: bool = False
-    bug: bool = False
 
 
 class Fleet:

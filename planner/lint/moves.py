@@ -248,6 +248,7 @@ def _tolerance(look: Look) -> Iterator[Finding]:
     if most == 0:
         then = {
             OnFailure.STOP: "stops the rollout",
+            OnFailure.PAUSE: "pauses the rollout",
             OnFailure.ROLLBACK_BATCH: "rolls its batch back",
             OnFailure.ROLLBACK_ALL: "rolls all of it back",
         }[plan.failures.then]

@@ -91,7 +91,7 @@ def _property(change: PropertyChange, action: Action, moved: int) -> Iterator[Fi
 
 def _no_undo(plan: Plan) -> Finding:
     then = plan.failures.then
-    if then is OnFailure.STOP:
+    if then in (OnFailure.STOP, OnFailure.PAUSE):
         return finding("VS324", "the guest patch has no undo: there is no way back", "change", "give an undo script")
     return finding(
         "VS325",

@@ -144,6 +144,8 @@ def fail(t: Turn, rule: str, reason: str) -> bool:
     t.note(rule, reason)
     if t.back or t.rollout.platform or then is OnFailure.STOP:
         t.end("stop", reason)
+    elif then is OnFailure.PAUSE:
+        t.pause(reason)
     else:
         back.roll_back(t, whole=then is OnFailure.ROLLBACK_ALL, why=reason)
     return True

@@ -135,8 +135,9 @@ def _operator_instances(t: Turn, request: OperatorRequest) -> None:
         if replaced:
             t.put(given_up=t.given_up - bool(memory.quarantined))
             t.remember(name, Memory(stage=memory.stage, failed="replaced-by-operator", done=memory.done, replace=True))
-        elif skip:
-            t.remember(name, _replace(memory, skipped=request.reason or "by an operator"))
+        elif skip:  # a person has decided about it: it is not among those that are tolerated any more
+            t.put(given_up=t.given_up - bool(memory.quarantined))
+            t.remember(name, _replace(memory, quarantined="", skipped=request.reason or "by an operator"))
         elif _replace(memory, skipped="") == Memory() and name not in sent:
             t.remember(name, None)  # it was not touched, and is not to look as if it was
         else:

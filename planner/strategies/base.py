@@ -35,7 +35,7 @@ class Parameters(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
 
     pause: after each batch. soak: how long a batch's gate must hold without a break. max_failed: failed instances
     tolerated (strict >). retries: further upgrades of a failed instance before it is quarantined. on_failure: what
-    happens beyond max_failed: stop, rollback-batch or rollback-all. unhealthy_first: instances out of service go first.
+    happens beyond max_failed: stop, pause, rollback-batch or rollback-all. unhealthy_first: instances out of service go first.
     fit: split a batch that is larger than the budget instead of refusing the plan. approve: every batch but the first
     waits for an operator.
     """

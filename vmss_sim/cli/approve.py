@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from vmss_sim.cli import operating, options
+from vmss_sim.cli import asking, operating, options
 
 HELP = """Approve a plan, by its digest, for a time; or, with a rollout's id, its next batch.
 
@@ -60,7 +60,7 @@ def register(app: typer.Typer) -> None:
             wrong = [name for name, given in (("--expires", expires), ("--list", only_list)) if given]
             if wrong:
                 raise InputError("a batch is approved once", ", ".join(wrong), what, "a plan file, for these options")
-            operating.ask(Asked.APPROVE, login.opened(store), what, reason or "", by=by or "")
+            asking.ask(Asked.APPROVE, login.opened(store), what, reason or "", by=by or "")
             return
         kept = login.opened(store)
         _, read = read_plan(Path(what))

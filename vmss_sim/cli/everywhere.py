@@ -43,10 +43,8 @@ def judged(
                 if taken.document is not None:
                     try:
                         made = judge(taken.document)
-                    except InputError as error:
+                    except (InputError, PlannerBug) as error:  # one set's trouble keeps no other's line away
                         taken = msgspec.structs.replace(taken, short=error.what, why=str(error))  # noqa: PLW2901  # the same, and why
-                    except PlannerBug as error:  # of this set: what is said of the others is as true as it was
-                        taken = msgspec.structs.replace(taken, short="a bug in vmss-sim", why=str(error), bug=True)  # noqa: PLW2901
                 found.append((msgspec.structs.replace(taken, document=None), made))
                 progress(len(found), len(listed))
     return of, found
@@ -70,6 +68,6 @@ def as_file(document: dict[str, Any]) -> Iterator[Path]:
 
 
 def end(found: Sequence[tuple[Taken, Judged | None]], status: Callable[[Judged], int]) -> NoReturn:
-    """Exit with the worst of what each set alone would exit with: 2 where one could not be read, 1 for a bug; one that is gone is no matter."""
-    left = ((1 if taken.bug else 2) if judged is None else status(judged) for taken, judged in found if not taken.gone)
-    raise typer.Exit(max(left, default=0))
+    """Exit with the worst of what each set alone would exit with: 2 where one could not be read; one that is gone is no matter."""
+    left = (judged for taken, judged in found if not taken.gone)
+    raise typer.Exit(max((2 if judged is None else status(judged) for judged in left), default=0))

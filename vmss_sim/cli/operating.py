@@ -13,6 +13,7 @@ from vmss_sim.cli import options
 if TYPE_CHECKING:
     from backends.executor import Told
     from backends.lease import Held
+    from backends.operate import Ended
     from backends.store import Entry, Store
     from planner.planfile import PlanFile
     from planner.rollout import Asked, State
@@ -234,31 +235,41 @@ def carry_on(
     )
     trace = told("trace", store, entry)
     view_of = live.view(read.plan, read.forecast, entry.id, running.log_format, console.out(), trace)
-    with closing(backend) if hasattr(backend, "close") else nullcontext(), view_of as view:
-        signals.says = hooks.says = VOICE.says = view.say
+    closes = closing(backend) if hasattr(backend, "close") else nullcontext()
+    with signals.after():
+        with closes, view_of as view:
+            signals.says = hooks.says = VOICE.says = view.say
 
-        def listen(turn: Told) -> None:
-            view.show(turn)
-            hooks.listen(turn)
+            def listen(turn: Told) -> None:
+                view.show(turn)
+                hooks.listen(turn)
 
-        ended = drive(
-            store,
-            entry,
-            read.plan,
-            backend,
-            signals,
-            listen=listen,
-            says=view.say,
-            held=held,
-            recovered=recovered,
-            max_runtime_s=seconds(running.max_runtime),
-            stay=running.stay,
-            ask=ask,
-            reason=reason,
-            by=by or user(),
-        )
-        hooks.close(1.0 if ended.why is Why.DETACHED else 15.0)
-        VOICE.says = say
+            ended = drive(
+                store,
+                entry,
+                read.plan,
+                backend,
+                signals,
+                listen=listen,
+                says=view.say,
+                held=held,
+                recovered=recovered,
+                max_runtime_s=seconds(running.max_runtime),
+                stay=running.stay,
+                ask=ask,
+                reason=reason,
+                by=by or user(),
+            )
+            signals.told(lambda: hooks.close(1.0 if ended.why is Why.DETACHED else 15.0))
+            VOICE.says = say
+        return _end(store, entry, ended)
+
+
+def _end(store: Store, entry: Entry, ended: Ended) -> int:
+    """Print how it came to its end. Returns the exit status, which a store that does not answer any more leaves as it is."""
+    from backends.executor import Why  # noqa: PLC0415  # heavy imports wait until a command runs
+    from planner.errors import InputError, PlatformError  # noqa: PLC0415
+
     state = ended.state
     if ended.error:
         say(f"{entry.id}: {ended.error}")
@@ -267,7 +278,10 @@ def carry_on(
         return 2
     if ended.why is Why.ENDED:
         say(f"{entry.id} ended: {state.ending}{': ' + state.reason if state.reason else ''}")
-        _left(status_of(store, entry))
+        try:
+            _left(status_of(store, entry))
+        except (PlatformError, InputError) as error:
+            say(f"{entry.id}: what is still changed cannot be told: {error}")
     elif ended.why is Why.RESTS:
         say(f"{entry.id} rests: {state.reason}")
     else:
@@ -332,61 +346,3 @@ def check_format(given: str | None) -> None:
 
     if given not in (None, "text", "json"):
         raise InputError("unknown choice", "--log-format", repr(given), "text or json")
-
-
-def _over(store: Store, entry: Entry) -> str:
-    status, history = told("status", store, entry), told("history", store, entry)
-    return f"{status} tells what stays moved or changed and how that is taken back, {history} how it ended"
-
-
-def ask(
-    asked: Asked,
-    kept: Store,
-    rollout: str | None,
-    reason: str,
-    *,
-    by: str = "",
-    ids: tuple[str, ...] = (),
-    yes: bool = True,
-    drives: bool = False,
-    reach: options.Azure | None = None,
-    running: Running | None = None,
-) -> None:
-    """Append the request; where it has to be carried out and no executor is alive, be it. by: who asks; the account's user by default."""
-    from backends.approvals import refuse_author  # noqa: PLC0415  # heavy imports wait until a command runs
-    from backends.operate import is_alive, plan_of  # noqa: PLC0415
-    from backends.store import find  # noqa: PLC0415
-    from planner.errors import InputError  # noqa: PLC0415
-    from planner.phases import Phase  # noqa: PLC0415
-    from planner.rollout import Asked  # noqa: PLC0415
-
-    entry = find(kept, rollout)
-    journal = kept.journal(entry.id)
-    state = journal.last_state()
-    if state is not None and state.phase is Phase.ENDED:
-        raise InputError("this rollout has ended", entry.id, state.ending, "", _over(kept, entry))
-    read = plan_of(kept, entry)
-    by = (by or user()).strip()
-    if asked is Asked.APPROVE:
-        refuse_author(read, by)
-    known = read.plan.scale_set.instances.keys() | (
-        {*state.appended, *state.surge.fresh, *state.memory} if state is not None else set()
-    )
-    unknown = [name for name in ids if name not in known]
-    if unknown:
-        raise InputError("no such instance in this rollout", entry.id, ", ".join(unknown), ", ".join(list(known)[:20]))
-    alive = is_alive(kept, entry)
-    if alive or not drives:
-        journal.ask(asked, ids, reason, by)
-        heard = (
-            "its executor will hear it"
-            if alive
-            else f"no executor is alive: {told('resume', kept, entry)}, or the same apply, carries it on"
-        )
-        say(f"{entry.id}: {asked.value} is asked for; {heard}")
-        return
-    reach, running = reach or options.Azure(), running or Running()
-    running.check()
-    backend = None if yes else tell_moved(kept, entry, read, reach, running.log_format)
-    confirm(f"{asked.value} {entry.id} ({read.plan.scale_set.id or read.plan.scale_set.name})?", yes=yes)
-    raise typer.Exit(carry_on(kept, entry, read, reach, running, backend=backend, ask=asked, reason=reason, by=by))

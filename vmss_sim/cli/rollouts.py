@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from vmss_sim.cli import operating, options
+from vmss_sim.cli import asking, operating, options
 
 STATUS = """Where a rollout stands, why, and what can be done now, with the exact commands.
 
@@ -176,7 +176,7 @@ def _register_asking(app: typer.Typer) -> None:
         ) -> None:
             from planner.rollout import Asked  # noqa: PLC0415  # heavy imports wait until a command runs
 
-            operating.ask(
+            asking.ask(
                 Asked(name),
                 reach.opened(store),
                 rollout,
@@ -207,7 +207,7 @@ def _register_asking(app: typer.Typer) -> None:
         if emergency:
             _needs_reason(reason, "rollback --emergency")
         asked = Asked.EMERGENCY if emergency else Asked.ROLLBACK
-        operating.ask(
+        asking.ask(
             asked, reach.opened(store), rollout, reason or "", yes=yes, drives=True, reach=reach, running=running
         )
 
@@ -230,7 +230,7 @@ def _register_naming(app: typer.Typer) -> None:
 
             if name != "retry":
                 _needs_reason(reason, name)
-            operating.ask(Asked(name), login.opened(store), rollout, reason or "", ids=tuple(ids))
+            asking.ask(Asked(name), login.opened(store), rollout, reason or "", ids=tuple(ids))
 
     for name in ("retry", "skip", "replace"):
         add(name)
