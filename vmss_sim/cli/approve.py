@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
@@ -51,7 +50,6 @@ def register(app: typer.Typer) -> None:
         login: options.Login,
     ) -> None:
         from backends import approvals  # noqa: PLC0415  # heavy imports wait until a command runs
-        from backends.store import Login, open_store  # noqa: PLC0415
         from planner.errors import InputError  # noqa: PLC0415
         from planner.rollout import Asked  # noqa: PLC0415
         from scenarios.plan_files import read_plan  # noqa: PLC0415
@@ -62,9 +60,9 @@ def register(app: typer.Typer) -> None:
             wrong = [name for name, given in (("--expires", expires), ("--list", only_list)) if given]
             if wrong:
                 raise InputError("a batch is approved once", ", ".join(wrong), what, "a plan file, for these options")
-            asking.ask(Asked.APPROVE, what, store, reason or "", by=by or "", login=login)
+            asking.ask(Asked.APPROVE, login.opened(store), what, reason or "", by=by or "")
             return
-        kept = open_store(store, Login.of(asdict(login)))
+        kept = login.opened(store)
         _, read = read_plan(Path(what))
         if only_list:
             counted = approvals.valid(kept, read)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
@@ -91,11 +90,11 @@ def _register_looking(app: typer.Typer) -> None:
     ) -> None:
         import msgspec  # noqa: PLC0415  # heavy imports wait until a command runs
 
-        from backends.store import Login, find, open_store  # noqa: PLC0415
+        from backends.store import find  # noqa: PLC0415
         from vmss_sim.report import console  # noqa: PLC0415
         from vmss_sim.report import status as report  # noqa: PLC0415
 
-        kept = open_store(store, Login.of(asdict(login)))
+        kept = login.opened(store)
         if every:
             found = [operating.status_of(kept, one) for one in kept.rollouts()]
             if as_json:
@@ -121,13 +120,13 @@ def _register_looking(app: typer.Typer) -> None:
         *,
         login: options.Login,
     ) -> None:
-        from backends.store import Login, find, open_store  # noqa: PLC0415  # heavy imports wait until a command runs
+        from backends.store import find  # noqa: PLC0415  # heavy imports wait until a command runs
         from planner.errors import InputError  # noqa: PLC0415
         from vmss_sim.report import console, history  # noqa: PLC0415
 
         if form not in history.FORMATS:
             raise InputError("unknown choice", "--format", repr(form), ", ".join(history.FORMATS))
-        kept = open_store(store, Login.of(asdict(login)))
+        kept = login.opened(store)
         entry = find(kept, rollout)
         text = history.FORMATS[form](operating.status_of(kept, entry), tuple(kept.journal(entry.id).records()))
         if output is not None:
@@ -148,10 +147,10 @@ def _register_looking(app: typer.Typer) -> None:
     ) -> None:
         import msgspec  # noqa: PLC0415  # heavy imports wait until a command runs
 
-        from backends.store import Login, find, open_store  # noqa: PLC0415
+        from backends.store import find  # noqa: PLC0415
         from vmss_sim.report import console  # noqa: PLC0415
 
-        kept = open_store(store, Login.of(asdict(login)))
+        kept = login.opened(store)
         records = kept.journal(find(kept, rollout).id).records()
         if output is not None:
             console.write_file(output, b"".join(msgspec.json.encode(one) + b"\n" for one in records))
@@ -177,7 +176,16 @@ def _register_asking(app: typer.Typer) -> None:
         ) -> None:
             from planner.rollout import Asked  # noqa: PLC0415  # heavy imports wait until a command runs
 
-            asking.ask(Asked(name), rollout, store, reason or "", yes=yes, drives=drives, reach=reach, running=running)
+            asking.ask(
+                Asked(name),
+                reach.opened(store),
+                rollout,
+                reason or "",
+                yes=yes,
+                drives=drives,
+                reach=reach,
+                running=running,
+            )
 
     for name in ("pause", "resume", "abort", "release"):
         add(name, drives=name != "pause")
@@ -199,7 +207,9 @@ def _register_asking(app: typer.Typer) -> None:
         if emergency:
             _needs_reason(reason, "rollback --emergency")
         asked = Asked.EMERGENCY if emergency else Asked.ROLLBACK
-        asking.ask(asked, rollout, store, reason or "", yes=yes, drives=True, reach=reach, running=running)
+        asking.ask(
+            asked, reach.opened(store), rollout, reason or "", yes=yes, drives=True, reach=reach, running=running
+        )
 
 
 def _register_naming(app: typer.Typer) -> None:
@@ -220,7 +230,7 @@ def _register_naming(app: typer.Typer) -> None:
 
             if name != "retry":
                 _needs_reason(reason, name)
-            asking.ask(Asked(name), rollout, store, reason or "", ids=tuple(ids), login=login)
+            asking.ask(Asked(name), login.opened(store), rollout, reason or "", ids=tuple(ids))
 
     for name in ("retry", "skip", "replace"):
         add(name)
