@@ -4,6 +4,7 @@
 2. Manual: a model update touches no instance; nothing is upgraded until somebody does it. The row shows that.
 3. Rolling: Azure's own policy, as the world models it: the strategy `platform-rolling` with no floor, no tolerance of its own and
    nobody who cancels, so that only Azure's thresholds act. It upgrades instances to the model, whatever action was asked for.
+   Where it stops, the model stays as it is.
 4. What no update of the model brings about moves nothing there either: a guest patch, and a set on `latest` without automatic
    OS upgrade. With it, the OS upgrade stands for it, started at once, by the set's rolling policy. Without a health source
    Azure refuses the update.
@@ -11,10 +12,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, NamedTuple
+
+from msgspec.structs import replace
 
 from planner.change import Action, Change, GuestPatch, Refresh
 from planner.model import RollingPolicy, ScaleSet, UpgradeMode
+from planner.plan import EndState
 from planner.platform import lacks_health
 from planner.strategies.automatic import STRATEGY as AUTOMATIC
 from planner.strategies.base import Batch, Parameters, Strategy
@@ -49,6 +54,9 @@ _STILL = Strategy(LABEL, _nothing, Nothing, ())
 def today(scale_set: ScaleSet, change: Change) -> Today:
     """What the set would do by itself."""
     model = scale_set.model
+    if isinstance(change, GuestPatch):
+        says = f"mode {model.mode.value.capitalize()}: a guest patch is no update of the model, so nothing moves"
+        return Today(_STILL, {}, None, says)
     if model.mode is UpgradeMode.AUTOMATIC:
         return Today(
             AUTOMATIC._replace(name=LABEL), {}, None, "mode Automatic: the platform upgrades every instance at once"
@@ -61,11 +69,14 @@ def today(scale_set: ScaleSet, change: Change) -> Today:
     return _rolling(scale_set, change)
 
 
+def nobody(ends: Mapping[str, EndState]) -> dict[str, EndState]:
+    """Rule 3: the ends of a rollout without anybody who would put the model back."""
+    return {name: replace(end, model="as-is") if end.model == "pinned" else end for name, end in ends.items()}
+
+
 def _rolling(scale_set: ScaleSet, change: Change) -> Today:
     """Rules 3 and 4."""
     model, total = scale_set.model, len(scale_set.instances)
-    if isinstance(change, GuestPatch):
-        return Today(_STILL, {}, None, "mode Rolling: a guest patch is no update of the model, so nothing moves")
     met = lacks_health(model)
     if met:
         return Today(_STILL, {}, None, f"mode Rolling, and {met}: Azure refuses the update")
