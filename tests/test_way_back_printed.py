@@ -145,6 +145,58 @@ def test_after_drift_what_was_moved_is_taken_back(azure: Emulated) -> None:
     assert images(azure) == before
 
 
+BREACHED = """
+title = "Ten in mode Rolling, and an image that is bad for half of them"
+why = "The platform's rollout stops, and the model still names the image."
+
+[scale_set]
+instances = 10
+update_domains = 5
+health = "extension"
+upgrade_mode = "rolling"
+
+[change]
+version = "22.04.202606010"
+
+[failures]
+upgrade = 0.0
+bad_image = { share = 0.9, after = "4m" }
+
+[load]
+required = "80%"
+"""
+
+
+@pytest.fixture
+def breached(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> Emulated:
+    monkeypatch.setattr(f"{__name__}.SCENARIO", BREACHED)
+    return request.getfixturevalue("azure")  # type: ignore[no-any-return]
+
+
+def test_after_a_platforms_rollout_that_breached_the_floor_the_printed_lines_run(breached: Emulated) -> None:
+    before = images(breached)
+    begun(breached, "-s platform-rolling -p platform-rolling.max_failed=100%", 1)
+    status = told()
+    assert (status["ending"], status["above_floor"]) == ("stop", False), status["why"]
+    assert "the target" in status["model_gives"]
+    assert "the model still names Canonical" in status["temporary_changes"][0]
+    shown = " ".join(vmss_sim("status").out.split())
+    assert "nothing: all is as before" not in shown
+    undo = status["undo"][0]
+    assert undo["command"].endswith(f" --set virtualMachineProfile.storageProfile.imageReference.version={min(before)}")
+    assert "in mode Rolling the platform then begins a rollout of its own" in undo["why"]
+    assert "the plan above puts it back" in undo["why"]
+    assert (
+        f"-s one-by-one -p one-by-one.unhealthy_first=true --slo 'healthy >= {status['in_service']}'"
+        in status["afterwards"][2]
+    )
+    taken_back(status)
+    assert images(breached) == before
+    world = breached.emulator.measured_set.world
+    assert world.mode == "rolling"
+    assert all(world.serving(vm) and world.is_latest(vm) for vm in world.vms.values())
+
+
 def taken_back(status: dict[str, Any]) -> None:
     """The printed lines, run as they stand."""
     _, snapshot, plan, apply = status["afterwards"]
@@ -211,6 +263,17 @@ def after_abort(here: Desk) -> list[str]:
 
 def approving(**more: Any) -> Case:
     return Case(fleet=Fleet(size=3), parameters={"approve": True}).but(**more)
+
+
+def test_where_one_that_was_not_moved_is_out_the_way_back_has_room(desk: Callable[[Case], Desk]) -> None:
+    here = desk(approving(fleet=Fleet(size=4)))
+    assert here.run("apply").status == 3
+    vm = here.world.vms["3"]
+    vm.serves_from, vm.outages = 1 << 60, [[0, 1 << 60]]
+    here.world.dirty[vm.id] = None
+    assert here.run("abort", "--yes").status == 1
+    *_, plan, _ = here.status()["afterwards"]
+    assert "-s one-by-one -p one-by-one.unhealthy_first=true --slo 'healthy >= 2'" in plan, "3 serve, and the floor was 3"
 
 
 def test_another_property_that_the_model_says_again_needs_no_target(desk: Callable[[Case], Desk]) -> None:
