@@ -211,8 +211,7 @@ def drive(
         except (LeaseLost, PlatformError, InputError) as error:
             refused = isinstance(error, InputError) and made.driver.before is None  # not even looked: nothing was sent
             # The journal is complete: what was sent goes on, and the next executor adopts it.
-            if not isinstance(error, LeaseLost):
-                made.gave_up(str(error))
+            made.gave_up(error)
             return Ended(why=Why.DETACHED, state=made.state, exit_code=2 if refused else 3, error=str(error))
     code = plan.ends[made.state.ending].exit_code if why is Why.ENDED else 3
     return Ended(why=why, state=made.state, exit_code=code)

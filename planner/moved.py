@@ -147,7 +147,8 @@ def _changed(rollout: Rollout, state: State, was: Instance, one: Instance, now: 
         yield _make(rollout, "placement", name, _domains(place[1]), _domains(place[0]), "it stays in its batch")
     memory = state.memory.get(name)
     there = (at_target(was, target) is True, at_target(one, target) is True)
-    ended = memory is not None and memory.ended_ms is not None  # our own operation on it: its result may show later
+    gone_wrong = memory is not None and bool(memory.failed or memory.quarantined)
+    ended = memory is not None and memory.ended_ms is not None and not gone_wrong  # ours: its result may show later
     if there == (False, True) and not ended:
         yield _make(rollout, "at-target", name, str(one.image), str(was.image), "somebody else moved it: skipped")
     elif there == (True, False) and memory is not None and memory.done:

@@ -17,6 +17,8 @@ from planner.rollout import Ticket
 if TYPE_CHECKING:
     from planner.machine.turn import Turn
 
+NOBODY_KNOWS = "OutcomeUnknown"
+"""Why those failed on which nothing is seen of an operation that took effect on others: no operation said that it failed."""
 _replace = msgspec.structs.replace
 
 
@@ -64,6 +66,10 @@ def _refused(t: Turn, command: Command, outcome: Outcome) -> None:
         t.put(refusals=0)
         setlevel.skip_step(t, f"{command.kind.value} was refused {count} times in a row: {outcome.code}")
         return
+    if count > t.plan.failures.refusals and t.back and substitutes.asks(command):
+        t.put(refusals=0)
+        substitutes.do_without(t, f"{command.kind.value} was refused {count} times in a row: {outcome.code}")
+        return
     if count > t.plan.failures.refusals:
         t.put(refusals=0)
         t.end(
@@ -107,7 +113,7 @@ def settle(t: Turn, ticket: Ticket, failed: str, message: str = "") -> None:
         climbed = bool(memory.failed)
         repair = command.kind is Kind.REIMAGE and t.stage_kind(memory) is not Kind.REIMAGE
         if lost:
-            made = _replace(memory, failed=failed, ended_ms=t.now, tries=memory.tries + 1)
+            made = _replace(memory, failed=failed, ended_ms=t.now, tries=memory.tries + (failed != NOBODY_KNOWS))
         elif repair:
             made = _replace(memory, failed="", ended_ms=None)
         else:
@@ -151,8 +157,11 @@ def _settle_set_level(t: Turn, command: Command, failed: str, message: str) -> N
     if handed and handover.ended(t, command, failed, message):
         return
     if failed:
-        t.note("set-operation-failed", f"{command.kind.value} failed: {failed} {message}".rstrip())
         reason = f"{command.kind.value} failed: {failed} {message}".rstrip()
+        t.note("set-operation-failed", reason)
+        if t.back and t.phase is not Phase.FINISHING and substitutes.asks(command):
+            substitutes.do_without(t, reason)
+            return
         if t.phase is not Phase.FINISHING:
             t.end("stop", reason)
         elif own:
@@ -218,7 +227,7 @@ def look_at_unknown(t: Turn) -> None:
         settle(t, ticket, "")
     elif verdict == "partly":
         t.note("adopted-partly", f"{command.kind.value}: the snapshot shows that it took effect on some", command.ids)
-        settle(t, ticket, "OutcomeUnknown")
+        settle(t, ticket, NOBODY_KNOWS)
     elif verdict == "no-effect":
         t.note("no-effect", f"{command.kind.value}: the snapshot shows no effect", command.ids)
         _refused(t, command, Outcome(command=command.id, status=Status.FAILED, code="NoEffect", refused=True))

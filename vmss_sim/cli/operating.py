@@ -13,6 +13,7 @@ from vmss_sim.cli import options
 if TYPE_CHECKING:
     from backends.executor import Told
     from backends.lease import Held
+    from backends.operate import Ended
     from backends.store import Entry, Store
     from planner.planfile import PlanFile
     from planner.rollout import Asked, State
@@ -146,14 +147,19 @@ class Voice:
 VOICE = Voice()
 
 
-def confirm(question: str, *, yes: bool) -> None:
-    """Ask. Raises InputError where nobody can be asked, and exits with 2 where the answer is no, with 130 for Ctrl-C."""
+def refuse_unasked() -> None:
+    """Raises InputError where nobody can be asked."""
     from planner.errors import InputError  # noqa: PLC0415  # heavy imports wait until a command runs
 
-    if yes:
-        return
     if not (sys.stdin.isatty() and sys.stdout.isatty()):
         raise InputError("nobody can be asked here", "", "no terminal", "--yes, to say that you are sure")
+
+
+def confirm(question: str, *, yes: bool) -> None:
+    """Ask. Raises InputError where nobody can be asked, and exits with 2 where the answer is no, with 130 for Ctrl-C."""
+    if yes:
+        return
+    refuse_unasked()
     try:
         answer, status = typer.confirm(question, default=False), 2
     except typer.Abort:  # Ctrl-C
@@ -164,17 +170,33 @@ def confirm(question: str, *, yes: bool) -> None:
         raise typer.Exit(status)
 
 
-def tell_moved(store: Store, entry: Entry, read: PlanFile, backend: Any, log_format: str | None) -> None:
-    """To somebody who is going to be asked: what moved since the journal's last look. Whoever then goes on looks again."""
-    from backends.driver import what_moved  # noqa: PLC0415  # heavy imports wait until a command runs
+def tell_moved(store: Store, entry: Entry, read: PlanFile, reach: options.Azure, log_format: str | None) -> Any:
+    """To somebody who is going to be asked: what moved since the journal's last look. A set that cannot be looked at is said, and stands in the way
+    of no question. Returns the backend, with which it goes on; None where another one is to be opened. Raises InputError where nobody can be asked.
+    """
+    from backends.bounded import within  # noqa: PLC0415  # heavy imports wait until a command runs
+    from backends.driver import what_moved  # noqa: PLC0415
+    from planner.errors import InputError, PlatformError  # noqa: PLC0415
     from planner.rollout import Rollout  # noqa: PLC0415
     from vmss_sim.report import console, plans  # noqa: PLC0415
 
+    refuse_unasked()
     journal = store.journal(entry.id)
     state = journal.last_state()
-    found = None if state is None else what_moved(Rollout(read.plan), state, journal, backend.observe())
+    if state is None:
+        return None
+    reached = there(entry, reach)
+    most_s = BY_PERSON_S if reached.credential == "device-code" else LOOK_S
+    backend = open_world(read, reached, first_s=LOOK_S)
+    try:
+        seen = within(most_s, backend.observe)
+    except (InputError, PlatformError, TimeoutError) as error:
+        say(f"{entry.id}: what moved since the last look cannot be told: {error}")
+        return None
+    found = what_moved(Rollout(read.plan), state, journal, seen)
     if found is not None:
         plans.since(console.err() if log_format == "json" else console.out(), found, told("trace", store, entry))
+    return backend
 
 
 def carry_on(
@@ -213,31 +235,41 @@ def carry_on(
     )
     trace = told("trace", store, entry)
     view_of = live.view(read.plan, read.forecast, entry.id, running.log_format, console.out(), trace)
-    with closing(backend) if hasattr(backend, "close") else nullcontext(), view_of as view:
-        signals.says = hooks.says = VOICE.says = view.say
+    closes = closing(backend) if hasattr(backend, "close") else nullcontext()
+    with signals.after():
+        with closes, view_of as view:
+            signals.says = hooks.says = VOICE.says = view.say
 
-        def listen(turn: Told) -> None:
-            view.show(turn)
-            hooks.listen(turn)
+            def listen(turn: Told) -> None:
+                view.show(turn)
+                hooks.listen(turn)
 
-        ended = drive(
-            store,
-            entry,
-            read.plan,
-            backend,
-            signals,
-            listen=listen,
-            says=view.say,
-            held=held,
-            recovered=recovered,
-            max_runtime_s=seconds(running.max_runtime),
-            stay=running.stay,
-            ask=ask,
-            reason=reason,
-            by=by or user(),
-        )
-        hooks.close(1.0 if ended.why is Why.DETACHED else 15.0)
-        VOICE.says = say
+            ended = drive(
+                store,
+                entry,
+                read.plan,
+                backend,
+                signals,
+                listen=listen,
+                says=view.say,
+                held=held,
+                recovered=recovered,
+                max_runtime_s=seconds(running.max_runtime),
+                stay=running.stay,
+                ask=ask,
+                reason=reason,
+                by=by or user(),
+            )
+            signals.told(lambda: hooks.close(1.0 if ended.why is Why.DETACHED else 15.0))
+            VOICE.says = say
+        return _end(store, entry, ended)
+
+
+def _end(store: Store, entry: Entry, ended: Ended) -> int:
+    """Print how it came to its end. Returns the exit status, which a store that does not answer any more leaves as it is."""
+    from backends.executor import Why  # noqa: PLC0415  # heavy imports wait until a command runs
+    from planner.errors import InputError, PlatformError  # noqa: PLC0415
+
     state = ended.state
     if ended.error:
         say(f"{entry.id}: {ended.error}")
@@ -246,7 +278,10 @@ def carry_on(
         return 2
     if ended.why is Why.ENDED:
         say(f"{entry.id} ended: {state.ending}{': ' + state.reason if state.reason else ''}")
-        _left(status_of(store, entry))
+        try:
+            _left(status_of(store, entry))
+        except (PlatformError, InputError) as error:
+            say(f"{entry.id}: what is still changed cannot be told: {error}")
     elif ended.why is Why.RESTS:
         say(f"{entry.id} rests: {state.reason}")
     else:
@@ -281,17 +316,18 @@ def told(word: str, store: Store, entry: Entry) -> str:
     return f"`vmss-sim {word} {entry.id}{as_option(store)}`"
 
 
-FIRST_S = 60
+FIRST_S, LOOK_S, BY_PERSON_S = 60.0, 20.0, 900.0
+"""How long a first answer is waited for: where nothing is under way, where somebody waits to be asked, and where a person has to type a code."""
 
 
-def open_world(read: PlanFile, reach: options.Azure, *, begins: bool = False) -> Any:
-    """The backend; through the module, so that there is one place to choose it. begins: nothing is under way, so a host that does not answer
-    is soon given up; a rollout that was begun is worth ten minutes.
+def open_world(read: PlanFile, reach: options.Azure, *, first_s: float | None = None) -> Any:
+    """The backend; through the module, so that there is one place to choose it. first_s: so soon a host is given up that has not answered yet;
+    a rollout that was begun is worth ten minutes.
     """
     from backends import connect  # noqa: PLC0415  # heavy imports wait until a command runs
     from backends.probes import Probed  # noqa: PLC0415
 
-    made = connect.open_backend(read.plan, asdict(reach) | {"says": VOICE} | ({"first_s": FIRST_S} if begins else {}))
+    made = connect.open_backend(read.plan, asdict(reach) | {"says": VOICE} | ({"first_s": first_s} if first_s else {}))
     return made if read.plan.hooks is None else Probed(made, read.plan, read.plan.hooks)
 
 
@@ -366,8 +402,6 @@ def ask(
         return
     reach, running = reach or options.Azure(), running or Running()
     running.check()
-    backend = open_world(read, there(entry, reach))
-    if not yes:
-        tell_moved(kept, entry, read, backend, running.log_format)
+    backend = None if yes else tell_moved(kept, entry, read, reach, running.log_format)
     confirm(f"{asked.value} {entry.id} ({read.plan.scale_set.id or read.plan.scale_set.name})?", yes=yes)
     raise typer.Exit(carry_on(kept, entry, read, reach, running, backend=backend, ask=asked, reason=reason, by=by))
