@@ -273,7 +273,9 @@ def test_where_one_that_was_not_moved_is_out_the_way_back_has_room(desk: Callabl
     here.world.dirty[vm.id] = None
     assert here.run("abort", "--yes").status == 1
     *_, plan, _ = here.status()["afterwards"]
-    assert "-s one-by-one -p one-by-one.unhealthy_first=true --slo 'healthy >= 2'" in plan, "3 serve, and the floor was 3"
+    assert "-s one-by-one -p one-by-one.unhealthy_first=true --slo 'healthy >= 2'" in plan, (
+        "3 serve, and the floor was 3"
+    )
 
 
 def test_another_property_that_the_model_says_again_needs_no_target(desk: Callable[[Case], Desk]) -> None:
