@@ -99,11 +99,6 @@ class Standing(msgspec.Struct, frozen=True, kw_only=True):
     unheard: int = 0
     unshown: tuple[str, ...] = ()
 
-    @property
-    def changed(self) -> tuple[str, ...]:
-        """What is, or may be, not as it was before the rollout: what a release undoes, and what nobody can see (rule 5)."""
-        return (*(one.text for one in self.temporary), *self.unshown)
-
 
 class Look(NamedTuple):
     """One turn with what stood in the set then."""
@@ -207,7 +202,7 @@ def standing(plan: Plan, records: Iterable[Record], *, unheard: int = 0) -> Stan
         batches=len(sequence),
         batch_why=sequence[batch].why if batch < len(sequence) else "",
         model_gives=_model_gives(plan, last.model),
-        temporary=tuple(_temporary(plan, state, scale_set)),
+        temporary=tuple(temporary(plan, state, scale_set)),
         waits=waits_for(plan, state, scale_set, turn.now_ms),
         back_to=_back_to(plan, state),
         known_healthy=source is not HealthSource.NONE,
@@ -371,7 +366,7 @@ def _back_to(plan: Plan, state: State) -> str:
     return was.id or was.uri or version
 
 
-def _temporary(plan: Plan, state: State, scale_set: ScaleSet) -> Iterator[Temporary]:
+def temporary(plan: Plan, state: State, scale_set: ScaleSet) -> Iterator[Temporary]:
     """What was changed for the time of the rollout and is not as it was yet."""
     model, instances, old = scale_set.model, scale_set.instances, plan.scale_set.mode
     if _still_gives(plan, state, model):

@@ -105,6 +105,17 @@ def test_the_printed_lines_run_as_they_stand_until_the_set_is_back(azure: Emulat
     assert plan == f"vmss-sim plan now.json --target {min(before)} {back} -o back.json"
     taken_back(status)
     assert images(azure) == before
+    later, first = told(), status["rollout"]
+    assert later["temporary_changes"] == [f"mode manual instead of rolling (since {first})"]
+    assert [one["command"] for one in later["undo"]] == [status["undo"][0]["command"]]
+    assert "nothing would move in mode rolling" in later["undo"][0]["why"]
+    shown = vmss_sim("status").out
+    assert "all is as before" not in " ".join(shown.split())
+    assert f"  {later['undo'][0]['command']}\n" in shown
+    old = json.loads(vmss_sim("status", first, "--json").out)
+    assert old["followed_by"] == {"rollout": later["rollout"], "ending": "finish"}
+    assert f"{later['rollout']} of the same set followed and ended: finish" in old["afterwards"][0]
+    assert (old["afterwards"][1:], old["undo"]) == ([f"vmss-sim status {later['rollout']}"], [])
 
 
 def test_after_a_stop_what_failed_is_taken_back_too(azure: Emulated) -> None:

@@ -5,6 +5,7 @@ Rules this module decides:
 1. A command is whole: it names rollout, instances and store, and can be copied.
 2. A choice's forecast is the plan's, by the share of the instances that it moves; without a forecast nothing is said.
 3. Of what is still changed after the end each has the command of az that undoes it: the rollout is over, `release` has nothing to release.
+   Once another rollout of the set came, that one's status tells it: what is told here is of this one's last look.
 4. Of a model that still gives what was given up it is said what putting it back moves, by the mode that the set is in: by az without any
    floor of ours, by the plan that takes back with its floor.
 """
@@ -64,9 +65,8 @@ def undo_of(status: Status) -> tuple[tuple[Temporary, str, str], ...]:
     now = status.standing
     if now is None or now.state.phase is not Phase.ENDED:
         return ()
-    return tuple(
-        _model(status, now, one) if one.change is Change.MODEL else _undo(status.plan, one) for one in now.temporary
-    )
+    told = [(plan, one) for plan, one in status.temporary if status.since is None or one.change is Change.ADDED]
+    return tuple(_model(status, now, one) if one.change is Change.MODEL else _undo(plan, one) for plan, one in told)
 
 
 _BY_MODE = {
@@ -118,7 +118,16 @@ def afterwards_of(status: Status) -> tuple[str, ...]:
     """What can be done about instances that stay on the target where a rollout ended before its end: it is over, a new plan is needed."""
     now = status.standing
     failed = tuple(one.id for one in now.failed) if now is not None else ()
-    if now is None or now.state.ending not in ("abort", "stop", "drift") or not (now.on_target or failed):
+    if now is None or now.state.ending not in ("abort", "stop", "drift"):
+        return ()
+    if status.since is not None:
+        came = f"ended: {status.since.ending}" if status.since.ending else "is under way"
+        look = f"vmss-sim status {status.since.rollout}{status.store}"
+        return (
+            plain(f"this rollout is over; {status.since.rollout} of the same set followed and {came}. How it is now:"),
+            look,
+        )
+    if not (now.on_target or failed):
         return ()
     stays = f"on target, and left so: {names(now.on_target, 20)}" if now.on_target else "nothing is on target"
     if failed:
