@@ -130,7 +130,7 @@ def begin(
 
 def plan_of(store: Store, entry: Entry) -> PlanFile:
     """The plan as it was applied. Raises InputError where the store's copy was edited."""
-    read = decode(store.plan_file(entry.id), f"{store.name} {entry.id}")
+    read = decode(store.plan_file(entry.id), f"{store.name} {entry.id}", begun=True)
     if read.sha256 != entry.plan_sha256:
         raise InputError(
             "the store holds another plan than the one that was applied",

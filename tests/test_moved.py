@@ -16,7 +16,7 @@ from backends.protocol import Seen
 from planner.buckets import Memory
 from planner.drift import Absorb
 from planner.errors import InputError, PlatformError
-from planner.model import HealthSource, UpgradeMode
+from planner.model import Health, HealthSource, ScaleSet, UpgradeMode
 from planner.moved import Moved, moved
 from planner.rollout import Rollout, State, Substitutes, Surge
 from planner.trace import Found
@@ -258,8 +258,6 @@ def test_where_nobody_can_be_asked_nothing_is_looked_at(desk: Callable[[Case], D
     back=st.booleans(),
 )
 def test_whatever_differs_is_told_and_nothing_else(changes: list[tuple[int, str]], back: bool) -> None:
-    from planner.model import Health
-
     fleet = Fleet(size=6)
     before, rollout = fleet.scale_set(), Rollout(CASE.plan())
     fields: dict[str, dict[str, Any]] = {
@@ -312,3 +310,29 @@ def test_what_our_own_operation_leads_to_later_is_no_surprise() -> None:
     assert [one.verdict for one in moved(rollout, State(), before, more)] == [Absorb.REFUSE]
     assert moved(rollout, State(surge=Surge(wanted=1, ended_ms=5)), before, more) == ()
     assert moved(rollout, State(substitutes=Substitutes(wanted=1)), before, more) == ()
+
+
+def upgraded(before: ScaleSet) -> ScaleSet:
+    """Instance 2 shows the target now, and serves."""
+    one = msgspec.structs.replace(before.instances["2"], image=image(NEW), health=Health.HEALTHY)
+    return msgspec.structs.replace(before, instances={**before.instances, "2": one})
+
+
+@pytest.mark.parametrize("why", ["OSProvisioningTimedOut", "never-healthy"])
+@pytest.mark.parametrize("field", ["failed", "quarantined"])
+def test_one_that_failed_and_was_repaired_by_somebody_is_told(why: str, field: str) -> None:
+    memory = msgspec.structs.replace(Memory(ended_ms=5), **{field: why})
+    rollout, before = Rollout(CASE.plan()), Fleet(size=6, sick=(2,)).scale_set()
+    told = moved(rollout, State(memory={"2": memory}), before, upgraded(before))
+    assert {(one.kind, one.does) for one in told} == {
+        ("at-target", "somebody else moved it: skipped"),
+        ("health", "it counts again"),
+    }
+
+
+@pytest.mark.parametrize("why", ["result-missing", "OutcomeUnknown"])
+@pytest.mark.parametrize("field", ["failed", "quarantined"])
+def test_what_may_be_the_result_of_our_own_operation_is_nobody_elses(why: str, field: str) -> None:
+    memory = msgspec.structs.replace(Memory(ended_ms=5), **{field: why})
+    rollout, before = Rollout(CASE.plan()), Fleet(size=6).scale_set()
+    assert moved(rollout, State(memory={"2": memory}), before, upgraded(before)) == ()

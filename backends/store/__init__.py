@@ -197,7 +197,7 @@ def find(store: Store, given: str | None) -> Entry:
     if exact:
         return exact[0]
     if given.endswith(".json") and Path(given).is_file():
-        digest = decode(Path(given).read_bytes(), given).sha256
+        digest = decode(Path(given).read_bytes(), given, begun=True).sha256
         of_plan = [one for one in entries if one.plan_sha256 == digest]
         if not of_plan:
             raise InputError("this plan was never applied", given, f"sha256 {digest}", f"a plan of {store.name}")

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from planner.buckets import UNTOUCHED, Bucket, Memory
+from planner.buckets import RESULT_MISSING, UNTOUCHED, Bucket, Memory
 from planner.change import Action, GuestPatch, at_target
 from planner.commands import Kind
 from planner.machine import back, substitutes, surge, windows
@@ -208,7 +208,7 @@ def health_deadline(t: Turn, name: str) -> int | None:
     span = t.plan.deadlines.settle_ms if invisible else t.plan.deadlines.healthy_ms
     if t.now < since + span:
         return int(since + span)
-    why = "result-missing" if invisible else "never-healthy"
+    why = RESULT_MISSING if invisible else "never-healthy"
     t.note(
         "deadline",
         f"instance {name}: {'the result is not visible' if invisible else 'not in service'} after {span // 1000} s",

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from planner.buckets import UNTOUCHED, Memory
+from planner.buckets import NOBODY_KNOWS, UNTOUCHED, Memory
 from planner.change import at_target
 from planner.commands import TABLE, Command, Kind, Outcome, Status
 from planner.machine import handover, setlevel, substitutes, surge
@@ -17,8 +17,6 @@ from planner.rollout import Ticket
 if TYPE_CHECKING:
     from planner.machine.turn import Turn
 
-NOBODY_KNOWS = "OutcomeUnknown"
-"""Why those failed on which nothing is seen of an operation that took effect on others: no operation said that it failed."""
 _replace = msgspec.structs.replace
 
 

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from vmss_sim.cli import operating
+from vmss_sim.cli import asking, operating
 
 HELP = """Approve a plan, by its digest, for a time; or, with a rollout's id, its next batch.
 
@@ -58,7 +58,7 @@ def register(app: typer.Typer) -> None:
             wrong = [name for name, given in (("--expires", expires), ("--list", only_list)) if given]
             if wrong:
                 raise InputError("a batch is approved once", ", ".join(wrong), what, "a plan file, for these options")
-            operating.ask(Asked.APPROVE, what, store, reason or "", by=by or "")
+            asking.ask(Asked.APPROVE, what, store, reason or "", by=by or "")
             return
         kept = open_store(store)
         _, read = read_plan(Path(what))

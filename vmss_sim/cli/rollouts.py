@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from vmss_sim.cli import operating, options
+from vmss_sim.cli import asking, operating, options
 
 STATUS = """Where a rollout stands, why, and what can be done now, with the exact commands.
 
@@ -167,9 +167,7 @@ def _register_asking(app: typer.Typer) -> None:
         ) -> None:
             from planner.rollout import Asked  # noqa: PLC0415  # heavy imports wait until a command runs
 
-            operating.ask(
-                Asked(name), rollout, store, reason or "", yes=yes, drives=drives, reach=reach, running=running
-            )
+            asking.ask(Asked(name), rollout, store, reason or "", yes=yes, drives=drives, reach=reach, running=running)
 
     for name in ("pause", "resume", "abort", "release"):
         add(name, drives=name != "pause")
@@ -191,7 +189,7 @@ def _register_asking(app: typer.Typer) -> None:
         if emergency:
             _needs_reason(reason, "rollback --emergency")
         asked = Asked.EMERGENCY if emergency else Asked.ROLLBACK
-        operating.ask(asked, rollout, store, reason or "", yes=yes, drives=True, reach=reach, running=running)
+        asking.ask(asked, rollout, store, reason or "", yes=yes, drives=True, reach=reach, running=running)
 
 
 def _register_naming(app: typer.Typer) -> None:
@@ -209,7 +207,7 @@ def _register_naming(app: typer.Typer) -> None:
 
             if name != "retry":
                 _needs_reason(reason, name)
-            operating.ask(Asked(name), rollout, store, reason or "", ids=tuple(ids))
+            asking.ask(Asked(name), rollout, store, reason or "", ids=tuple(ids))
 
     for name in ("retry", "skip", "replace"):
         add(name)

@@ -4,7 +4,8 @@ Rules this module decides:
 
 1. A command is whole: it names rollout, instances and store, and can be copied.
 2. A choice's forecast is the plan's, by the share of the instances that it moves; without a forecast nothing is said.
-3. Of what is still changed after the end each has the command of az that undoes it: the rollout is over, `release` has nothing to release.
+3. Of what is still changed after the end each has the command of az that undoes it: the rollout is over, `release` has nothing to release. Why it is
+   still so: the plan leaves it at this end, or what the plan says could not be done.
    Once another rollout of the set came, that one's status tells it: what is told here is of this one's last look.
 4. Of a model that still gives what was given up it is said what putting it back moves, by the mode that the set is in: by az without any
    floor of ours, by the plan that takes back with its floor.
@@ -66,7 +67,10 @@ def undo_of(status: Status) -> tuple[tuple[Temporary, str, str], ...]:
     if now is None or now.state.phase is not Phase.ENDED:
         return ()
     told = [(plan, one) for plan, one in status.temporary if status.since is None or one.change is Change.ADDED]
-    return tuple(_model(status, now, one) if one.change is Change.MODEL else _undo(plan, one) for plan, one in told)
+    return tuple(
+        _model(status, now, one) if one.change is Change.MODEL else _undo(plan, one, now.state.ending)
+        for plan, one in told
+    )
 
 
 _BY_MODE = {
@@ -94,13 +98,17 @@ def _value(value: object) -> str:
     return value if isinstance(value, str) else msgspec.json.encode(value).decode()
 
 
-def _undo(plan: Plan, one: Temporary) -> tuple[Temporary, str, str]:
+def _undo(plan: Plan, one: Temporary, ending: str) -> tuple[Temporary, str, str]:
+    """Rule 3."""
+    end, so = plan.ends[ending], f"where a rollout ends so: {ending}"
     where, old = _az(plan.scale_set.id, plan.scale_set.name), plan.scale_set.mode.value
     if one.change is Change.REPAIRS:
         does = "set-orchestration-service-state --service-name AutomaticRepairs --action Resume"
-        return one, "they could not be resumed", f"az vmss {does} {where}"
+        why = f"the plan leaves them suspended {so}" if end.repairs == "suspended" else "they could not be resumed"
+        return one, why, f"az vmss {does} {where}"
     if one.change is Change.ADDED:
-        why = "the floor needed them, they were protected, or taking them away failed"
+        kept = "the floor needed them, they were protected, or taking them away failed"
+        why = f"the plan leaves them {so}" if end.added == "left" else kept
         return one, why, f"az vmss delete-instances {where} --instance-ids {' '.join(one.ids)}"
     moves = f"in mode {old} the platform would move {names(one.ids)}, which {'do' if len(one.ids) > 1 else 'does'} not have the model"
     why = f"{moves}: take that back first" if one.ids else f"nothing would move in mode {old}"
