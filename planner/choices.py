@@ -73,7 +73,8 @@ def options(plan: Plan, now: Standing, *, alive: bool) -> tuple[Option, ...]:
             why=True,
         )
     if not ending:
-        kept = "the model goes back" if plan.ends["abort"].model == "pinned" and plan.resolved.reverse else "end here"
+        back = "the model goes back, in mode manual" if platform else "the model goes back"
+        kept = back if plan.ends["abort"].model == "pinned" and plan.resolved.reverse else "end here"
         add(Asked.ABORT, f"final, no rollback afterwards: what was moved stays, {kept}", 0)
     held = state.phase is Phase.PAUSED and not ending and not platform and state.ticket is None
     if held and any(_comes_back(plan, now, one) for one in now.temporary) and now.scale_set.model.mode in UpgradeMode:

@@ -283,13 +283,14 @@ def _not_busy(context: Context) -> list[str]:
 
 def _mode(context: Context) -> list[str]:
     command, mode = context.command, context.scale_set.model.mode
-    if (
-        command.kind is Kind.UPDATE_MODEL
-        and mode is not UpgradeMode.MANUAL
-        and context.plan.moved_by is not MovedBy.PLATFORM
-    ):
+    finishing = context.state.phase is Phase.FINISHING
+    platform = context.plan.moved_by is MovedBy.PLATFORM
+    if command.kind is Kind.UPDATE_MODEL and mode is not UpgradeMode.MANUAL and (finishing or not platform):
         return [f"a model update on a set in mode {mode.value} would let the platform move instances"]
-    if command.kind is Kind.SET_MODE and command.mode not in (context.plan.work_mode, context.plan.scale_set.mode):
+    allowed = {context.plan.work_mode, context.plan.scale_set.mode}
+    if platform and finishing:
+        allowed.add(UpgradeMode.MANUAL)  # the model goes back in it
+    if command.kind is Kind.SET_MODE and command.mode not in allowed:
         return [f"mode {command.mode.value if command.mode else None} is neither the plan's nor the one found"]
     return []
 

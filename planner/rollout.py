@@ -332,6 +332,8 @@ class Rollout:
         """The upgrade modes that may be seen in this state."""
         if state.mode_set and Phase.FINISHING not in (state.phase, state.paused_from):
             return frozenset({self.plan.work_mode})
+        if self.platform and Phase.FINISHING in (state.phase, state.paused_from):  # the model goes back in it
+            return frozenset({self.plan.work_mode, self.plan.scale_set.mode, UpgradeMode.MANUAL})
         return frozenset({self.plan.work_mode, self.plan.scale_set.mode})
 
     def images(self, state: State) -> tuple[ImageReference | None, ...]:

@@ -105,6 +105,11 @@ def handed(moment: Moment) -> Moment:
     return Moment(plan, State(started_ms=0), before, update, {})
 
 
+def finishing(moment: Moment) -> Moment:
+    """The same when the end state is being made."""
+    return moment._replace(state=replace(moment.state, phase=Phase.FINISHING))
+
+
 def cancels(moment: Moment, *, in_flight: bool = True) -> Moment:
     """What was handed over is in flight, and is cancelled."""
     sent = moment.command
@@ -196,6 +201,16 @@ MORE: dict[str, tuple[str, str, Callable[[Moment], Moment]]] = {
     "a batch that is not there": ("one-batch", "there is no batch 10", lambda m: command(m, batch=9)),
     "no batch": ("one-batch", "upgrade belongs to no batch", lambda m: command(m, batch=None)),
     "two in flight count as down": ("floor", "would leave 3 instances in service", another_in_flight),
+    "a model put back where the platform moves": (
+        "mode",
+        "a model update on a set in mode rolling would let the platform move instances",
+        lambda m: finishing(command(handed(m), patch=handed(m).plan.resolved.reverse)),
+    ),
+    "a mode nobody vetted yet": (
+        "mode",
+        "mode manual is neither the plan's nor the one found",
+        lambda m: command(handed(m), kind=Kind.SET_MODE, patch={}, mode=UpgradeMode.MANUAL),
+    ),
     "a mode nobody vetted": (
         "mode",
         "mode rolling is neither the plan's nor the one found",

@@ -681,3 +681,10 @@ def test_every_plan_has_its_words(case: Case) -> None:
 
 def test_image_change_is_the_default_of_these_tests() -> None:
     assert plan().resolved.change == ImageChange(version="2.0.0")
+
+
+def test_what_a_stop_of_the_platforms_rollout_leaves_is_said() -> None:
+    made = plan(fleet(**rolling()), strategy="platform-rolling")
+    (line,) = [one for section in describe(made) for one in section.lines if one.startswith("stop: ")]
+    assert "model pinned" in line
+    assert "mode manual (in it the platform moves nothing when the model goes back)" in line

@@ -181,9 +181,39 @@ def test_stopped_in_a_mode_of_its_own_the_mode_and_the_model_go_back() -> None:
     assert run.state.ending == "stop"
     assert run.world.mode == "manual"
     assert run.world.model[VERSION] == OLD
-    rolling = TOLERANT.but(parameters={"grace_ms": 0, "max_failed": "100%"}, more={"floor": 4}).run(twice=True)
-    assert rolling.world.mode == "rolling"
-    assert rolling.world.model[VERSION] == NEW, "there an update would start another rollout"
+
+
+STOPPED = TOLERANT.but(parameters={"grace_ms": 0, "max_failed": "100%"}, more={"floor": 4})
+
+
+@pytest.mark.parametrize(
+    ("case", "ending"),
+    [
+        (STOPPED, "stop"),
+        (STOPPED.but(fleet=Fleet(size=5, mode=UpgradeMode.AUTOMATIC, rolling=LENIENT)), "stop"),
+        (CASE.but(asks=(Ask(250_000, Asked.ABORT),)), "abort"),
+        (CASE.but(bad=(0,), more={"floor": 0}, parameters={"max_failed": "100%"}), "stop"),
+    ],
+)
+def test_the_model_goes_back_in_mode_manual_so_that_the_platform_moves_nothing_for_it(case: Case, ending: str) -> None:
+    run = case.run(twice=True)
+    assert run.state.ending == ending
+    assert run.plan.ends[ending].model == "pinned"
+    assert [(one.kind, one.args.get("mode")) for one in run.sent()][-2:] == [
+        ("set-mode", "manual"),
+        ("update-model", None),
+    ]
+    assert (run.world.mode, run.world.model[VERSION]) == ("manual", OLD)
+    assert set(versions(run)) == {OLD, NEW}, "nothing else is moved, and nothing is moved back"
+    assert len(run.world.rollouts.past) == 1
+
+
+def test_where_the_model_was_never_changed_the_mode_stays() -> None:
+    fleet = Fleet(size=5, mode=ROLLING, sick=(1, 2))
+    run = CASE.but(fleet=fleet, asks=(Ask(0, Asked.ABORT),)).run(twice=True)
+    assert run.state.ending == "abort"
+    assert run.world.mode == "rolling"
+    assert not run.sent("set-mode")
 
 
 # -- the platform ----------------------------------------------------------------------------------------------------------

@@ -311,10 +311,12 @@ def test_the_set_is_left_as_the_table_of_ends_says(case: Case) -> None:
     patched, reversed_ = {**original, **plan.resolved.patch}, {**original, **plan.resolved.reverse}
     if end.model == "target":
         assert place.model == patched
-    elif end.model == "pinned" and (plan.moved_by is MovedBy.PLANNER or saw.mode is UpgradeMode.MANUAL):
+    elif end.model == "pinned":
         assert place.model in (original, reversed_)
     assert place.repairs_suspended is False
-    if saw.mode is plan.work_mode or saw.mode is UpgradeMode.MANUAL:
+    if plan.moved_by is MovedBy.PLATFORM and end.mode == "as-is" and place.mode == "manual":
+        assert run.sent("update-model"), "the model went back in it"
+    elif saw.mode is plan.work_mode or saw.mode is UpgradeMode.MANUAL:
         assert place.mode == saw.mode.value
     elif end.mode == "as-is":
         assert place.mode in (plan.work_mode.value, saw.mode.value)  # not yet changed, where it ended before

@@ -100,7 +100,8 @@ def kinds_of(plan: Plan) -> frozenset[Kind]:
     kinds: set[Kind] = set()
     if plan.suspend_repairs:
         kinds |= {Kind.SUSPEND_REPAIRS, Kind.RESUME_REPAIRS}
-    if plan.scale_set.mode is not plan.work_mode:
+    pins = plan.moved_by is MovedBy.PLATFORM and bool(plan.resolved.reverse)  # the model goes back in mode Manual
+    if plan.scale_set.mode is not plan.work_mode or pins:
         kinds.add(Kind.SET_MODE)
     if plan.resolved.patch or plan.handed is not None:
         kinds.add(Kind.UPDATE_MODEL)

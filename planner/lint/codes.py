@@ -621,7 +621,8 @@ CODES: dict[str, Code] = {
         "floor-as-gate",
         _W,
         "The platform moves the instances by its own policy. The floor is checked when the rollout is handed over; afterwards"
-        " fewer may serve until the grace is over and the rollout is cancelled. Cancelling takes nothing back.",
+        " fewer may serve until the grace is over and the rollout is cancelled. Cancelling takes nothing back: what was moved"
+        " stays, and the model goes back in mode Manual, which stays, so that the platform moves nothing for it.",
         _ROLLING,
     ),
     # What keeps a plan from being made.

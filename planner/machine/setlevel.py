@@ -1,6 +1,8 @@
 """Set-level commands: before the instances move, and what the end-state table wants afterwards.
 
 Each step is skipped where the set already shows it done, and counts as done only when the set shows it.
+The model is put back in mode Manual, where that touches no instance. Where the platform moved the instances, a stop or an abort sets
+that mode first and leaves it: in the one from before the platform would move what is behind the model that went back.
 """
 
 from __future__ import annotations
@@ -46,7 +48,7 @@ def _steps(t: Turn) -> list[dict[str, Any] | None]:
             steps.append({"kind": Kind.UPDATE_MODEL, "patch": resolved.patch, "why": "the model gets the change"})
         return steps
     end, old = plan.ends[t.ending], plan.scale_set.mode
-    capacity = model = mode = repairs = None
+    capacity = manual = model = mode = repairs = None
     over = surge.not_needed(t) if t.surge.fresh and end.added == "removed" else ()
     added = {"kind": Kind.DELETE, "ids": over, "why": f"{len(over)} were added and replace none"} if over else None
     if t.owed:
@@ -55,18 +57,24 @@ def _steps(t: Turn) -> list[dict[str, Any] | None]:
             "capacity": len(t.set.instances) + t.owed,
             "why": f"{t.owed} replaced instances are added again",
         }
-    if end.model == "pinned" and resolved.reverse and t.set.model.mode is UpgradeMode.MANUAL:
-        model = {
+    if end.model == "pinned" and resolved.reverse:
+        back: dict[str, Any] = {
             "kind": Kind.UPDATE_MODEL,
             "patch": resolved.reverse,
             "why": "the model is put back, so that scale-outs and repairs do not boot the rejected image",
         }
+        if t.set.model.mode is UpgradeMode.MANUAL:
+            model = back
+        elif t.rollout.platform and old is not UpgradeMode.MANUAL and not done(t, Command(id="", **back)):
+            why = "mode manual, so that the model goes back and the platform moves nothing for it"
+            manual = {"kind": Kind.SET_MODE, "mode": UpgradeMode.MANUAL, "why": why}
     if old is not plan.work_mode and (old is UpgradeMode.MANUAL or (end.mode == "restored" and _nothing_stale(t))):
         mode = {"kind": Kind.SET_MODE, "mode": old, "why": f"mode {old.value} as it was before"}
     if plan.suspend_repairs and end.repairs == "restored":
         repairs = {"kind": Kind.RESUME_REPAIRS, "why": "automatic repairs as they were before"}
-    # The model is put back in mode Manual, where that touches no instance: before another mode comes back, or after.
-    rest = [model, capacity, mode, repairs] if old is not UpgradeMode.MANUAL else [mode, model, capacity, repairs]
+    # The model is put back in mode Manual: before another mode comes back, or after.
+    before, after = (manual, mode) if old is not UpgradeMode.MANUAL else (mode, None)
+    rest = [before, model, capacity, after, repairs]
     return [added, *rest]
 
 

@@ -267,9 +267,12 @@ def _way_back(plan: Plan) -> Iterator[str]:
 
 
 def _ends(plan: Plan) -> Iterator[str]:
+    pins = plan.moved_by is MovedBy.PLATFORM and bool(plan.resolved.reverse)
     for name, end in plan.ends.items():
+        manual = pins and end.model == "pinned" and end.mode == "as-is"
+        mode = "manual (in it the platform moves nothing when the model goes back)" if manual else end.mode
         yield (
-            f"{name}: model {end.model}, operations in flight {end.in_flight}, repairs {end.repairs}, mode {end.mode},"
+            f"{name}: model {end.model}, operations in flight {end.in_flight}, repairs {end.repairs}, mode {mode},"
             + (f" added instances {end.added}," if plan.surge else "")
             + f" exit status {end.exit_code}"
         )

@@ -5,7 +5,8 @@ inside update domains, unhealthy ones first where the policy says so. The platfo
 Handed over by the model's update in mode Rolling (which is set first, and put back, where the set has another mode); a
 `latest` set that is refreshed by starting Azure's OS upgrade. Handed over only where the policy's largest batch leaves the floor;
 from then on the floor is a gate: fewer in service for longer than `grace`, more than `max_failed` failed, or the
-rollout's deadline, and it is cancelled. What is in flight then ends; what is upgraded stays.
+rollout's deadline, and it is cancelled. What is in flight then ends; what is upgraded stays;
+the model goes back in mode Manual, which stays, so that the platform moves nothing for it.
 Source: azure-compute-docs, rolling upgrades; automatic OS image upgrade.
 """
 

@@ -23,7 +23,7 @@ from planner.rollout import Asked, Rollout, State
 from planner.strategies import STRATEGIES, Strategy
 from scenarios.build import Setup, build_world
 from scenarios.choices import Choice
-from vmss_sim.study.today import LABEL, today
+from vmss_sim.study.today import LABEL, nobody, today
 from vmss_sim.world.scale_set import World
 
 
@@ -58,7 +58,10 @@ def plan_for(setup: Setup, choice: Choice, known: Mapping[str, Strategy] = STRAT
         if now.action is not None:
             setup = msgspec.structs.replace(setup, action=now.action)
         strategies, name, parameters, floor = {LABEL: now.strategy}, LABEL, now.parameters, now.floor
-    return build(request_for(setup, name, parameters, floor, strategies))
+    plan = build(request_for(setup, name, parameters, floor, strategies))
+    if choice.label != LABEL:
+        return plan
+    return msgspec.structs.replace(plan, ends=nobody(plan.ends))
 
 
 def request_for(

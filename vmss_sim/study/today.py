@@ -4,6 +4,7 @@
 2. Manual: a model update touches no instance; nothing is upgraded until somebody does it. The row shows that.
 3. Rolling: Azure's own policy, as the world models it: the strategy `platform-rolling` with no floor, no tolerance of its own and
    nobody who cancels, so that only Azure's thresholds act. It upgrades instances to the model, whatever action was asked for.
+   Where it stops, the model stays as it is.
 4. What no update of the model brings about moves nothing there either: a guest patch, and a set on `latest` without automatic
    OS upgrade. With it, the OS upgrade stands for it, started at once, by the set's rolling policy. Without a health source
    Azure refuses the update.
@@ -11,10 +12,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, NamedTuple
+
+from msgspec.structs import replace
 
 from planner.change import Action, Change, GuestPatch, Refresh
 from planner.model import RollingPolicy, ScaleSet, UpgradeMode
+from planner.plan import EndState
 from planner.platform import lacks_health
 from planner.strategies.automatic import STRATEGY as AUTOMATIC
 from planner.strategies.base import Batch, Parameters, Strategy
@@ -59,6 +64,11 @@ def today(scale_set: ScaleSet, change: Change) -> Today:
             says += " (automatic OS upgrade is enabled; `vmss-sim preview` shows what that does)"
         return Today(_STILL, {}, None, says)
     return _rolling(scale_set, change)
+
+
+def nobody(ends: Mapping[str, EndState]) -> dict[str, EndState]:
+    """Rule 3: the ends of a rollout without anybody who would put the model back."""
+    return {name: replace(end, model="as-is") if end.model == "pinned" else end for name, end in ends.items()}
 
 
 def _rolling(scale_set: ScaleSet, change: Change) -> Today:
