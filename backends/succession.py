@@ -45,14 +45,15 @@ def left_before(store: Store, entry: Entry, plan: Plan) -> Left | None:
             before = plan_of(store, one).plan
         except InputError:  # its copy was edited: nothing is known of it
             return None
-        if before.scale_set.mode is not before.work_mode or before.suspend_repairs:
-            now = standing(before, journal.records()) if has_ended(journal.last_state()) else None
-            left = {it.change for it in now.temporary} & {Change.MODE, Change.REPAIRS} if now is not None else set()
-            found_so = {Change.MODE} if plan.scale_set.mode is before.work_mode else set[Change]()
-            found_so |= set() if plan.suspend_repairs else {Change.REPAIRS}
-            return Left(one.id, before, frozenset(left & found_so)) if left & found_so else None
-        if before.scale_set.mode is not plan.scale_set.mode:
+        if before.scale_set.mode is plan.scale_set.mode and not before.suspend_repairs:
+            continue  # it found what this one found
+        now = standing(before, journal.records())
+        if now is None or not has_ended(now.state):
             return None
+        found_so = {Change.MODE} if now.scale_set.model.mode is plan.scale_set.mode else set[Change]()
+        found_so |= set() if plan.suspend_repairs else {Change.REPAIRS}
+        left = found_so & {one.change for one in now.temporary}
+        return Left(one.id, before, frozenset(left)) if left else None
     return None
 
 

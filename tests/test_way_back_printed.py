@@ -16,7 +16,7 @@ from planner.change import GuestPatch, ImageIdChange, ImageUriChange, PropertyCh
 from planner.model import HealthSource, UpgradeMode
 from planner.rollout import Asked
 from tests.commands import Ran, vmss_sim
-from tests.fleet import NEW, OLD, SETTING, Act, Case, Fleet, act, image
+from tests.fleet import NEW, OLD, SETTING, Act, Case, Fleet, act, at, image
 from tests.test_apply import Desk, desk
 from vmss_sim.checks.emulated import Emulated
 from vmss_sim.world.scale_set import IMAGE
@@ -189,14 +189,7 @@ def test_after_a_platforms_rollout_that_breached_the_floor_the_printed_lines_run
     begun(breached, "-s platform-rolling -p platform-rolling.max_failed=100%", 1)
     status = told()
     assert (status["ending"], status["above_floor"]) == ("stop", False), status["why"]
-    assert "the target" in status["model_gives"]
-    assert "the model still names Canonical" in status["temporary_changes"][0]
-    shown = " ".join(vmss_sim("status").out.split())
-    assert "nothing: all is as before" not in shown
-    undo = status["undo"][0]
-    assert undo["command"].endswith(f" --set virtualMachineProfile.storageProfile.imageReference.version={min(before)}")
-    assert "in mode Rolling the platform then begins a rollout of its own" in undo["why"]
-    assert "the plan above puts it back" in undo["why"]
+    assert status["temporary_changes"] == ["mode manual instead of rolling"]
     assert (
         f"-s one-by-one -p one-by-one.unhealthy_first=true --slo 'healthy >= {status['in_service']}'"
         in status["afterwards"][2]
@@ -204,7 +197,8 @@ def test_after_a_platforms_rollout_that_breached_the_floor_the_printed_lines_run
     taken_back(status)
     assert images(breached) == before
     world = breached.emulator.measured_set.world
-    assert world.mode == "rolling"
+    assert world.mode == "manual"
+    assert told()["undo"][0]["command"].endswith("--set upgradePolicy.mode=Rolling"), "the later one tells it too"
     assert all(world.serving(vm) and world.is_latest(vm) for vm in world.vms.values())
 
 
@@ -274,6 +268,24 @@ def after_abort(here: Desk) -> list[str]:
 
 def approving(**more: Any) -> Case:
     return Case(fleet=Fleet(size=3), parameters={"approve": True}).but(**more)
+
+
+def test_a_model_that_still_names_what_was_given_up_is_told(desk: Callable[[Case], Desk]) -> None:
+    """Somebody else's update supersedes the platform's rollout: it is left to them, the model as well."""
+    update = Act(200_000, "update-model", (), {"patch": {}})
+    here = desk(Case(fleet=Fleet(size=5, mode=UpgradeMode.ROLLING), strategy="platform-rolling"))
+    at(here.world, update.at, update)
+    assert here.run("apply").status == 1
+    status = here.status()
+    assert (status["ending"], status["model_gives"]) == ("drift", "Canonical:ubuntu:22_04:2.0.0, the target")
+    assert status["temporary_changes"] == ["the model still names Canonical:ubuntu:22_04:2.0.0, the target"]
+    (undo,) = status["undo"]
+    assert undo["command"] == f"az vmss update -g GROUP -n web --set {IMAGE.removeprefix('properties.')}version={OLD}"
+    assert "in mode Rolling the platform then begins a rollout of its own" in undo["why"]
+    assert "the plan above puts it back by itself" in undo["why"]
+    shown = " ".join(here.run("status").out.split())
+    assert "all is as before" not in shown
+    assert undo["command"] in shown
 
 
 def test_where_one_that_was_not_moved_is_out_the_way_back_has_room(desk: Callable[[Case], Desk]) -> None:
