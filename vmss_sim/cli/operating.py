@@ -96,6 +96,7 @@ def status_of(store: Store, entry: Entry) -> Status:
     """Everything that is told of a rollout."""
     from backends.operate import plan_of  # noqa: PLC0415  # heavy imports wait until a command runs
     from backends.store import as_option, now_ms  # noqa: PLC0415
+    from backends.succession import left_before, since  # noqa: PLC0415
     from planner.standing import past, standing  # noqa: PLC0415
     from planner.trace import Unread  # noqa: PLC0415
     from vmss_sim.report.status import Status  # noqa: PLC0415
@@ -115,6 +116,8 @@ def status_of(store: Store, entry: Entry) -> Status:
         holder=store.holder(entry.scale_set),
         now_ms=now_ms(),
         store=as_option(store),
+        left=left_before(store, entry, read.plan),
+        since=since(store, entry),
     )
 
 
@@ -296,8 +299,8 @@ def _left(status: Status) -> None:
     from vmss_sim.report.status import temporary_of  # noqa: PLC0415  # heavy imports wait until a command runs
 
     plan, now = status.plan, status.standing
-    if now is not None and now.temporary:
-        say(f"{status.entry.id}: still changed: {temporary_of(now)}; status has the commands that undo it")
+    if now is not None and status.temporary:
+        say(f"{status.entry.id}: still changed: {temporary_of(status)}; status has the commands that undo it")
     elif plan.suspend_repairs or plan.work_mode is not plan.scale_set.mode or plan.surge is not None:
         say(f"{status.entry.id}: what was changed for the time of the rollout is as before")
 
