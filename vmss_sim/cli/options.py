@@ -158,7 +158,7 @@ class Beside:
 
 @dataclass(frozen=True, kw_only=True)
 class Login:
-    """Who logs in to Azure, and to which; of a command that reaches no more of it than a store. A field is an option (`spread`)."""
+    """How one logs in, at Azure or at a store there; a field is an option (`spread`)."""
 
     cloud: Annotated[
         str | None,
@@ -174,7 +174,7 @@ class Login:
             show_default=False,
         ),
     ] = None
-    tenant: Annotated[str | None, typer.Option(metavar="ID", help="The subscription's tenant.", show_default=False)] = (
+    tenant: Annotated[str | None, typer.Option(metavar="ID", help="The tenant to log in to.", show_default=False)] = (
         None
     )
     client_id: Annotated[
@@ -284,21 +284,21 @@ Verbose = Annotated[
 
 
 def spread(command: Callable[..., None]) -> Callable[..., None]:
-    """The command as typer is to see it: a parameter that is one of this file's dataclasses stands for all of its fields. One that reaches
-    Azure has `-v` beside them.
+    """The command as typer is to see it: a parameter that is one of this file's dataclasses stands for all of its fields. One that
+    logs in has `-v` beside them.
     """
     own = inspect.signature(command, eval_str=True).parameters.values()
     groups: dict[str, Any] = {one.name: one.annotation for one in own if is_dataclass(one.annotation)}
     fields = {name: inspect.signature(group, eval_str=True).parameters for name, group in groups.items()}
     seen = [field for one in own for field in (fields[one.name].values() if one.name in groups else (one,))]
 
-    reaches = any(issubclass(group, Login) for group in groups.values())
-    if reaches:
+    logs_in = any(issubclass(group, Login) for group in groups.values())
+    if logs_in:
         seen.append(inspect.Parameter("verbose", inspect.Parameter.KEYWORD_ONLY, default=0, annotation=Verbose))
 
     @wraps(command)
     def run(**given: Any) -> None:
-        if reaches:
+        if logs_in:
             logs.turn_on_as_asked(given.pop("verbose"))
         made = {name: group(**{field: given.pop(field) for field in fields[name]}) for name, group in groups.items()}
         command(**made, **given)
