@@ -471,7 +471,7 @@ def build(request: Request) -> Plan:
         drift=DRIFT,
         new_instances=request.new_instances,
         suspend_repairs=bool(repairs and repairs.enabled and not repairs.suspended and not platform),
-        work_mode=_work_mode(strategy, model.mode, by_os=by_os),
+        work_mode=_work_mode(strategy, model.mode, by_os=by_os, action=resolved.action),
         handed=HandOver(
             by="os-upgrade" if by_os else "model",
             policy=model.rolling or RollingPolicy(),
@@ -490,8 +490,10 @@ def build(request: Request) -> Plan:
     )
 
 
-def _work_mode(strategy: Strategy, mode: UpgradeMode, *, by_os: bool) -> UpgradeMode:
-    """The mode in which instances move; Azure's OS upgrade moves them in any."""
+def _work_mode(strategy: Strategy, mode: UpgradeMode, *, by_os: bool, action: Action) -> UpgradeMode:
+    """The mode in which instances move; Azure's OS upgrade moves them in any, and a run-command, which changes no model, is none to it."""
+    if action is Action.RUN_COMMAND:
+        return mode
     if strategy.hands_over:
         return mode if by_os else UpgradeMode.ROLLING
     return UpgradeMode.AUTOMATIC if strategy.platform else UpgradeMode.MANUAL

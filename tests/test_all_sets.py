@@ -316,7 +316,7 @@ def test_over_the_emulator(
     azure = vmss_emulator("two-vms", clock="manual")
     for name, value in {
         "AZURE_TENANT_ID": azure.tenant, "AZURE_CLIENT_ID": "any", "AZURE_CLIENT_SECRET": "the-secret",
-        "AZURE_SUBSCRIPTION_ID": azure.subscription, "AZURE_CONFIG_DIR": str(tmp_path),
+        "AZURE_CONFIG_DIR": str(tmp_path), **azure.environment,
     }.items():  # fmt: skip
         monkeypatch.setenv(name, value)
     for group, name, flexible in ((azure.group, "second", False), ("other", "third", True)):

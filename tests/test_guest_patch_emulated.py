@@ -152,6 +152,21 @@ def test_planned_approved_and_applied(site: Callable[[str], Site]) -> None:
     assert "run-command" in done(here.says("history", "--format", "md")).out
 
 
+@pytest.mark.parametrize("mode", ["automatic", "rolling"])
+def test_the_mode_stays_as_it_is_since_no_model_is_touched(
+    mode: str, vmss_emulator: Callable[..., Emulated], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scenario = tmp_path / "six.toml"
+    scenario.write_text(SCENARIO.replace('"rolling"', f'"{mode}"'))
+    here = Site(vmss_emulator(str(scenario), clock="manual", http=True), tmp_path / "site", monkeypatch)
+    done(here.plan("--forecast", "-n", "5"))
+    done(here.apply())
+    assert sum(here.puts().values()) == 6
+    assert not [one for one in here.asked() if one["method"] == "PATCH"]
+    services = [one["url"] for one in here.asked() if "setOrchestrationServiceState" in one["url"]]
+    assert len(services) == 2, "repairs would put a VM without the patch in the place of one that it keeps busy"
+
+
 def test_a_script_that_fails_stops_the_rollout_at_its_batch(site: Callable[[str], Site]) -> None:
     here = site("stops")
     done(here.plan("-p", "batch.retries=0"))

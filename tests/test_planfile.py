@@ -420,6 +420,7 @@ CONTRADICTIONS: list[tuple[Callable[[Plan], Plan], str, str, str, str]] = [
     (lambda one: replace(one, needs_ms=(1,)), "not a time for every batch", "needs_ms", "1", str(len(plan().batches))),
     (lambda one: replace(one, needs_ms=(-1,) * len(one.batches)), "it cannot be negative", "needs_ms[0]", "-1", "0 or more"),
     (lambda one: replace(one, work_mode=UpgradeMode.AUTOMATIC), "instances that the planner moves are moved in mode manual", "work_mode", "automatic", "manual"),
+    (lambda _: replace(plan(change=GuestPatch(script="true")), work_mode=UpgradeMode.ROLLING), "a run-command is carried out in the set's own mode", "work_mode", "rolling", "manual"),
     (lambda one: replace(one, moved_by=MovedBy.PLATFORM), "the platform moves nothing in mode manual", "work_mode", "manual", "automatic or rolling"),
     (lambda one: ladder(one, *()), "the ladder ends with quarantine, and nowhere else", "failures.ladder", "nothing", "…, quarantine"),
     (lambda one: ladder(one, Rung.UPGRADE), "the ladder ends with quarantine, and nowhere else", "failures.ladder", "upgrade", "…, quarantine"),

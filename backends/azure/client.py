@@ -11,6 +11,7 @@ Contract:
 3. An answer is a value, whatever it is: status, headers, body, or why there is none (`fault`). No exception of the SDK leaves this module.
 4. A token goes to the endpoint's own host over HTTPS and nowhere else: redirects are not followed, and an address of another host
    (in a journal somebody changed, say) is not asked.
+5. What its clock has to say to an endpoint (`Sleeper.headers`) every request says.
 """
 
 from __future__ import annotations
@@ -173,6 +174,7 @@ class Client:
         endpoint: str,
         scopes: tuple[str, ...],
         transport: HttpTransport[Any, Any],
+        says: Mapping[str, str] | None = None,
     ) -> None:
         self.endpoint = endpoint.rstrip("/")
         self._host = urlsplit(endpoint).netloc.lower()
@@ -184,7 +186,7 @@ class Client:
             transport=transport,
             policies=[
                 policies.RequestIdPolicy(),
-                policies.HeadersPolicy(),
+                policies.HeadersPolicy(dict(says or {})),
                 policies.UserAgentPolicy(base_user_agent="vmss-sim"),
                 policies.ProxyPolicy(),
                 policies.RetryPolicy(**_READS),

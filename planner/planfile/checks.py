@@ -21,7 +21,7 @@ from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 from planner.amount import Threshold, amount, at_least, at_most
-from planner.change import resolve
+from planner.change import Action, resolve
 from planner.drift import DRIFT
 from planner.errors import InputError
 from planner.lint.moves import freeze_problem, window_problem
@@ -273,7 +273,11 @@ def _choices(plan: Plan) -> Iterator[Problem]:
     ):
         if value not in choices:
             yield Problem("not one of the choices", name, repr(value), ", ".join(choices))
-    if plan.moved_by is MovedBy.PLANNER and plan.work_mode is not UpgradeMode.MANUAL:
+    scripts = plan.resolved.action is Action.RUN_COMMAND
+    if scripts and plan.work_mode not in (plan.scale_set.mode, UpgradeMode.MANUAL):
+        modes = " or ".join(dict.fromkeys((plan.scale_set.mode.value, UpgradeMode.MANUAL.value)))
+        yield Problem("a run-command is carried out in the set's own mode", "work_mode", plan.work_mode.value, modes)
+    if plan.moved_by is MovedBy.PLANNER and plan.work_mode is not UpgradeMode.MANUAL and not scripts:
         yield Problem(
             "instances that the planner moves are moved in mode manual", "work_mode", plan.work_mode.value, "manual"
         )

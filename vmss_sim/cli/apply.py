@@ -64,7 +64,6 @@ def register(app: typer.Typer) -> None:
     ) -> None:
         from backends import operate  # noqa: PLC0415  # heavy imports wait until a command runs
         from backends.executor import rests  # noqa: PLC0415
-        from backends.store import Login, open_store  # noqa: PLC0415
         from backends.where import where_of  # noqa: PLC0415
         from planner.machine import windows  # noqa: PLC0415
         from scenarios.plan_files import read_plan  # noqa: PLC0415
@@ -72,7 +71,7 @@ def register(app: typer.Typer) -> None:
         running.check()
         data, read = read_plan(file)
         _expected(read, expect)
-        kept = open_store(store, Login.of(asdict(reach)))
+        kept = reach.opened(store)
         where = where_of(asdict(reach))
         said = bool(reach.endpoint or reach.cloud)
         entry, state, held = _known(kept, read, where, said=said, again=again)

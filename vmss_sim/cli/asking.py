@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 import typer
@@ -51,8 +50,8 @@ def by_number(name: str) -> tuple[int, str]:
 
 def ask(
     asked: Asked,
+    kept: Store,
     rollout: str | None,
-    store: str | None,
     reason: str,
     *,
     by: str = "",
@@ -65,12 +64,11 @@ def ask(
     """Append the request; where it has to be carried out and no executor is alive, be it. by: who asks; the account's user by default."""
     from backends.approvals import refuse_author  # noqa: PLC0415  # heavy imports wait until a command runs
     from backends.operate import is_alive, plan_of  # noqa: PLC0415
-    from backends.store import Login, find, open_store  # noqa: PLC0415
+    from backends.store import find  # noqa: PLC0415
     from planner.errors import InputError  # noqa: PLC0415
     from planner.phases import Phase  # noqa: PLC0415
     from planner.rollout import Asked  # noqa: PLC0415
 
-    kept = open_store(store, Login.of(asdict(reach)) if reach is not None else None)
     entry = find(kept, rollout)
     journal = kept.journal(entry.id)
     state = journal.last_state()

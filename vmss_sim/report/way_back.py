@@ -40,8 +40,15 @@ def commands(plan: Plan, now: Standing, reach: str, store: str) -> tuple[str, ..
     return (
         f"vmss-sim snapshot --scale-set {scope} -o now.json {reach}".rstrip(),
         f"vmss-sim plan now.json{target} {way}{health} -o back.json",
-        f"vmss-sim apply back.json{health} {reach}".rstrip() + store,
+        f"vmss-sim apply back.json{health} {reach}".rstrip() + _beside(reach, store),
     )
+
+
+def _beside(reach: str, store: str) -> str:
+    """What leads to the store, without what is said of the login for the set already."""
+    words = shlex.split(store)
+    made = [f"{name} {shlex.quote(value)}" for name, value in zip(words[::2], words[1::2], strict=True)]
+    return "".join(f" {one}" for one in made if one not in reach)
 
 
 def why_none(plan: Plan, now: Standing) -> str:

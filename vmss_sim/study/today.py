@@ -54,6 +54,9 @@ _STILL = Strategy(LABEL, _nothing, Nothing, ())
 def today(scale_set: ScaleSet, change: Change) -> Today:
     """What the set would do by itself."""
     model = scale_set.model
+    if isinstance(change, GuestPatch):
+        says = f"mode {model.mode.value.capitalize()}: a guest patch is no update of the model, so nothing moves"
+        return Today(_STILL, {}, None, says)
     if model.mode is UpgradeMode.AUTOMATIC:
         return Today(
             AUTOMATIC._replace(name=LABEL), {}, None, "mode Automatic: the platform upgrades every instance at once"
@@ -74,8 +77,6 @@ def nobody(ends: Mapping[str, EndState]) -> dict[str, EndState]:
 def _rolling(scale_set: ScaleSet, change: Change) -> Today:
     """Rules 3 and 4."""
     model, total = scale_set.model, len(scale_set.instances)
-    if isinstance(change, GuestPatch):
-        return Today(_STILL, {}, None, "mode Rolling: a guest patch is no update of the model, so nothing moves")
     met = lacks_health(model)
     if met:
         return Today(_STILL, {}, None, f"mode Rolling, and {met}: Azure refuses the update")
