@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import sqlite3
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Protocol
@@ -23,6 +24,12 @@ from planner.trace import Receipt, Record, Recovered, Turn
 
 _encoder = msgspec.json.Encoder()
 _decoder = msgspec.json.Decoder(Record)
+
+
+def asking(asked: Asked, ids: tuple[str, ...], reason: str, by: str) -> bytes:
+    """A request as a store keeps it: without its number, with the time."""
+    body = {"asked": asked, "ids": ids, "reason": reason, "by": by, "at_ms": time.time_ns() // 1_000_000}
+    return _encoder.encode(body)
 
 
 class Journal(Protocol):
@@ -183,7 +190,7 @@ class SqliteJournal:
         """Append an operator request."""
         cursor = self._execute(
             "INSERT INTO request (body) VALUES (?)",
-            (_encoder.encode({"asked": asked, "ids": ids, "reason": reason, "by": by}),),
+            (asking(asked, ids, reason, by),),
         )
         return int(cursor.lastrowid or 0)
 

@@ -29,7 +29,7 @@ from planner.model import ScaleSet
 from planner.phases import Phase
 from planner.plan import Plan
 from planner.planfile import PlanFile, decode
-from planner.rollout import Asked, OperatorRequest, Rollout, State
+from planner.rollout import Asked, Rollout, State
 from planner.trace import Executor as Begins
 from planner.trace import Opened, Recovered
 
@@ -221,8 +221,13 @@ def _asked(journal: Journal, ask: Asked, reason: str, by: str) -> bool:
     """Was the same asked before, and nobody has heard it yet (an executor that could not look)?"""
     last = journal.last_state()
     unheard = journal.requests(last.request if last is not None else 0)
-    same = OperatorRequest(id=unheard[-1].id, asked=ask, reason=reason, by=by) if unheard else None
-    return same is not None and unheard[-1] == same
+    last_one = unheard[-1] if unheard else None
+    return last_one is not None and (last_one.asked, last_one.ids, last_one.reason, last_one.by) == (
+        ask,
+        (),
+        reason,
+        by,
+    )
 
 
 def is_alive(store: Store, entry: Entry) -> bool:

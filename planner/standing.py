@@ -96,7 +96,7 @@ class Standing(msgspec.Struct, frozen=True, kw_only=True):
     known_healthy: bool
     notes: tuple[Note, ...]
     asked: tuple[Heard, ...] = ()
-    unheard: int = 0
+    unheard: tuple[OperatorRequest, ...] = ()
     unshown: tuple[str, ...] = ()
 
 
@@ -140,7 +140,7 @@ def past(records: Iterable[Record], unread: list[Unread]) -> Iterator[Record]:
         yield record
 
 
-def standing(plan: Plan, records: Iterable[Record], *, unheard: int = 0) -> Standing | None:
+def standing(plan: Plan, records: Iterable[Record], *, unheard: tuple[OperatorRequest, ...] = ()) -> Standing | None:
     """Where it stands; None before its first turn. unheard: requests that nobody has heard yet."""
     source = plan.scale_set.health_source
     last: Look | None = None

@@ -642,7 +642,7 @@ FIELDS = {
     "schema", "rollout", "scale_set", "plan_sha256", "opened", "state", "phase", "ending", "why", "executor", "choices",
     "evidence_at", "elapsed_s", "forecast", "above_floor", "in_service", "floor", "known_healthy", "fewest_seen", "instances",
     "in_flight", "skipped", "failed", "left_alone", "batch", "model_gives", "temporary_changes", "unheard_requests", "decisions",
-    "on_target", "old", "afterwards", "asked", "at", "waits", "window", "plan_expires", "unreachable", "undo", "followed_by",
+    "on_target", "old", "afterwards", "asked", "at", "waits", "window", "plan_expires", "unreachable", "undo", "followed_by", "unheard",
 }  # fmt: skip
 
 

@@ -104,7 +104,7 @@ def status_of(store: Store, entry: Entry) -> Status:
     read = plan_of(store, entry)
     journal = store.journal(entry.id)
     last = journal.last_state()
-    unheard = len(journal.requests(last.request if last is not None else 0))
+    unheard = journal.requests(last.request if last is not None else 0)
     unread: list[Unread] = []
     made = standing(read.plan, past(journal.records(), unread), unheard=unheard)
     return Status(

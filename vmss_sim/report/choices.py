@@ -23,11 +23,11 @@ from planner.lint.wording import names
 from planner.model import UpgradeMode
 from planner.phases import Phase
 from planner.plan import Plan
-from planner.rollout import Asked
-from planner.standing import Change, Standing, Temporary
+from planner.rollout import Asked, OperatorRequest
+from planner.standing import Change, Heard, Standing, Temporary
 from vmss_sim.report import way_back
 from vmss_sim.report.console import plain
-from vmss_sim.report.times import coarse
+from vmss_sim.report.times import coarse, when
 
 if TYPE_CHECKING:
     from vmss_sim.report.status import Status
@@ -49,6 +49,30 @@ def command_of(status: Status, choice: Option) -> str:
     if choice.reason_needed:
         parts.append("--reason '…'")
     return " ".join(parts) + status.store
+
+
+def heard_of(one: Heard) -> str:
+    """`approve, by carol, heard 2026-01-01 00:02:45Z: the first batch looks well`."""
+    asked = one.request
+    by = f", by {asked.by}" if asked.by else ""
+    return plain(f"{asked.asked.value}{by}, heard {when(one.at_ms)}" + (f": {asked.reason}" if asked.reason else ""))
+
+
+def waiting_of(one: OperatorRequest) -> str:
+    """`replace 6, asked by carol 2026-01-01 00:02:45Z: broken host`: no executor has heard it yet."""
+    ids = f" {names(one.ids, 8)}" if one.ids else ""
+    since = f" {when(one.at_ms)}" if one.at_ms else ""
+    return f"{one.asked.value}{ids}, asked by {one.by or 'an operator'}{since}" + (
+        f": {one.reason}" if one.reason else ""
+    )
+
+
+def already(status: Status, choice: Option) -> OperatorRequest | None:
+    """The same, asked before for all or some of these, which no executor has heard yet."""
+    for one in status.standing.unheard if status.standing is not None else ():
+        if one.asked is choice.asked and (not choice.ids or {*one.ids} & {*choice.ids}):
+            return one
+    return None
 
 
 def forecast_of(status: Status, choice: Option) -> str:

@@ -23,10 +23,19 @@ from planner.phases import Phase
 from planner.plan import Plan
 from planner.planfile import Forecast
 from planner.rollout import Opening
-from planner.standing import Heard, Standing, Temporary, Trouble, temporary
+from planner.standing import Standing, Temporary, Trouble, temporary
 from planner.trace import Unread
 from vmss_sim.report import windows
-from vmss_sim.report.choices import afterwards_of, choices_of, command_of, forecast_of, undo_of
+from vmss_sim.report.choices import (
+    afterwards_of,
+    already,
+    choices_of,
+    command_of,
+    forecast_of,
+    heard_of,
+    undo_of,
+    waiting_of,
+)
 from vmss_sim.report.console import folded, plain
 from vmss_sim.report.times import coarse, stamp, when
 
@@ -123,13 +132,6 @@ def trouble(one: Trouble, *, message: bool = True) -> str:
     return plain(f"instance {one.id}{zone}{why}{error}, {when(one.at_ms)}")
 
 
-def heard_of(one: Heard) -> str:
-    """`approve, by carol, heard 2026-01-01 00:02:45Z: the first batch looks well`."""
-    asked = one.request
-    by = f", by {asked.by}" if asked.by else ""
-    return plain(f"{asked.asked.value}{by}, heard {when(one.at_ms)}" + (f": {asked.reason}" if asked.reason else ""))
-
-
 def executor_of(status: Status) -> str:
     """Is an executor alive, and how old is its lease."""
     held = status.holder
@@ -206,6 +208,7 @@ def document(status: Status) -> dict[str, Any]:
             {
                 "command": command_of(status, one),
                 "does": one.does,
+                "asked_already": already(status, one) is not None,
                 "moves": one.moves,
                 "forecast": forecast_of(status, one) or None,
             }
@@ -268,7 +271,17 @@ def document(status: Status) -> dict[str, Any]:
             }
             for one in now.asked
         ],
-        "unheard_requests": now.unheard,
+        "unheard_requests": len(now.unheard),
+        "unheard": [
+            {
+                "asked": one.asked.value,
+                "by": one.by or None,
+                "reason": one.reason,
+                "instances": list(one.ids),
+                "at": stamp(one.at_ms) if one.at_ms else None,
+            }
+            for one in now.unheard
+        ],
         "decisions": [{"rule": one.rule, "text": one.text, "instances": list(one.ids)} for one in now.notes],
     }
 
@@ -319,14 +332,22 @@ def render(console: Console, status: Status) -> None:
         _row(console, "still so" if over else "temporary", temporary_of(status) or none)
         if now.asked:
             _row(console, "asked", heard_of(now.asked[-1]))
-        if now.unheard:
-            _row(console, "unheard", f"{now.unheard} request(s) that no executor has heard yet")
+        for request in now.unheard[:LISTED]:
+            _row(console, "unheard", waiting_of(request))
+        if len(now.unheard) > LISTED:
+            _row(
+                console,
+                "unheard",
+                f"and {len(now.unheard) - LISTED} more that no executor has heard yet (--json lists all)",
+            )
     for number, choice in enumerate(choices_of(status)):
         if not number:
             console.print(Text("what can be done now", style="bold"))
         told = forecast_of(status, choice)
         moves = f" ({instances(choice.moves)}{', ' + told if told else ''})" if choice.moves else ""
-        _command(console, command_of(status, choice), f"{choice.does}{moves}")
+        before = already(status, choice)
+        again = f"; asked already by {before.by or 'an operator'}, and not heard yet" if before is not None else ""
+        _command(console, command_of(status, choice), plain(f"{choice.does}{moves}{again}"))
     _afterwards(console, status)
 
 
