@@ -1,6 +1,7 @@
 """The emulator's clock, slept on: a rollout against `vmss-sim emulate` takes as long as it takes there, and seconds here.
 
-Contract: each sleep is told to the emulator, which says how much of it really has to pass (none by the clocks `jump` and `manual`).
+Contract: each sleep is told to the emulator, which says how much of it really has to pass (none by the clocks `jump` and `manual`), and every
+request says so: then nothing but these sleeps moves time, and what a rollout decides is the same by each of its clocks.
 Time counts from the fixed date at which an emulated world begins, so that it reads like any backend's. Nothing of this is used unless
 the environment that the emulator prints is there (`VMSS_SIM_URL`, `VMSS_SIM_TOKEN_FILE`) and names the endpoint that is spoken to.
 """
@@ -14,6 +15,7 @@ from pathlib import Path
 
 from planner.errors import PlatformError
 from vmss_sim.arm.client import Control, ControlError
+from vmss_sim.arm.http import TOLD, WAITS
 
 BEGINS_MS = 1_767_225_600_000
 """2026-01-01, where emulated worlds begin."""
@@ -26,6 +28,8 @@ class EmulatorSleeper:
 
     slice_ms: a second at first, then by how much of the last sleep really had to pass. Where none had to, nothing is to be waited for in between.
     """
+
+    headers: Mapping[str, str] = {WAITS: TOLD}
 
     def __init__(self, control: Control) -> None:
         self._control = control

@@ -9,9 +9,11 @@ Rules this module decides:
 3. It ends when the rollout has ended, when it rests (paused, and only a person can let it go on) unless told to stay, when
    it was told to detach, or when `max_runtime` is over. Detaching leaves everything as it is: what was sent goes on,
    and is adopted by the next executor.
-4. That the set cannot be looked at is written down, with since when and why, and that it can again.
+4. That the set cannot be looked at is written down, with since when and why, and that it can again. A store that does not take that, or does
+   not tell what was asked, breaks off neither look nor wait: the next turn's own record decides.
 5. Detaching is heard at once while looking or waiting, which only read. While something is being sent or written it is
    heard right after, or, where that takes longer than `patience_s`, in the middle of it: as safe as being killed.
+6. Once it has let go, its end is what it is: a signal ends only the telling of it (`Signals.after`).
 """
 
 from __future__ import annotations
@@ -28,11 +30,11 @@ import msgspec
 
 from backends.driver import Driver
 from backends.journal import Journal
-from backends.lease import Lease
+from backends.lease import Lease, LeaseLost
 from backends.protocol import Backend, Seen, Wait
 from backends.windows import opening, restricts
 from planner.commands import Command
-from planner.errors import PlannerBug
+from planner.errors import InputError, PlannerBug, PlatformError
 from planner.model import ScaleSet
 from planner.phases import Phase
 from planner.plan import Plan
@@ -76,7 +78,7 @@ class Signals:
 
     def __init__(self, *, terminal: bool, patience_s: float = 3.0, says: Callable[[str], None] = lambda _text: None):
         self.terminal, self.patience_s, self.says = terminal, patience_s, says
-        self.pause = self.detach = False
+        self.pause = self.detach = self.over = self.late = False
         self.reading = False
 
     def hear(self, number: int, _frame: object = None) -> None:
@@ -107,12 +109,49 @@ class Signals:
             for number, handler in before:
                 signal.signal(number, handler)
 
+    @contextmanager
+    def after(self) -> Iterator[None]:
+        """Around the executor's work and what is told of its end (rule 6). Until it is over a signal is what it was before."""
+        before: dict[int, Any] = {
+            one: signal.getsignal(one) or signal.SIG_DFL for one in (signal.SIGINT, signal.SIGTERM)
+        }
+
+        def hear(number: int, _frame: object) -> None:
+            if not self.over:
+                signal.signal(number, before[number])
+                signal.raise_signal(number)
+                return
+            self.late = True
+            if self.reading:
+                raise Detached
+
+        for number in before:
+            signal.signal(number, hear)
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+    def told(self, tells: Callable[[], None]) -> None:
+        """Tell somebody of the end, unless a signal came since; one that comes meanwhile breaks that off."""
+        self.reading = True
+        try:
+            if not self.late:
+                tells()
+        except Detached:
+            return
+        finally:
+            self.reading = False
+
 
 class _Leased:
     """A backend behind the lease (rule 1), whose reading may be broken off (rule 5)."""
 
     def __init__(self, backend: Backend, lease: Lease, signals: Signals) -> None:
         self._backend, self._lease, self._signals = backend, lease, signals
+        self.failed: Exception | None = None
+        """Why the set could not be looked at."""
 
     @contextmanager
     def _reads(self) -> Iterator[None]:
@@ -121,6 +160,9 @@ class _Leased:
             if self._signals.detach:
                 raise Detached
             yield
+        except (PlatformError, InputError) as error:
+            self.failed = error
+            raise
         finally:
             self._signals.reading = False
 
@@ -236,6 +278,8 @@ class Executor:
                 return self._run()
         except Detached:
             return Why.DETACHED
+        finally:
+            self._signals.over = True
 
     def _run(self) -> Why:
         began_ms, waited = 0, None
@@ -270,16 +314,24 @@ class Executor:
         if now - self._asked_s < ASKED_S:
             return False
         self._asked_s = now
-        return self._pending()
+        try:
+            return self._pending()
+        except (PlatformError, InputError):  # rule 4
+            return False
 
     def _unreached(self, host: str, why: str, for_ms: int) -> None:
+        if bool(why) == self._unread:
+            return
+        try:
+            self._journal.write(Unread(wall_ms=time.time_ns() // 1_000_000 - for_ms, why=why, host=host))
+        except (LeaseLost, PlatformError, InputError):
+            return  # rule 4; it is told again, and one that lost the lease is told so by the next turn
         self._unread = bool(why)
-        self._journal.write(Unread(wall_ms=time.time_ns() // 1_000_000 - for_ms, why=why, host=host))
 
-    def gave_up(self, why: str) -> None:
-        """The set could not be looked at, and it is not tried any longer: that is written down, unless it was."""
-        if not self._unread:
-            self._unreached("", why, 0)
+    def gave_up(self, error: Exception) -> None:
+        """It ends with an error: where that is why the set could not be looked at, it is written down, unless it was."""
+        if error is self._backend.failed:
+            self._unreached("", str(error), 0)
 
     def _pending(self) -> bool:
         return bool(self._journal.requests(self.state.request))

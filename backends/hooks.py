@@ -24,7 +24,7 @@ from urllib.parse import urlsplit
 import msgspec
 
 from backends.executor import Told
-from planner.errors import InputError
+from planner.errors import InputError, PlatformError
 from planner.trace import Turn
 
 SCHEMA = "vmss-sim/hook/1"
@@ -109,7 +109,10 @@ class Hooks:
         for one in events(told, self._begun):
             body = {"schema": SCHEMA, "rollout": self._rollout, **msgspec.to_builtins(one)}
             if one.event in WITH_STATUS:
-                body["status"] = self._status()
+                try:
+                    body["status"] = self._status()
+                except (PlatformError, InputError) as error:  # the store's trouble is not the rollout's
+                    self.says(f"hooks ({one.event}): without its status: {error}")
             self._queue.put((one.event, msgspec.json.encode(body)))
 
     def close(self, wait_s: float = 15.0) -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import sqlite3
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Protocol
@@ -17,12 +18,18 @@ from typing import Protocol
 import msgspec
 
 from backends.lease import LeaseLost
-from planner.errors import InputError
+from planner.errors import InputError, PlatformError
 from planner.rollout import Asked, OperatorRequest, State
 from planner.trace import Receipt, Record, Recovered, Turn
 
 _encoder = msgspec.json.Encoder()
 _decoder = msgspec.json.Decoder(Record)
+
+
+def asking(asked: Asked, ids: tuple[str, ...], reason: str, by: str) -> bytes:
+    """A request as a store keeps it: without its number, with the time."""
+    body = {"asked": asked, "ids": ids, "reason": reason, "by": by, "at_ms": time.time_ns() // 1_000_000}
+    return _encoder.encode(body)
 
 
 class Journal(Protocol):
@@ -109,6 +116,7 @@ class SqliteJournal:
     """
 
     def __init__(self, path: Path, *, fence: int | None = None) -> None:
+        self.path = path
         try:
             # Any thread may close it: where it was only read, that is whichever happens to collect garbage.
             self._db = sqlite3.connect(path, isolation_level=None, timeout=30, check_same_thread=False)
@@ -131,7 +139,7 @@ class SqliteJournal:
                 "not a journal", str(path), str(error), "a journal file written by vmss-sim, or a new path"
             ) from error
         self._fence = fence or 0
-        self.turns = int(self._db.execute("SELECT count(*) FROM record WHERE kind = 'Turn'").fetchone()[0])
+        self.turns = int(self._execute("SELECT count(*) FROM record WHERE kind = 'Turn'").fetchone()[0])
 
     def close(self) -> None:
         """Close the file."""
@@ -143,11 +151,18 @@ class SqliteJournal:
         if db is not None:
             db.close()
 
+    def _execute(self, statement: str, values: tuple[object, ...] = ()) -> sqlite3.Cursor:
+        """One statement. Raises PlatformError where the file cannot be written or read any more: a full disk, a folder that is gone."""
+        try:
+            return self._db.execute(statement, values)
+        except sqlite3.Error as error:
+            raise PlatformError("StoreRefused", f"{self.path}: {error}") from error
+
     def write(self, record: Record) -> None:
         """Keep a record: it is on disk when this returns. Raises LeaseLost under an older fence."""
         command = record.command if isinstance(record, Receipt) else None
         # One statement decides and appends: nobody can take the lease between the two.
-        kept = self._db.execute(
+        kept = self._execute(
             "INSERT INTO record (kind, command, body) SELECT ?, ?, ? WHERE (SELECT number FROM fence) = ?",
             (type(record).__name__, command, _encoder.encode(record), self._fence),
         ).rowcount
@@ -157,7 +172,7 @@ class SqliteJournal:
 
     def last_state(self) -> State | None:
         """The State of the last turn."""
-        row = self._db.execute(
+        row = self._execute(
             "SELECT body FROM record WHERE kind IN ('Turn', 'Recovered') ORDER BY id DESC LIMIT 1"
         ).fetchone()
         record = _decoder.decode(row[0]) if row else None
@@ -165,7 +180,7 @@ class SqliteJournal:
 
     def receipt(self, command: str) -> str:
         """The handle of a command's last receipt."""
-        row = self._db.execute(
+        row = self._execute(
             "SELECT body FROM record WHERE kind = 'Receipt' AND command = ? ORDER BY id DESC LIMIT 1", (command,)
         ).fetchone()
         record = _decoder.decode(row[0]) if row else None
@@ -173,20 +188,20 @@ class SqliteJournal:
 
     def ask(self, asked: Asked, ids: tuple[str, ...] = (), reason: str = "", by: str = "") -> int:
         """Append an operator request."""
-        cursor = self._db.execute(
+        cursor = self._execute(
             "INSERT INTO request (body) VALUES (?)",
-            (_encoder.encode({"asked": asked, "ids": ids, "reason": reason, "by": by}),),
+            (asking(asked, ids, reason, by),),
         )
         return int(cursor.lastrowid or 0)
 
     def requests(self, after: int) -> tuple[OperatorRequest, ...]:
         """Operator requests with a higher id."""
-        rows = self._db.execute("SELECT id, body FROM request WHERE id > ? ORDER BY id", (after,)).fetchall()
+        rows = self._execute("SELECT id, body FROM request WHERE id > ? ORDER BY id", (after,)).fetchall()
         return tuple(
             msgspec.convert({"id": number, **msgspec.json.decode(body)}, OperatorRequest) for number, body in rows
         )
 
     def records(self) -> Iterator[Record]:
         """All records, in order."""
-        for (body,) in self._db.execute("SELECT body FROM record ORDER BY id"):
+        for (body,) in self._execute("SELECT body FROM record ORDER BY id"):
             yield _decoder.decode(body)

@@ -103,7 +103,7 @@ class Lease:
         self._held, self._beat_s, self._sure_s, self._clock = held, beat_s, lasts_ms / 1000 * 0.8, clock
         self._renewed = clock()
         self._lost, self._why = "", ""
-        self._over = threading.Event()
+        self._over, self._renewing = threading.Event(), threading.Lock()
         self._thread = threading.Thread(target=self._beats, name="lease", daemon=True)
 
     def __enter__(self) -> Lease:
@@ -119,6 +119,10 @@ class Lease:
 
     def beat(self) -> None:
         """Renew it once. A store that does not answer is tried again until the lease would have run out."""
+        with self._renewing:
+            self._renew()
+
+    def _renew(self) -> None:
         asked = self._clock()
         try:
             self._held.renew()
@@ -130,11 +134,23 @@ class Lease:
         else:
             self._renewed, self._why = asked, ""
 
+    @property
+    def _unsure(self) -> bool:
+        return self._clock() - self._renewed > self._sure_s
+
     def check(self) -> None:
-        """Raises LeaseLost unless this executor can be sure that it holds the lease."""
+        """Raises LeaseLost unless this executor can be sure that it holds the lease. One that ran out is asked for once more: where nobody
+        took it while the store could not be reached, the store still grants it.
+        """
+        if not self._lost and self._unsure and self._renewing.acquire(timeout=self._beat_s):
+            try:
+                if self._unsure:
+                    self._renew()
+            finally:
+                self._renewing.release()
         if self._lost:
             raise LeaseLost(self._lost)
-        if self._clock() - self._renewed > self._sure_s:
+        if self._unsure:
             why = f": {self._why}" if self._why else ", nor did its store say why"
             raise LeaseLost(f"the lease could not be renewed for {self._sure_s:.0f} s{why}")
 

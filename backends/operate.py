@@ -29,7 +29,7 @@ from planner.model import ScaleSet
 from planner.phases import Phase
 from planner.plan import Plan
 from planner.planfile import PlanFile, decode
-from planner.rollout import Asked, OperatorRequest, Rollout, State
+from planner.rollout import Asked, Rollout, State
 from planner.trace import Executor as Begins
 from planner.trace import Opened, Recovered
 
@@ -130,7 +130,7 @@ def begin(
 
 def plan_of(store: Store, entry: Entry) -> PlanFile:
     """The plan as it was applied. Raises InputError where the store's copy was edited."""
-    read = decode(store.plan_file(entry.id), f"{store.name} {entry.id}")
+    read = decode(store.plan_file(entry.id), f"{store.name} {entry.id}", begun=True)
     if read.sha256 != entry.plan_sha256:
         raise InputError(
             "the store holds another plan than the one that was applied",
@@ -211,8 +211,7 @@ def drive(
         except (LeaseLost, PlatformError, InputError) as error:
             refused = isinstance(error, InputError) and made.driver.before is None  # not even looked: nothing was sent
             # The journal is complete: what was sent goes on, and the next executor adopts it.
-            if not isinstance(error, LeaseLost):
-                made.gave_up(str(error))
+            made.gave_up(error)
             return Ended(why=Why.DETACHED, state=made.state, exit_code=2 if refused else 3, error=str(error))
     code = plan.ends[made.state.ending].exit_code if why is Why.ENDED else 3
     return Ended(why=why, state=made.state, exit_code=code)
@@ -222,8 +221,13 @@ def _asked(journal: Journal, ask: Asked, reason: str, by: str) -> bool:
     """Was the same asked before, and nobody has heard it yet (an executor that could not look)?"""
     last = journal.last_state()
     unheard = journal.requests(last.request if last is not None else 0)
-    same = OperatorRequest(id=unheard[-1].id, asked=ask, reason=reason, by=by) if unheard else None
-    return same is not None and unheard[-1] == same
+    last_one = unheard[-1] if unheard else None
+    return last_one is not None and (last_one.asked, last_one.ids, last_one.reason, last_one.by) == (
+        ask,
+        (),
+        reason,
+        by,
+    )
 
 
 def is_alive(store: Store, entry: Entry) -> bool:

@@ -55,6 +55,9 @@ class Memory(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
 
 UNTOUCHED = Memory()
+RESULT_MISSING, NOBODY_KNOWS = "result-missing", "OutcomeUnknown"
+UNSEEN = frozenset({RESULT_MISSING, NOBODY_KNOWS})
+"""Why those failed of which nobody saw what became of their operation: its result was not there in time; nobody answered, and it took effect on others."""
 
 
 class Seen(NamedTuple):

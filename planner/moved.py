@@ -16,6 +16,7 @@ from typing import Any
 
 import msgspec
 
+from planner.buckets import UNSEEN
 from planner.change import at_target
 from planner.commands import TABLE, Command, Kind
 from planner.drift import Absorb, Difference, model_differences
@@ -147,7 +148,9 @@ def _changed(rollout: Rollout, state: State, was: Instance, one: Instance, now: 
         yield _make(rollout, "placement", name, _domains(place[1]), _domains(place[0]), "it stays in its batch")
     memory = state.memory.get(name)
     there = (at_target(was, target) is True, at_target(one, target) is True)
-    ended = memory is not None and memory.ended_ms is not None  # our own operation on it: its result may show later
+    # The result of our own operation may show later, unless that failed: then somebody repaired it.
+    why = "" if memory is None else memory.quarantined or memory.failed
+    ended = memory is not None and memory.ended_ms is not None and (not why or why in UNSEEN)
     if there == (False, True) and not ended:
         yield _make(rollout, "at-target", name, str(one.image), str(was.image), "somebody else moved it: skipped")
     elif there == (True, False) and memory is not None and memory.done:

@@ -690,6 +690,11 @@ def _split(one: Batch, services: Mapping[str, Service], budget: int) -> list[Bat
     ]
 
 
+def untimed(plan: Plan) -> bool:
+    """Do its batches start by windows, and it does not say what each needs of one? Older versions made such plans."""
+    return bool((plan.windows or plan.freezes) and plan.batches) and not all(plan.needs_ms or (0,))
+
+
 def never_drained(moved_by: MovedBy, action: Action) -> str:
     """Why a drain hook would never run; '' where it does."""
     if moved_by is MovedBy.PLATFORM:

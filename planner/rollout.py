@@ -206,13 +206,16 @@ class Asked(str, Enum):
 
 
 class OperatorRequest(_Value, frozen=True, kw_only=True):
-    """One request, numbered from 1 in the order made. ids: instances, for skip, retry and replace. by: who made it, where that is known."""
+    """One request, numbered from 1 in the order made. ids: instances, for skip, retry and replace. by: who made it, where that is known.
+    at_ms: when, by the wall clock, for people; 0: not kept.
+    """
 
     id: int
     asked: Asked
     ids: tuple[str, ...] = ()
     reason: str = ""
     by: str = ""
+    at_ms: int = 0
 
 
 class Opening(_Value, frozen=True, kw_only=True):

@@ -48,11 +48,12 @@ class Change(str, Enum):
     REPAIRS = "repairs"
     MODE = "mode"
     ADDED = "added"
+    MODEL = "model"
 
 
 class Temporary(msgspec.Struct, frozen=True, kw_only=True):
-    """Something that was changed for the time of the rollout and is not as it was. ids: instances that were added, or that the platform
-    would move in the mode from before.
+    """Something that was changed and is not as it was. ids: instances that were added, or that the platform would move in the mode from
+    before. The model is one once a rollout has ended before its end: what would be booted from then on is what was given up.
     """
 
     change: Change
@@ -96,13 +97,8 @@ class Standing(msgspec.Struct, frozen=True, kw_only=True):
     known_healthy: bool
     notes: tuple[Note, ...]
     asked: tuple[Heard, ...] = ()
-    unheard: int = 0
+    unheard: tuple[OperatorRequest, ...] = ()
     unshown: tuple[str, ...] = ()
-
-    @property
-    def changed(self) -> tuple[str, ...]:
-        """What is, or may be, not as it was before the rollout: what a release undoes, and what nobody can see (rule 4)."""
-        return (*(one.text for one in self.temporary), *self.unshown)
 
 
 class Look(NamedTuple):
@@ -145,7 +141,7 @@ def past(records: Iterable[Record], unread: list[Unread]) -> Iterator[Record]:
         yield record
 
 
-def standing(plan: Plan, records: Iterable[Record], *, unheard: int = 0) -> Standing | None:
+def standing(plan: Plan, records: Iterable[Record], *, unheard: tuple[OperatorRequest, ...] = ()) -> Standing | None:
     """Where it stands; None before its first turn. unheard: requests that nobody has heard yet."""
     source = plan.scale_set.health_source
     last: Look | None = None
@@ -207,7 +203,7 @@ def standing(plan: Plan, records: Iterable[Record], *, unheard: int = 0) -> Stan
         batches=len(sequence),
         batch_why=sequence[batch].why if batch < len(sequence) else "",
         model_gives=_model_gives(plan, last.model),
-        temporary=tuple(_temporary(plan, state, scale_set)),
+        temporary=tuple(temporary(plan, state, scale_set)),
         waits=waits_for(plan, state, scale_set, turn.now_ms),
         back_to=_back_to(plan, state),
         known_healthy=source is not HealthSource.NONE,
@@ -348,6 +344,22 @@ def _model_gives(plan: Plan, model: Model) -> str:
     return str(image)
 
 
+def _still_gives(plan: Plan, state: State, model: Model) -> bool:
+    """Was the change given up, and does the model give it still?"""
+    resolved = plan.resolved
+    given_up = state.phase is Phase.ENDED and plan.ends[state.ending].model != "target"
+    if not given_up or not resolved.reverse or resolved.reverse == resolved.patch or not _gives(plan, model):
+        return False
+    return model.image is not None or resolved.target.image is None
+
+
+def _named(plan: Plan) -> str:
+    image = plan.resolved.model_image
+    if image is not None and plan.resolved.target.image is not None:
+        return str(image)
+    return ", ".join(f"{path}={value}" for path, value in plan.resolved.patch.items())
+
+
 def _back_to(plan: Plan, state: State) -> str:
     """The image (version, id, or all four words of it) that a new plan would take the moved ones back to, once this rollout has ended; empty where none is known."""
     was = plan.resolved.back_image
@@ -361,9 +373,11 @@ def _back_to(plan: Plan, state: State) -> str:
     return was.id or was.uri or version
 
 
-def _temporary(plan: Plan, state: State, scale_set: ScaleSet) -> Iterator[Temporary]:
+def temporary(plan: Plan, state: State, scale_set: ScaleSet) -> Iterator[Temporary]:
     """What was changed for the time of the rollout and is not as it was yet."""
     model, instances, old = scale_set.model, scale_set.instances, plan.scale_set.mode
+    if _still_gives(plan, state, model):
+        yield Temporary(change=Change.MODEL, text=f"the model still names {_named(plan)}, the target")
     if plan.suspend_repairs and model.repairs is not None and model.repairs.suspended:
         yield Temporary(change=Change.REPAIRS, text="automatic repairs are suspended")
     if model.mode is not old:

@@ -49,6 +49,7 @@ class ManualSleeper:
     """A clock that passes only by being slept."""
 
     slice_ms = 1_000
+    headers: Mapping[str, str] = {}
 
     def __init__(self, now_ms: int = 1_000) -> None:
         self.now = now_ms

@@ -7,7 +7,7 @@ Troubles of the wire are values (`Trouble`) asked for each request, as the world
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -49,6 +49,7 @@ class EndpointSleeper:
     """The endpoint's clock, slept on."""
 
     slice_ms = 1_000
+    headers: Mapping[str, str] = {}
 
     def __init__(self, endpoint: Endpoint, clock: ManualClock) -> None:
         self.endpoint, self.clock = endpoint, clock

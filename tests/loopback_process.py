@@ -64,6 +64,7 @@ class EmulatedSleeper:
     """Time of an emulator whose clock moves only by being told (`--clock manual`)."""
 
     slice_ms = 86_400_000
+    headers: Mapping[str, str] = {}
 
     def __init__(self, control: Control) -> None:
         self._control = control

@@ -17,7 +17,7 @@ from backends.azure import connect_fleet
 from backends.azure.client import Answer
 from backends.azure.fleet import Fleet, Taken
 from backends.azure.polling import Budget
-from planner.errors import InputError, PlatformError
+from planner.errors import InputError, PlannerBug, PlatformError
 from tests.azure_arm import ARM, SET, SUB, Arm, ManualSleeper, Token, Told, error, instance_document, listening
 from tests.commands import Ran, vmss_sim
 from vmss_sim.checks.emulated import Emulated
@@ -269,6 +269,27 @@ def test_a_set_that_cannot_be_previewed_has_its_reason(monkeypatch: pytest.Monke
         assert vmss_sim("lint", "--all").status == 1, "VS125"
 
 
+def test_a_bug_of_ours_on_one_set_keeps_no_other_line_away(monkeypatch: pytest.MonkeyPatch) -> None:
+    import planner.lint
+
+    inner, met = planner.lint.lint_set, []
+
+    def lint(*arguments: Any, **options: Any) -> Any:
+        met.append(True)
+        if len(met) == 1:
+            raise PlannerBug("a table has no row")
+        return inner(*arguments, **options)
+
+    monkeypatch.setattr("planner.lint.lint_set", lint)
+    with scripted(Many(0), monkeypatch) as arm:
+        arm.tell("GET", SETS, Told(body={"value": [entry("a"), entry("b")]}))
+        ran = vmss_sim("lint", "--all", "--json")
+    one, other = rows(ran)
+    assert ran.status == 2
+    assert "a table has no row (a bug in vmss-sim" in one["reason"]
+    assert not other.get("reason")
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
@@ -295,7 +316,7 @@ def test_over_the_emulator(
     azure = vmss_emulator("two-vms", clock="manual")
     for name, value in {
         "AZURE_TENANT_ID": azure.tenant, "AZURE_CLIENT_ID": "any", "AZURE_CLIENT_SECRET": "the-secret",
-        "AZURE_SUBSCRIPTION_ID": azure.subscription, "AZURE_CONFIG_DIR": str(tmp_path),
+        "AZURE_CONFIG_DIR": str(tmp_path), **azure.environment,
     }.items():  # fmt: skip
         monkeypatch.setenv(name, value)
     for group, name, flexible in ((azure.group, "second", False), ("other", "third", True)):

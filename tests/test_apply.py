@@ -24,6 +24,7 @@ from planner.trace import Opened
 from tests.commands import Ran, vmss_sim
 from tests.fleet import NEW, SETTING, Act, Case, Fleet, WatchedWorld, act
 from vmss_sim.world.faults import Fault
+from vmss_sim.world.scale_set import IMAGE
 
 CASE = Case(fleet=Fleet(size=3))
 
@@ -477,7 +478,36 @@ def test_after_an_abort_repairs_that_could_not_be_resumed_are_named(desk: Callab
     assert "still changed: automatic repairs are suspended; status has the commands that undo it" in ran.err
     resume = "az vmss set-orchestration-service-state --service-name AutomaticRepairs --action Resume -g GROUP -n web"
     assert undo(here) == [("repairs", resume)]
+    assert here.status()["undo"][0]["why"] == "they could not be resumed"
     assert resume in here.run("status").out
+
+
+def test_what_a_rollout_that_ended_in_drift_leaves_added_is_told_as_the_plan_has_it(
+    desk: Callable[[Case], Desk],
+) -> None:
+    """Its plan says `left`: nobody tried to take them away, so neither the floor nor a failure kept them."""
+    here = desk(Case(fleet=Fleet(size=2), strategy="surge", parameters={"size": 1}))
+    here.run("apply", "--max-runtime", "0s")
+    while not here.state.surge.fresh:
+        here.world.run(here.world.now + 7_000, stop_on_wake=False)
+        here.run("resume", "--yes", "--max-runtime", "0s")
+    act(here.world, Act(0, "update-model", (), {"patch": {IMAGE + "version": "3.0.0"}}))
+    here.world.run(here.world.now + 7_000, stop_on_wake=False)
+    assert here.run("resume", "--yes").status == 1
+    assert here.state.ending == "drift"
+    (told,) = [one for one in here.status()["undo"] if one["change"] == "added"]
+    assert told["why"] == "the plan leaves them where a rollout ends so: drift"
+
+
+def test_repairs_that_the_plan_leaves_suspended_did_not_fail_to_be_resumed(desk: Callable[[Case], Desk]) -> None:
+    here = desk(Case(fleet=Fleet(size=3, repairs=True), parameters={"approve": True}))
+    left = msgspec.structs.replace(here.plan.ends["abort"], repairs="suspended")
+    here.file.write_bytes(encode(msgspec.structs.replace(here.plan, ends={**here.plan.ends, "abort": left})))
+    assert here.run("apply").status == 3
+    here.run("abort", "--yes")
+    assert here.world.repairs_suspended
+    (told,) = here.status()["undo"]
+    assert told["why"] == "the plan leaves them suspended where a rollout ends so: abort"
 
 
 def test_after_an_abort_that_undid_all_it_is_as_before(desk: Callable[[Case], Desk]) -> None:
@@ -612,7 +642,7 @@ FIELDS = {
     "schema", "rollout", "scale_set", "plan_sha256", "opened", "state", "phase", "ending", "why", "executor", "choices",
     "evidence_at", "elapsed_s", "forecast", "above_floor", "in_service", "floor", "known_healthy", "fewest_seen", "instances",
     "in_flight", "skipped", "failed", "left_alone", "batch", "model_gives", "temporary_changes", "unheard_requests", "decisions",
-    "on_target", "old", "afterwards", "asked", "at", "waits", "window", "plan_expires", "unreachable", "undo",
+    "on_target", "old", "afterwards", "asked", "at", "waits", "window", "plan_expires", "unreachable", "undo", "followed_by", "unheard",
 }  # fmt: skip
 
 

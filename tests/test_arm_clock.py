@@ -149,7 +149,7 @@ def test_time_never_goes_back_and_the_ledger_is_all_of_it(
         before = clock.now_ms()
     clock.ledger.changing()
     spent = clock.ledger.spent
-    counted = spent.polls_ms + spent.declared_ms + spent.work_ms + spent.undeclared_ms
+    counted = spent.polls_ms + spent.declared_ms + spent.work_ms + spent.undeclared_ms + spent.run_on_ms
     assert counted == pytest.approx(clock.now_ms(), abs=1)
 
 
@@ -316,6 +316,17 @@ def test_manual_moves_only_when_told() -> None:
     clock.advance(2_500)
     assert clock.sleep(1) == OVER
     assert clock.now_ms() == 3_500
+
+
+@pytest.mark.parametrize("make", [JumpClock, ManualClock, RealClock])
+def test_time_that_is_moved_by_hand_is_nobody_s_sleep(make: type[BaseClock]) -> None:
+    clock = make(wall=Wall())
+    clock.ledger.changing()
+    clock.answered(told="op", busy=True)
+    clock.advance(60_000)
+    assert (clock.ledger.spent.run_on_ms, clock.ledger.spent.declared_ms) == (60_000, 0)
+    clock.sleep(30)
+    assert clock.ledger.spent.run_on_ms == 60_000
 
 
 def test_distortion_is_a_share_of_the_duration() -> None:

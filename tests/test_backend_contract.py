@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -59,6 +59,7 @@ class ControlSleeper:
     """The emulator's manual clock, by its control endpoint."""
 
     slice_ms = 1_000
+    headers: Mapping[str, str] = {}
 
     def __init__(self, control: Control) -> None:
         self.control = control

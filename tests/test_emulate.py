@@ -116,6 +116,8 @@ def test_what_is_printed_and_what_is_left(tmp_path: Path) -> None:
         assert stat.S_IMODE(running.token_file.stat().st_mode) == 0o600
         token = running.token_file.read_text().strip()
         assert running.variables["IDENTITY_ENDPOINT"].startswith("http://localhost:")
+        sets = running.control.state()["sets"]
+        assert sets[0]["id"].split("/")[2] == running.variables["AZURE_SUBSCRIPTION_ID"]
         status, out, err = running.end()
         assert not running.token_file.exists()
         assert not Path(running.path_first).exists()

@@ -10,11 +10,14 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
+from azure.mgmt.compute import ComputeManagementClient
 
 from vmss_sim.arm import control
 from vmss_sim.arm.clock import Spent
+from vmss_sim.arm.http import TOLD, WAITS
 from vmss_sim.checks.emulated import Emulated
 
 ROOT = Path(__file__).parent.parent
@@ -62,12 +65,25 @@ def test_the_python_of_the_control_endpoint_runs(
     assert azure.control.state()["now_s"] == 600
 
 
+def test_the_python_of_a_client_that_tells_every_wait_runs(vmss_emulator: Callable[..., Emulated]) -> None:
+    (lines,) = (one for one in re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL) if WAITS in one)
+    azure = vmss_emulator("two-vms")
+    given: dict[str, Any] = {"credential": azure.credential(), "subscription": azure.subscription}
+    given |= {"options": azure.client_options, "ComputeManagementClient": ComputeManagementClient}
+    exec(compile(lines, "docs/emulate.md", "exec"), given)  # the page's own lines
+    restarts = given["client"].virtual_machine_scale_sets
+    restarts.begin_restart(azure.group, azure.name, polling=False)
+    (seen,) = azure.control.trace()
+    assert seen["request_headers"][WAITS] == TOLD
+    assert "retry-after" not in seen["headers"]
+
+
 def test_every_request_of_the_control_endpoint_is_told() -> None:
     for method, name in control._TABLE:
         assert f"{method} {name}" in PAGE, name
         assert f"{method} {name}" in (control.__doc__ or ""), name
     assert set(Spent().__struct_fields__) == {
-        f"{name}_ms" for name in ("polls", "declared", "work", "undeclared", "uncounted", "excess")
+        f"{name}_ms" for name in ("polls", "declared", "work", "undeclared", "run_on", "uncounted", "excess")
     }
 
 

@@ -99,6 +99,24 @@ def test_a_signal_without_a_terminal_detaches_within_five_seconds(tmp_path: Path
         assert [one.kind for one in place.world.log].count("update-model") == 1, "it was adopted"
 
 
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_after_it_has_let_go_ends_the_hooks_and_nothing_else(tmp_path: Path, number: int) -> None:
+    case = Case(fleet=Fleet(size=2), parameters={"approve": True})
+    with served(case.world(), case.fleet.scale_set()) as place:
+        story = Story(tmp_path, place, case)
+        begun = tmp_path / "begun"
+        process = story.apply("--hook", f"sh -c 'touch {begun}; exec sleep 12'")
+        deadline = time.monotonic() + 30
+        while not (begun.exists() and story.store.holder("web") is None) and time.monotonic() < deadline:
+            time.sleep(0.05)
+        began = time.monotonic()
+        process.signal(number)
+        code, _, err = process.ended()
+        assert time.monotonic() - began < 8, "the hooks are not waited for"
+        assert code == 3, err
+        assert "rests: approval needed" in err
+
+
 class Terminal:
     """A pseudo-terminal of 80 by 24, and what was written to it."""
 

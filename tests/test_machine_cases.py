@@ -14,6 +14,7 @@ from backends.driver import Driver
 from backends.journal import MemoryJournal
 from backends.protocol import Wait
 from backends.simulated import SimulatedBackend
+from planner.buckets import Memory
 from planner.change import Action, GuestPatch, ImageChange, PropertyChange, Refresh, Target
 from planner.commands import Command, Kind, Outcome, Status
 from planner.effects import touched
@@ -536,6 +537,49 @@ def test_what_is_left_out_stays_left_out_when_the_rollout_is_ending(asked: Asked
     assert (run.state.ending, run.state.reason) == ("finish-with-exceptions", "1 instances are left out")
     assert run.state.memory["0"].quarantined
     assert any(note.rule == f"{asked.value}-refused" for one in run.turns() for note in one.notes)
+
+
+PATCHED = Case(
+    fleet=Fleet(size=4),
+    change=GuestPatch(script="patch"),
+    strategy="batch",
+    parameters={"size": 2, "retries": 2},
+    more={"floor": 1},
+)
+MISSING = Memory(failed="result-missing", ended_ms=0, stage=1)
+"""Its script may have run: the operation ended well, and the result was never seen."""
+
+
+def test_a_script_that_may_have_run_does_not_run_again_because_another_failed() -> None:
+    """Azure runs a managed run-command again where its content differs: so it may differ only for those whose own failed."""
+    rollout, fleet = Rollout(PATCHED.plan()), PATCHED.fleet.scale_set()
+    first, second = rollout.plan.batches[0].take
+    memory = {first: Memory(failed="ScriptFailed", ended_ms=0, tries=1), second: MISSING}
+    state = msgspec.structs.replace(rollout.start(), phase=Phase.ROLLING, started_ms=0, memory=memory)
+    (one,) = rollout.step(state, Observation(now_ms=1_000, scale_set=fleet)).commands
+    assert (one.ids, one.script) == ((first,), "patch\n# try 2\n")
+    after = msgspec.structs.replace(state, memory={first: Memory(quarantined="ScriptFailed"), second: MISSING})
+    (other,) = rollout.step(after, Observation(now_ms=1_000, scale_set=fleet)).commands
+    assert (other.ids, other.script) == ((second,), "patch")
+
+
+def test_a_script_of_which_nobody_knows_has_not_failed() -> None:
+    """Nobody answered; it is seen on the first, and nothing is seen of the second."""
+    rollout, fleet = Rollout(PATCHED.plan()), PATCHED.fleet.scale_set()
+    first, second = rollout.plan.batches[0].take
+    state = msgspec.structs.replace(rollout.start(), phase=Phase.ROLLING, started_ms=0)
+    sent = rollout.step(state, Observation(now_ms=1_000, scale_set=fleet))
+    assert [one.ids for one in sent.commands] == [(first, second)]
+    lost = Outcome(command=sent.commands[0].id, status=Status.UNKNOWN)
+    unknown = rollout.step(sent.state, Observation(now_ms=2_000, scale_set=fleet, outcomes=(lost,)))
+    ran = msgspec.structs.replace(
+        fleet.instances[first], run_commands=(rollout.plan.resolved.target.run_command or "",)
+    )
+    shown = msgspec.structs.replace(fleet, instances={**fleet.instances, first: ran})
+    made = rollout.step(unknown.state, Observation(now_ms=60_000, scale_set=shown))
+    assert "adopted-partly" in [note.rule for note in made.notes]
+    assert made.state.memory[second].tries == 0
+    assert [(one.ids, one.script) for one in made.commands] == [((second,), "patch")]
 
 
 def test_a_guest_patch_without_an_undo_stops_where_it_cannot_go_back() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from threading import Event
 from typing import Any
 
 import msgspec
@@ -11,12 +12,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from backends.protocol import Seen
 from planner.buckets import Memory
 from planner.drift import Absorb
-from planner.model import HealthSource, UpgradeMode
+from planner.errors import InputError, PlatformError
+from planner.model import Health, HealthSource, ScaleSet, UpgradeMode
 from planner.moved import Moved, moved
 from planner.rollout import Rollout, State, Substitutes, Surge
 from planner.trace import Found
+from tests.commands import vmss_sim
 from tests.fleet import NEW, OLD, Act, Case, Fleet, act, examples, image, others_act
 from tests.test_apply import Desk, desk
 from vmss_sim.report import plans
@@ -145,20 +149,101 @@ def test_what_our_own_operation_did_is_no_surprise(desk: Callable[[Case], Desk])
     assert found(here) == []
 
 
-def test_who_is_asked_is_told_before(desk: Callable[[Case], Desk], monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def person(monkeypatch: pytest.MonkeyPatch) -> Callable[[bool], list[str]]:
+    """Somebody at a terminal, and what they are asked."""
+
+    def answers(yes: bool) -> list[str]:
+        asked: list[str] = []
+
+        def confirm(text: str, **_: object) -> bool:
+            asked.append(text)
+            return yes
+
+        monkeypatch.setattr("vmss_sim.cli.operating.refuse_unasked", lambda: None)
+        monkeypatch.setattr("typer.confirm", confirm)
+        return asked
+
+    return answers
+
+
+@pytest.mark.parametrize("command", ["resume", "abort", "rollback", "apply"])
+def test_who_is_asked_is_told_before(
+    desk: Callable[[Case], Desk], person: Callable[[bool], list[str]], command: str
+) -> None:
     here = rested(desk)
     meanwhile(here, Act(0, "delete", ("3",)))
-    asked: list[str] = []
-
-    def confirm(text: str, *, yes: bool) -> None:
-        asked.append(text)
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr("vmss_sim.cli.operating.confirm", confirm)
-    ran = here.run("resume")
+    asked = person(False)
+    ran = vmss_sim("apply", str(here.file), "--stay") if command == "apply" else vmss_sim(command)
+    assert ran.status == 2
     assert "vanished" in ran.out
-    assert asked
+    assert len(asked) == 1
     assert found(here) == [], "nobody goes on yet"
+
+
+class Mute:
+    """A set that does not answer, or answers too late."""
+
+    def __init__(self, error: Exception | None) -> None:
+        self.error, self.asked = error, Event()
+
+    def observe(self) -> Seen:
+        if self.error is not None:
+            raise self.error
+        self.asked.wait(60)
+        raise PlatformError("Unreachable", "too late")
+
+
+OUTAGES = {
+    "refused": (PlatformError("Unreachable", "nobody answers"), "Unreachable: nobody answers"),
+    "no token": (InputError("no token", "credential", "none"), "credential: no token"),
+    "late": (None, "nobody answered for 0 s"),
+}
+
+
+@pytest.mark.parametrize("outage", OUTAGES)
+@pytest.mark.parametrize("command", ["resume", "abort", "rollback"])
+def test_an_outage_is_told_and_the_question_comes_all_the_same(
+    desk: Callable[[Case], Desk],
+    person: Callable[[bool], list[str]],
+    monkeypatch: pytest.MonkeyPatch,
+    command: str,
+    outage: str,
+) -> None:
+    here = rested(desk)
+    error, text = OUTAGES[outage]
+    mute = Mute(error)
+    monkeypatch.setattr("vmss_sim.cli.operating.LOOK_S", 0.2)
+    monkeypatch.setattr("backends.connect.open_backend", lambda *_: mute)
+    asked = person(False)
+    ran = vmss_sim(command, here.rollout)
+    mute.asked.set()
+    assert ran.status == 2
+    assert f"what moved since the last look cannot be told: {text}" in ran.err
+    assert len(asked) == 1
+
+
+@pytest.mark.parametrize("command", ["abort", "rollback"])
+def test_what_is_asked_for_in_an_outage_is_kept(
+    desk: Callable[[Case], Desk], person: Callable[[bool], list[str]], monkeypatch: pytest.MonkeyPatch, command: str
+) -> None:
+    """As with --yes: whoever goes on hears it."""
+    here = rested(desk)
+    monkeypatch.setattr("backends.connect.open_backend", lambda *_: Mute(PlatformError("Unreachable", "nobody")))
+    person(True)
+    ran = vmss_sim(command, here.rollout)
+    assert ran.status == 3
+    assert [one.asked.value for one in here.store.journal(here.rollout).requests(here.state.request)] == [command]
+
+
+@pytest.mark.parametrize("command", ["resume", "abort", "rollback"])
+def test_where_nobody_can_be_asked_nothing_is_looked_at(desk: Callable[[Case], Desk], command: str) -> None:
+    here = rested(desk)
+    opened = here.opened
+    ran = vmss_sim(command, here.rollout)
+    assert ran.status == 2
+    assert "--yes, to say that you are sure" in ran.err
+    assert here.opened == opened
 
 
 # -- the function itself -----------------------------------------------------------------------------------------------
@@ -173,8 +258,6 @@ def test_who_is_asked_is_told_before(desk: Callable[[Case], Desk], monkeypatch: 
     back=st.booleans(),
 )
 def test_whatever_differs_is_told_and_nothing_else(changes: list[tuple[int, str]], back: bool) -> None:
-    from planner.model import Health
-
     fleet = Fleet(size=6)
     before, rollout = fleet.scale_set(), Rollout(CASE.plan())
     fields: dict[str, dict[str, Any]] = {
@@ -220,8 +303,36 @@ def test_what_our_own_operation_leads_to_later_is_no_surprise() -> None:
     there = msgspec.structs.replace(before, instances=instances)
     assert [one.kind for one in moved(rollout, State(), before, there)] == ["at-target"], "of somebody else it is told"
     assert moved(rollout, State(memory={"2": Memory(stage=1, ended_ms=5)}), before, there) == ()
+    for wrong in (Memory(ended_ms=5, failed="OSProvisioningTimedOut"), Memory(ended_ms=5, quarantined="never-healthy")):
+        assert [one.kind for one in moved(rollout, State(memory={"2": wrong}), before, there)] == ["at-target"], wrong
     seven = Fleet(size=7).scale_set()
     more = msgspec.structs.replace(before, instances=seven.instances)
     assert [one.verdict for one in moved(rollout, State(), before, more)] == [Absorb.REFUSE]
     assert moved(rollout, State(surge=Surge(wanted=1, ended_ms=5)), before, more) == ()
     assert moved(rollout, State(substitutes=Substitutes(wanted=1)), before, more) == ()
+
+
+def upgraded(before: ScaleSet) -> ScaleSet:
+    """Instance 2 shows the target now, and serves."""
+    one = msgspec.structs.replace(before.instances["2"], image=image(NEW), health=Health.HEALTHY)
+    return msgspec.structs.replace(before, instances={**before.instances, "2": one})
+
+
+@pytest.mark.parametrize("why", ["OSProvisioningTimedOut", "never-healthy"])
+@pytest.mark.parametrize("field", ["failed", "quarantined"])
+def test_one_that_failed_and_was_repaired_by_somebody_is_told(why: str, field: str) -> None:
+    memory = msgspec.structs.replace(Memory(ended_ms=5), **{field: why})
+    rollout, before = Rollout(CASE.plan()), Fleet(size=6, sick=(2,)).scale_set()
+    told = moved(rollout, State(memory={"2": memory}), before, upgraded(before))
+    assert {(one.kind, one.does) for one in told} == {
+        ("at-target", "somebody else moved it: skipped"),
+        ("health", "it counts again"),
+    }
+
+
+@pytest.mark.parametrize("why", ["result-missing", "OutcomeUnknown"])
+@pytest.mark.parametrize("field", ["failed", "quarantined"])
+def test_what_may_be_the_result_of_our_own_operation_is_nobody_elses(why: str, field: str) -> None:
+    memory = msgspec.structs.replace(Memory(ended_ms=5), **{field: why})
+    rollout, before = Rollout(CASE.plan()), Fleet(size=6).scale_set()
+    assert moved(rollout, State(memory={"2": memory}), before, upgraded(before)) == ()

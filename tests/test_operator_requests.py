@@ -156,6 +156,35 @@ def test_what_never_comes_fails_as_a_gate_that_does_not_hold() -> None:
     assert run.rules().count("replace-short") == 1
 
 
+TWO = SICK.but(parameters={"retries": 0, "max_failed": 2, "soak_ms": 600_000}, fails={0: (1,), 2: (1,)})
+
+
+@pytest.mark.parametrize("asked", [Asked.ROLLBACK, Asked.EMERGENCY])
+@pytest.mark.parametrize("odd", ["", "fewer"])
+@pytest.mark.parametrize("after", [1_000, 15_000])
+def test_a_rollback_does_not_stop_for_what_does_not_come(asked: Asked, odd: str, after: int) -> None:
+    """It is asked while the scale-out runs that makes good what was deleted, and which may give none."""
+    added = TWO.run().sent("set-capacity")[0].now
+    run = TWO.but(asks=(*TWO.asks, Ask(added + after, asked)), odd={1: odd} if odd else {}).run()
+    assert run.state.ending == "rollback", run.state.reason
+    assert {vm.image.exact or vm.image.version for vm in run.world.vms.values() if vm.image} == {OLD}
+    assert len(run.world.vms) == (3 if odd else 4)
+    assert run.rules().count("replace-short") == bool(odd)
+
+
+@pytest.mark.parametrize("asked", [Asked.ROLLBACK, Asked.EMERGENCY])
+@pytest.mark.parametrize("verdict", ["fail", "refuse"])
+def test_a_rollback_does_not_stop_for_what_cannot_be_made(asked: Asked, verdict: str) -> None:
+    """It is asked while the deletion runs: what makes it good is asked for on the way back, and the platform has no room."""
+    deleted = TWO.run().sent("delete")[0].now
+    full = Fault(verdict=verdict, first=1, last=99, of="set-capacity", code="AllocationFailed")  # type: ignore[arg-type]  # one of the two
+    run = TWO.but(asks=(*TWO.asks, Ask(deleted + 1_000, asked)), faults=(full,)).run()
+    assert run.state.ending == "rollback", run.state.reason
+    assert {vm.image.exact or vm.image.version for vm in run.world.vms.values() if vm.image} == {OLD}
+    assert len(run.world.vms) == 3
+    assert run.rules().count("replace-short") == 1
+
+
 def test_somebody_elses_new_instance_is_not_taken_for_it() -> None:
     """Two come: one that was asked for, and a stranger that came before it was."""
     case = SICK.but(acts=(Act(150_000, "set-capacity", args={"capacity": 5}),))

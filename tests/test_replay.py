@@ -280,7 +280,8 @@ def test_a_planted_bug_is_noticed_by_the_recordings(monkeypatch: pytest.MonkeyPa
 
 
 def test_eras_are_options_of_the_world() -> None:
-    assert era("2023-12-06") == Platform()
+    assert era("2024-08-26") == Platform(), "the newest"
+    assert not era("2023-12-06").flexible_auto_os
     assert era("2019-01-01").first_check_ms == 120_000
     assert era("2017-09-14").os_rolling_needs_mode
     assert not era("2017-12-02").os_rolling_needs_mode

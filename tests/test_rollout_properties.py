@@ -162,7 +162,8 @@ def goes_in_order(run: Run) -> None:
         assert command.batch >= last[state.back]
         last[state.back] = command.batch
         batches = state.sequence if state.sequence is not None else (*plan.batches, *state.extra)
-        assert set(command.ids) <= {*batches[command.batch].take, *state.surge.fresh}
+        joined = {name for name, at in state.substitutes.joined.items() if at == command.batch}
+        assert set(command.ids) <= {*batches[command.batch].take, *state.surge.fresh, *joined}
 
 
 def one_at_a_time(run: Run) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shlex
 import time
 from collections.abc import Callable
@@ -84,8 +85,8 @@ def test_is_an_executor_alive_and_how_old_is_its_lease(
     held = here.store.take(here.store.rollouts()[0])
     seen, told = both(here)
     assert seen["executor"]["alive"] is True
-    assert 0 <= seen["executor"]["lease_age_s"] < 5
-    assert "is at work, its lease was renewed 0 s ago" in told
+    assert 0 <= seen["executor"]["lease_age_s"] < LASTS_MS / 1000
+    assert re.search(r"is at work, its lease was renewed \d+ s ago", told)
     later = int(time.time() * 1000) + LASTS_MS + 12_000
     monkeypatch.setattr("backends.store.now_ms", lambda: later)
     seen, told = both(here)

@@ -18,7 +18,7 @@ from backends.protocol import Wait
 from backends.simulated import SimulatedBackend
 from backends.store import VARIABLE, Approval, Entry, HeldByAnother, Store, find, new_entry, open_store
 from backends.store.files import FileStore
-from planner.errors import InputError
+from planner.errors import InputError, PlatformError
 from planner.phases import Phase
 from planner.planfile import decode, encode
 from planner.rollout import Asked, Rollout
@@ -235,7 +235,7 @@ class Scripted:
 def test_a_lease_knows_by_its_own_clock_when_it_cannot_be_sure() -> None:
     now = [0.0]
     held = Scripted()
-    lease = Lease(held, lasts_ms=10_000, clock=lambda: now[0])
+    lease = Lease(held, beat_s=0.01, lasts_ms=10_000, clock=lambda: now[0])
     held.error = OSError("no network")
     now[0] = 7.9
     lease.beat()
@@ -247,8 +247,8 @@ def test_a_lease_knows_by_its_own_clock_when_it_cannot_be_sure() -> None:
     lease.beat()
     lease.check()
     now[0] = 17.0
-    with pytest.raises(LeaseLost, match="for 8 s, nor did its store say why"):
-        lease.check()
+    with lease._renewing, pytest.raises(LeaseLost, match="for 8 s, nor did its store say why"):
+        lease.check()  # a renewal that hangs
     held.error = InputError("the store cannot be used", "file:x", "disk I/O\n  error")
     lease.beat()
     with pytest.raises(LeaseLost, match="for 8 s: file:x: the store cannot be used; found disk I/O error;"):
@@ -281,6 +281,18 @@ def test_the_journal_refuses_an_older_fence(tmp_path: Path) -> None:
         store.journal(made.id).write(Receipt(command="c1", handle="h", now_ms=1))
     assert len(list(store.journal(made.id).records())) == 1
     assert store.journal(made.id).ask(Asked.PAUSE) == 1, "anybody may ask"
+
+
+def test_a_full_disk_is_the_stores_failure_and_no_traceback(tmp_path: Path) -> None:
+    store = FileStore(tmp_path)
+    journal = store.journal(begun(store).id, 1)
+    journal._db.execute("PRAGMA max_page_count = 1")  # to SQLite, a disk that is full
+    with pytest.raises(PlatformError, match=r"StoreRefused: .*database or disk is full"):
+        for _ in range(100):
+            journal.write(Receipt(command="c1", handle="h" * 10_000, now_ms=1))
+    with pytest.raises(PlatformError, match="StoreRefused"):
+        for _ in range(100):
+            journal.ask(Asked.PAUSE, reason="r" * 10_000)
 
 
 def test_an_executor_that_lost_the_lease_sends_nothing_more(tmp_path: Path) -> None:

@@ -15,11 +15,14 @@ import pytest
 from azure.core.exceptions import ClientAuthenticationError
 
 from backends.azure.clouds import place
-from backends.store import Login, blob_login, open_store
+from backends.store import Login, as_option, blob_login, open_store
 from backends.store.blobs import CONNECTION, BlobStore
 from planner.errors import InputError
 from planner.planfile import encode
+from planner.standing import past, standing
+from tests.commands import vmss_sim
 from tests.fleet import Case, Fleet
+from vmss_sim.report.way_back import commands
 
 STORE = "azblob://acc12345/rollouts"
 EMPTY = {name: value for name, value in os.environ.items() if not name.startswith(("AZURE_", "MSI_", "IDENTITY_"))}
@@ -176,3 +179,49 @@ def test_what_is_said_of_an_endpoint_of_ones_own_is_not_said_of_the_store() -> N
 def test_a_connection_string_needs_no_login(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(CONNECTION, "DefaultEndpointsProtocol=https;AccountName=acc12345;AccountKey=bm9uZQ==;")
     assert isinstance(open_store(STORE, Login(credential="passport")), BlobStore)
+
+
+COMMANDS = (
+    ("status",), ("history", "web-1"), ("trace", "web-1"), ("approve", "web-1"), ("approve", "plan.json", "--list"), ("pause", "web-1"),
+    ("resume", "web-1"), ("abort", "web-1"), ("release", "web-1"), ("rollback", "web-1"), ("retry", "web-1", "0"),
+    ("skip", "web-1", "0", "--reason", "x"), ("replace", "web-1", "0", "--reason", "x"), ("recover", "plan.json"), ("apply", "plan.json"),
+)  # fmt: skip
+LOGIN = ("--credential", "environment", "--tenant", "a-tenant", "--client-id", "an-id", "--cloud", "government")
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_with_a_store_logs_in_to_it_as_it_is_told(
+    command: tuple[str, ...], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Nobody answers there; what counts is who would have asked."""
+    made: list[tuple[str, Login]] = []
+
+    def named(given: str, login: Login) -> BlobStore:
+        made.append((given, login))
+        raise InputError("seen", given, "")
+
+    monkeypatch.setattr(BlobStore, "named", named)
+    monkeypatch.chdir(tmp_path)
+    Path("plan.json").write_bytes(encode(Case(fleet=Fleet(size=2)).plan()))
+    ran = vmss_sim(*command, "--store", STORE, *LOGIN)
+    assert (ran.status, "seen" in ran.err) == (2, True), ran.err
+    expected = Login(credential="environment", tenant="a-tenant", client_id="an-id", cloud="government")
+    assert made == [(STORE, expected)]
+
+
+def test_a_command_that_is_printed_logs_in_as_the_one_that_prints_it() -> None:
+    login = Login(credential="cli", tenant="a-tenant")
+    store = open_store(STORE, login)
+    assert as_option(store) == f" --store {STORE} --credential cli --tenant a-tenant"
+    assert as_option(open_store(STORE)) == f" --store {STORE}"
+
+
+def test_one_login_is_said_once_where_it_serves_set_and_store() -> None:
+    plan = Case(fleet=Fleet(size=2)).plan()
+    run = Case(fleet=Fleet(size=2)).run()
+    now = standing(plan, past(run.journal.records(), []))
+    assert now is not None
+    store = " --store azblob://a/b-c --credential cli --tenant t"
+    assert commands(plan, now, "--credential cli", store)[-1] == (
+        "vmss-sim apply back.json --credential cli --store azblob://a/b-c --tenant t"
+    )

@@ -16,7 +16,8 @@ from azure.core.rest import HttpRequest
 from backends.azure import connect
 from backends.azure.client import Transport
 from backends.executor import Executor, Signals
-from backends.lease import Lease
+from backends.journal import SqliteJournal
+from backends.lease import Lease, LeaseLost
 from backends.simulated import SimulatedBackend
 from backends.store.files import FileStore
 from planner.errors import InputError, PlatformError
@@ -47,6 +48,7 @@ class Deaf(SimulatedBackend):
         if self.looks in self.at:
             self.unreached("management.azure.com", "its name cannot be resolved", 12_000)
             if self.forever:
+                self.unreached("management.azure.com", "its name cannot be resolved", 14_000)
                 raise PlatformError("Unreachable", "the scale set cannot be read: management.azure.com …")
             self.unreached("management.azure.com", "", 0)
         return super().observe()
@@ -61,9 +63,9 @@ def carried(
     journal = store.journal(made.id, 1)
     executor = Executor(CASE.plan(), backend, journal, Lease(Scripted()), Signals(terminal=False))
     if forever:
-        with pytest.raises(PlatformError):
+        with pytest.raises(PlatformError) as raised:
             executor.run()
-        executor.gave_up("given up")
+        executor.gave_up(raised.value)
     else:
         executor.run()
     return list(journal.records())
@@ -148,12 +150,12 @@ def test_the_azure_backend_tells_after_ten_seconds_and_when_it_answers_again() -
     place.unreached = lambda *what: told.append(what)
     with pytest.raises(PlatformError):
         place.observe()
-    ((host, why, for_ms),) = told
-    assert (host, why) == (at.removeprefix("https://"), "the connection is refused")
-    assert 10_000 <= for_ms < 60_000
+    assert {(host, why) for host, why, _ in told} == {(at.removeprefix("https://"), "the connection is refused")}
+    assert all(10_000 <= for_ms < 60_000 for *_, for_ms in told)
 
 
-def test_the_transport_tells_once_and_when_it_is_over(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_transport_tells_until_it_is_over(monkeypatch: pytest.MonkeyPatch) -> None:
+    """At each attempt, since whoever is told may not have been able to write it down."""
     clock = ManualSleeper()
     wire = Transport(clock)
     told: list[tuple[str, str, int]] = []
@@ -171,4 +173,141 @@ def test_the_transport_tells_once_and_when_it_is_over(monkeypatch: pytest.Monkey
         with contextlib.suppress(ServiceRequestError):
             wire.send(HttpRequest("GET", "https://arm.example/x"))
         wire.sleep(6)
-    assert told == [("arm.example", "refused", 12_000), ("arm.example", "", 0)]
+    assert told == [("arm.example", "refused", 12_000), ("arm.example", "refused", 18_000), ("arm.example", "", 0)]
+
+
+# -- a store that fails --------------------------------------------------------------------------------------------------
+
+STORE_DOWN = PlatformError("StoreUnreachable", "azblob://acc/c does not answer")
+
+
+class Failing:
+    """A store's journals whose writes fail, from one of their turns on, so many times."""
+
+    def __init__(
+        self, monkeypatch: pytest.MonkeyPatch, *, turn: int, times: int, error: Exception = STORE_DOWN
+    ) -> None:
+        self.turn, self.left, self.error = turn, times, error
+        inner = SqliteJournal.write
+
+        def write(journal: SqliteJournal, record: Record) -> None:
+            if journal.turns >= self.turn and self.left:
+                self.left -= 1
+                raise self.error
+            inner(journal, record)
+
+        monkeypatch.setattr(SqliteJournal, "write", write)
+
+
+@pytest.mark.parametrize("times", [1, 1_000], ids=["once", "for good"])
+@pytest.mark.parametrize("error", [STORE_DOWN, LeaseLost("somebody has it")], ids=["store", "lease"])
+def test_a_store_that_fails_leaves_the_rollout_detached(
+    desk: Callable[[Case], Desk], monkeypatch: pytest.MonkeyPatch, times: int, error: Exception
+) -> None:
+    here = desk(CASE)
+    with monkeypatch.context() as patch:
+        Failing(patch, turn=4, times=times, error=error)
+        ran = here.run("apply")
+    assert ran.status == 3, ran
+    assert str(error) in ran.err
+    assert "detached; what was sent goes on" in ran.err
+    assert here.status()["unreachable"] is None, "the set can be looked at"
+    assert here.run("apply").status == 0
+
+
+@pytest.mark.parametrize("down", [(), (1,), (1, 2)], ids=["it answers", "and then answers", "and is given up"])
+def test_a_note_that_no_store_takes_is_written_down_later(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, down: tuple[int, ...]
+) -> None:
+    """The host is told of twice, then it is given up; each is a try to write it down."""
+    tries: list[int] = []
+    inner = SqliteJournal.write
+
+    def write(journal: SqliteJournal, record: Record) -> None:
+        if isinstance(record, Unread):
+            tries.append(len(tries) + 1)
+            if tries[-1] in down:
+                raise STORE_DOWN
+        inner(journal, record)
+
+    monkeypatch.setattr(SqliteJournal, "write", write)
+    records = carried(tmp_path, at=(3,), forever=True)
+    told = [one for one in records if isinstance(one, Unread)]
+    assert (len(told), len(tries)) == (1, len(down) + 1)
+    assert told[0].host == ("management.azure.com" if len(down) < 2 else "")
+
+
+def test_a_store_that_fails_ends_no_retry(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """The executor's network is gone, and its store with it: both answer again, and it goes on."""
+    store = FileStore(tmp_path)
+    made = begun(store, CASE)
+    gone_s: list[float] = []
+    for down in (False, True):
+        at, clock = unreachable(), ManualSleeper()
+        place = connect(SET, endpoint=at, audience=at, authority=at, credential=Token(), sleeper=clock)
+        journal = store.journal(made.id, 1)
+        executor = Executor(CASE.plan(), place, journal, Lease(Scripted()), Signals(terminal=False))
+        with monkeypatch.context() as patch:
+            if down:
+                Failing(patch, turn=0, times=1_000)
+            with pytest.raises(PlatformError, match="cannot be read"):
+                executor.run()
+        gone_s.append((clock.now_ms() - 1_000) / 1000)
+    assert min(gone_s) > 600, gone_s
+
+
+def test_a_store_that_does_not_tell_what_was_asked_ends_no_wait(
+    desk: Callable[[Case], Desk], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here = desk(CASE)
+    inner, asked = SqliteJournal.requests, []
+
+    def wait(self: SimulatedBackend, wait: Any) -> bool:
+        with monkeypatch.context() as patch:
+            patch.setattr(SqliteJournal, "requests", lambda *_: raised())
+            assert not self.asked()  # type: ignore[attr-defined]
+        return waits(self, wait)
+
+    def raised() -> None:
+        asked.append(True)
+        raise STORE_DOWN
+
+    waits = SimulatedBackend.wait
+    monkeypatch.setattr(SimulatedBackend, "asked", None, raising=False)
+    monkeypatch.setattr("backends.executor.ASKED_S", 0.0)
+    monkeypatch.setattr(SimulatedBackend, "wait", wait)
+    assert here.run("apply").status == 0
+    assert asked
+    assert SqliteJournal.requests is inner
+
+
+def test_a_lease_that_ran_out_while_the_store_was_away_is_asked_for_once_more() -> None:
+    now = [0.0]
+    held = Scripted()
+    lease = Lease(held, lasts_ms=10_000, clock=lambda: now[0])
+    held.error = OSError("no network")
+    now[0] = 300.0
+    with pytest.raises(LeaseLost, match="no network"):
+        lease.check()
+    held.error = None
+    lease.check()
+    now[0], held.error = 600.0, LeaseLost("somebody has it")
+    with pytest.raises(LeaseLost, match="somebody has it"):
+        lease.check()
+
+
+def test_a_hook_without_a_store_is_told_without_a_status(
+    desk: Callable[[Case], Desk], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    here = desk(CASE)
+
+    def fails(*_: object) -> None:
+        raise STORE_DOWN
+
+    monkeypatch.setattr("vmss_sim.cli.operating.status_of", fails)
+    out = tmp_path / "told"
+    ran = here.run("apply", "--hook", f"sh -c 'cat >>{out}'")
+    assert ran.status == 0, ran
+    assert "without its status: StoreUnreachable" in " ".join((ran.out + ran.err).split())
+    assert "what is still changed cannot be told: StoreUnreachable" in ran.err
+    assert b"rollout-ended" in out.read_bytes()

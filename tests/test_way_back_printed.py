@@ -16,7 +16,7 @@ from planner.change import GuestPatch, ImageIdChange, ImageUriChange, PropertyCh
 from planner.model import HealthSource, UpgradeMode
 from planner.rollout import Asked
 from tests.commands import Ran, vmss_sim
-from tests.fleet import NEW, OLD, SETTING, Act, Case, Fleet, act, image
+from tests.fleet import NEW, OLD, SETTING, Act, Case, Fleet, act, at, image
 from tests.test_apply import Desk, desk
 from vmss_sim.checks.emulated import Emulated
 from vmss_sim.world.scale_set import IMAGE
@@ -105,6 +105,17 @@ def test_the_printed_lines_run_as_they_stand_until_the_set_is_back(azure: Emulat
     assert plan == f"vmss-sim plan now.json --target {min(before)} {back} -o back.json"
     taken_back(status)
     assert images(azure) == before
+    later, first = told(), status["rollout"]
+    assert later["temporary_changes"] == [f"mode manual instead of rolling (since {first})"]
+    assert [one["command"] for one in later["undo"]] == [status["undo"][0]["command"]]
+    assert "nothing would move in mode rolling" in later["undo"][0]["why"]
+    shown = vmss_sim("status").out
+    assert "all is as before" not in " ".join(shown.split())
+    assert f"  {later['undo'][0]['command']}\n" in shown
+    old = json.loads(vmss_sim("status", first, "--json").out)
+    assert old["followed_by"] == {"rollout": later["rollout"], "ending": "finish"}
+    assert f"{later['rollout']} of the same set followed and ended: finish" in old["afterwards"][0]
+    assert (old["afterwards"][1:], old["undo"]) == ([f"vmss-sim status {later['rollout']}"], [])
 
 
 def test_after_a_stop_what_failed_is_taken_back_too(azure: Emulated) -> None:
@@ -143,6 +154,52 @@ def test_after_drift_what_was_moved_is_taken_back(azure: Emulated) -> None:
     assert status["ending"] == "drift", status["why"]
     taken_back(status)
     assert images(azure) == before
+
+
+BREACHED = """
+title = "Ten in mode Rolling, and an image that is bad for half of them"
+why = "The platform's rollout stops, and the model still names the image."
+
+[scale_set]
+instances = 10
+update_domains = 5
+health = "extension"
+upgrade_mode = "rolling"
+
+[change]
+version = "22.04.202606010"
+
+[failures]
+upgrade = 0.0
+bad_image = { share = 0.9, after = "4m" }
+
+[load]
+required = "80%"
+"""
+
+
+@pytest.fixture
+def breached(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> Emulated:
+    monkeypatch.setattr(f"{__name__}.SCENARIO", BREACHED)
+    return request.getfixturevalue("azure")  # type: ignore[no-any-return]
+
+
+def test_after_a_platforms_rollout_that_breached_the_floor_the_printed_lines_run(breached: Emulated) -> None:
+    before = images(breached)
+    begun(breached, "-s platform-rolling -p platform-rolling.max_failed=100%", 1)
+    status = told()
+    assert (status["ending"], status["above_floor"]) == ("stop", False), status["why"]
+    assert status["temporary_changes"] == ["mode manual instead of rolling"]
+    assert (
+        f"-s one-by-one -p one-by-one.unhealthy_first=true --slo 'healthy >= {status['in_service']}'"
+        in status["afterwards"][2]
+    )
+    taken_back(status)
+    assert images(breached) == before
+    world = breached.emulator.measured_set.world
+    assert world.mode == "manual"
+    assert told()["undo"][0]["command"].endswith("--set upgradePolicy.mode=Rolling"), "the later one tells it too"
+    assert all(world.serving(vm) and world.is_latest(vm) for vm in world.vms.values())
 
 
 def taken_back(status: dict[str, Any]) -> None:
@@ -211,6 +268,37 @@ def after_abort(here: Desk) -> list[str]:
 
 def approving(**more: Any) -> Case:
     return Case(fleet=Fleet(size=3), parameters={"approve": True}).but(**more)
+
+
+def test_a_model_that_still_names_what_was_given_up_is_told(desk: Callable[[Case], Desk]) -> None:
+    """Somebody else's update supersedes the platform's rollout: it is left to them, the model as well."""
+    update = Act(200_000, "update-model", (), {"patch": {}})
+    here = desk(Case(fleet=Fleet(size=5, mode=UpgradeMode.ROLLING), strategy="platform-rolling"))
+    at(here.world, update.at, update)
+    assert here.run("apply").status == 1
+    status = here.status()
+    assert (status["ending"], status["model_gives"]) == ("drift", "Canonical:ubuntu:22_04:2.0.0, the target")
+    assert status["temporary_changes"] == ["the model still names Canonical:ubuntu:22_04:2.0.0, the target"]
+    (undo,) = status["undo"]
+    assert undo["command"] == f"az vmss update -g GROUP -n web --set {IMAGE.removeprefix('properties.')}version={OLD}"
+    assert "in mode Rolling the platform then begins a rollout of its own" in undo["why"]
+    assert "the plan above puts it back by itself" in undo["why"]
+    shown = " ".join(here.run("status").out.split())
+    assert "all is as before" not in shown
+    assert undo["command"] in shown
+
+
+def test_where_one_that_was_not_moved_is_out_the_way_back_has_room(desk: Callable[[Case], Desk]) -> None:
+    here = desk(approving(fleet=Fleet(size=4)))
+    assert here.run("apply").status == 3
+    vm = here.world.vms["3"]
+    vm.serves_from, vm.outages = 1 << 60, [[0, 1 << 60]]
+    here.world.dirty[vm.id] = None
+    assert here.run("abort", "--yes").status == 1
+    *_, plan, _ = here.status()["afterwards"]
+    assert "-s one-by-one -p one-by-one.unhealthy_first=true --slo 'healthy >= 2'" in plan, (
+        "3 serve, and the floor was 3"
+    )
 
 
 def test_another_property_that_the_model_says_again_needs_no_target(desk: Callable[[Case], Desk]) -> None:

@@ -362,3 +362,41 @@ def test_no_window_is_long_enough(desk: Callable[[Case], Desk]) -> None:
     assert (ran.status, "no window is long enough for a batch" in ran.err) == (2, True)
     assert here.store.rollouts() == ()
     assert json.loads(here.file.read_text())["plan"]["needs_ms"]
+
+
+@pytest.mark.parametrize("command", ["abort", "rollback", "resume", "apply"])
+@pytest.mark.parametrize("closes", ["pause", "wait"])
+def test_what_an_older_version_began_without_saying_what_a_batch_needs_can_be_ended(
+    desk: Callable[[Case], Desk], monkeypatch: pytest.MonkeyPatch, command: str, closes: str
+) -> None:
+    """Begun as that version did, which went on by windows without; then this version is installed."""
+    here = desk(CASE)
+    windows = (Window(days=("Thu",), start="00:00", end="01:00", time_zone="UTC"),)
+    old = msgspec.structs.replace(here.plan, windows=windows, on_window_close=closes)
+    here.file.write_bytes(encode(old))
+    refused = here.run("apply")
+    assert (refused.status, here.store.rollouts()) == (2, ())
+    assert "plan.needs_ms: batches start by windows, and what each needs of one is not said" in refused.err
+    assert "what was begun with this one is ended by `abort` or `rollback`" in refused.err
+    with monkeypatch.context() as before:
+        for place in ("planner.planfile.checks", "planner.machine.windows"):
+            before.setattr(f"{place}.untimed", lambda _: False)
+        assert here.run("apply", "--max-runtime", "0s").status == 3
+        here.world.run(120_000, stop_on_wake=False)
+        assert here.run("apply", "--max-runtime", "0s").status == 3
+    assert [ids for kind, ids in here.sent() if kind == "upgrade"] == [("0",)]
+    for looks in ("status", "history", "trace"):
+        assert vmss_sim(looks, str(here.file)).status == 0
+    if command == "apply":
+        assert here.run("apply").status == 2
+        return
+    ran = vmss_sim(command, str(here.file), "--yes")
+    if command == "resume":
+        assert ran.status == 3
+        assert "its plan does not say what a batch needs of one" in here.status()["why"]
+        assert [ids for kind, ids in here.sent() if kind == "upgrade"] == [("0",)], (
+            "what was sent is adopted, no more starts"
+        )
+        assert vmss_sim("release", here.rollout, "--yes").status == 3
+        assert vmss_sim("rollback", here.rollout, "--yes").status == here.plan.ends["rollback"].exit_code
+    assert here.state.ending == ("abort" if command == "abort" else "rollback")

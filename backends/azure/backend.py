@@ -3,7 +3,7 @@
 Contract: that of `backends/protocol.py`. `submit` sends once, and whatever comes of it is an outcome of a later observation. What was
 seen when an operation had ended was looked at after its end. Beyond the protocol:
 
-1. `observe` and `wait` raise `PlatformError` where Azure cannot be read for about ten minutes, or will not be (no token, not allowed, no
+1. `observe` and `wait` raise `PlatformError` where Azure cannot be read for about ten minutes, or will not be (credential refused, not allowed, no
    such set; before the first look that succeeds an `InputError`, since then it can be put right): nothing is decided on an old snapshot. The journal is complete then, and another executor can go on.
 2. An update of the model counts as succeeded when the storage profile differs in nothing else (`storage.py`).
 3. `wait` looks at the moments of its `Schedule`, later where Retry-After or the token buckets say so, and returns when an operation ended, all that is

@@ -6,10 +6,12 @@ Contract:
    504, and any request whose answer has a Retry-After; azure-mgmt-core registers resource providers on a 409 by itself). Alone an
    answer 401 with a claims challenge is answered by the same request with another token: a request that was not let in has done nothing.
 2. A read is repeated by azure-core's own policy, for about ten minutes, with the server's Retry-After; between two attempts the backend's
-   clock passes (`Sleeper`). A poll of an operation is not: the backend's schedule is its loop.
+   clock passes (`Sleeper`). A poll of an operation is not: the backend's schedule is its loop. A login that does not answer is waited for
+   as the endpoint is, once there was a token; a credential that is refused (an AADSTS code that is not of a moment) is not.
 3. An answer is a value, whatever it is: status, headers, body, or why there is none (`fault`). No exception of the SDK leaves this module.
 4. A token goes to the endpoint's own host over HTTPS and nowhere else: redirects are not followed, and an address of another host
    (in a journal somebody changed, say) is not asked.
+5. What its clock has to say to an endpoint (`Sleeper.headers`) every request says.
 """
 
 from __future__ import annotations
@@ -32,6 +34,9 @@ from backends.azure.clock import Sleeper
 NOT_SENT, NO_ANSWER, NO_TOKEN = "not-sent", "no-answer", "no-token"
 SAYS_MS = 10_000
 """So long it is silent about a host that cannot be reached."""
+_REFUSED = re.compile(r"AADSTS(?!(?:90006|90012|90024|90033|90055)\b)\d+")
+"""What Entra says of a credential that it refuses; the codes left out are its own trouble of a moment (not available, timed out, throttled)."""
+_HOST = re.compile(r"host='([^'\s]+)'")
 _UNREACHED = ("NewConnectionError", "ConnectTimeoutError", "NameResolutionError", "ConnectTimeout")
 _READS = {"retry_total": 16, "retry_connect": 16, "retry_read": 16, "retry_status": 16, "retry_backoff_max": 60}
 
@@ -66,10 +71,41 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True):
         return int(told) * 1000 if told.isdecimal() else None
 
 
+class NoToken(ClientAuthenticationError):
+    """No token, and asking again would not help. Without the login's own answer: that is none to the request."""
+
+    def __init__(self, error: AzureError) -> None:
+        super().__init__(str(error))
+
+
+class NoTokenNow(ServiceRequestError):
+    """No token for the moment: what azure-core repeats, as it does for a host that it does not reach."""
+
+
+class Authentication(ARMChallengeAuthenticationPolicy):
+    """The SDK's own, but a token that cannot be renewed while the login does not answer is waited for (contract 2)."""
+
+    def __init__(self, credential: Any, scopes: tuple[str, ...], transport: HttpTransport[Any, Any]) -> None:
+        super().__init__(credential, *scopes)
+        self._transport, self._had = transport, False
+
+    def _request_token(self, *scopes: str, **options: Any) -> None:
+        try:
+            super()._request_token(*scopes, **options)
+        except AzureError as error:
+            if not self._had or _REFUSED.search(str(error)):
+                raise NoToken(error) from error
+            now = NoTokenNow(str(error), error=error)
+            if isinstance(self._transport, Transport):
+                self._transport.missed(_host_of(error), now)
+            raise now from error
+        self._had = True
+
+
 class Transport(RequestsTransport):  # type: ignore[misc, unused-ignore]
     """The SDK's own transport, but waits by the backend's clock, says whom it waits for, and gives up after `patience_s`; after `first_s` where
     nobody has answered yet: then nothing is under way that would be worth waiting for. tells: is told
-    (host, why not, for how many ms) once a host could not be reached for `SAYS_MS`, and with an empty `why` when it answers again.
+    (host, why not, for how many ms) at each attempt once a host could not be reached for `SAYS_MS`, and with an empty `why` when it answers again.
     """
 
     def __init__(
@@ -95,10 +131,7 @@ class Transport(RequestsTransport):  # type: ignore[misc, unused-ignore]
         try:
             answer = super().send(request, **options)
         except AzureError as error:
-            self._host, self._last = urlsplit(request.url).netloc, error
-            if self._since_ms is None:
-                self._since_ms = self._said_ms = self._sleeper.now_ms()
-            self._tell(self._sleeper.now_ms() - self._since_ms)
+            self.missed(urlsplit(request.url).netloc, error)
             raise
         self._since_ms = self._first_s = None
         if self._told and self.tells is not None:
@@ -106,16 +139,22 @@ class Transport(RequestsTransport):  # type: ignore[misc, unused-ignore]
             self.tells(self._host, "", 0)
         return answer
 
-    def _tell(self, for_ms: int) -> None:
-        if self.tells is not None and not self._told and for_ms >= SAYS_MS:
+    def missed(self, host: str, error: AzureError) -> None:
+        """An attempt did not reach the host; '': that of the login, whose name is not known."""
+        self._host, self._last = host, error
+        if self._since_ms is None:
+            self._since_ms = self._said_ms = self._sleeper.now_ms()
+        for_ms = self._sleeper.now_ms() - self._since_ms
+        if self.tells is not None and for_ms >= SAYS_MS:
             self._told = True
-            self.tells(self._host, _plainly(self._last), for_ms)
+            self.tells(host, _plainly(error) if host else f"no token: {_plainly(error)}", for_ms)
 
     def sleep(self, duration: float) -> None:
         """Between two attempts of a read."""
         if self._since_ms is not None:
             now_ms = self._sleeper.now_ms()
-            text = f"{self._host} cannot be reached for {(now_ms - self._since_ms) // 1000} s: {_plainly(self._last)}"
+            what = f"{self._host} cannot be reached" if self._host else "no token"
+            text = f"{what} for {(now_ms - self._since_ms) // 1000} s: {_plainly(self._last)}"
             patience_s = self._patience_s if self._first_s is None else self._first_s
             if patience_s is not None and now_ms - self._since_ms + duration * 1000 > patience_s * 1000:
                 raise ServiceRequestError(text, error=self._last)
@@ -135,6 +174,7 @@ class Client:
         endpoint: str,
         scopes: tuple[str, ...],
         transport: HttpTransport[Any, Any],
+        says: Mapping[str, str] | None = None,
     ) -> None:
         self.endpoint = endpoint.rstrip("/")
         self._host = urlsplit(endpoint).netloc.lower()
@@ -146,11 +186,11 @@ class Client:
             transport=transport,
             policies=[
                 policies.RequestIdPolicy(),
-                policies.HeadersPolicy(),
+                policies.HeadersPolicy(dict(says or {})),
                 policies.UserAgentPolicy(base_user_agent="vmss-sim"),
                 policies.ProxyPolicy(),
                 policies.RetryPolicy(**_READS),
-                ARMChallengeAuthenticationPolicy(credential, *scopes),
+                Authentication(credential, scopes, transport),
                 policies.CustomHookPolicy(),
                 ARMHttpLoggingPolicy(),
             ],
@@ -234,13 +274,13 @@ def _value(response: Any) -> Answer:
 def _fault(error: AzureError) -> Answer:
     """Why there is no answer. Not sent is said only where the connection was never made: everything else may have been done."""
     text = str(error).replace("\n", " ")[:300]
-    if isinstance(error, ClientAuthenticationError):
+    chain: list[BaseException] = []
+    _causes(error, chain)
+    if any(isinstance(one, NoToken | NoTokenNow) for one in chain):
         return Answer(fault=NO_TOKEN, text=why_no_token(str(error)))
-    if isinstance(error, ServiceRequestError) and not isinstance(error, HttpResponseError):
-        chain: list[BaseException] = []
-        _causes(error, chain)
-        if any(type(one).__name__ in _UNREACHED for one in chain):
-            return Answer(fault=NOT_SENT, text=text)
+    unsent = isinstance(error, ServiceRequestError) and not isinstance(error, HttpResponseError)
+    if unsent and any(type(one).__name__ in _UNREACHED for one in chain):
+        return Answer(fault=NOT_SENT, text=text)
     return Answer(fault=NO_ANSWER, text=text)
 
 
@@ -287,7 +327,15 @@ def _plainly(error: BaseException) -> str:
     chain: list[BaseException] = []
     _causes(error, chain)
     names = " ".join(type(one).__name__ for one in chain)
-    return next((text for name, text in _PLAINLY if name in names), str(error).replace("\n", " ")[:120])
+    said = why_no_token(str(error)) if isinstance(error, NoTokenNow) else str(error).replace("\n", " ")
+    return next((text for name, text in _PLAINLY if name in names), said[:120])
+
+
+def _host_of(error: BaseException) -> str:
+    """Of the login that could not be reached; '' where that is not what went wrong."""
+    chain: list[BaseException] = []
+    _causes(error, chain)
+    return next((found[1] for one in chain if (found := _HOST.search(str(one)))), "")
 
 
 def _causes(error: BaseException, into: list[BaseException]) -> None:

@@ -7,15 +7,22 @@ are read on another machine need it, and does not follow a clock that is set bac
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from typing import Protocol
 
 
 class Sleeper(Protocol):
-    """A clock one can sleep on. slice_ms: what takes about a second of a person's time; who asks for something is heard in between."""
+    """A clock one can sleep on. slice_ms: what takes about a second of a person's time; who asks for something is heard in between. headers:
+    what every request to the endpoint says of it.
+    """
 
     @property
     def slice_ms(self) -> int:
         """It may change with every sleep."""
+
+    @property
+    def headers(self) -> Mapping[str, str]:
+        """None where it is the wall's."""
 
     def now_ms(self) -> int:
         """The present, in ms."""
@@ -28,6 +35,7 @@ class WallSleeper:
     """The machine's own clock."""
 
     slice_ms = 1_000
+    headers: Mapping[str, str] = {}
 
     def __init__(self) -> None:
         self._last_ms = 0

@@ -132,7 +132,9 @@ def reached(
     chosen = credential
     if isinstance(credential, str):
         chosen = credential_of(credential, where, authority, tenant=tenant, client_id=client_id)
-    return Reached(Client(chosen, subscription, base, scopes, wire), clock, where.cloud is not None, wire)
+    return Reached(
+        Client(chosen, subscription, base, scopes, wire, clock.headers), clock, where.cloud is not None, wire
+    )
 
 
 def _endpoint(

@@ -56,10 +56,33 @@ class Approval(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     reason: str = ""
 
 
+class Login(msgspec.Struct, frozen=True, kw_only=True):
+    """What a command line says of the login, as `--credential`, `--tenant`, `--client-id` and `--cloud`; for a store that needs one."""
+
+    credential: str = ""
+    tenant: str = ""
+    client_id: str = ""
+    cloud: str = ""
+
+    @classmethod
+    def of(cls, options: Mapping[str, Any]) -> Login:
+        """Of a command's options. With an endpoint of one's own they are about that, and nothing is said of the store."""
+        if options.get("endpoint"):
+            return cls()
+        return cls(**{name: options.get(name) or "" for name in cls.__struct_fields__})
+
+    @property
+    def options(self) -> str:
+        """The same on a command line; nothing where nothing was said."""
+        said = {name.replace("_", "-"): getattr(self, name) for name in self.__struct_fields__}
+        return "".join(f" --{name} {shlex.quote(value)}" for name, value in said.items() if value)
+
+
 class Store(Protocol):
-    """What every store offers. `name` is how a person names it."""
+    """What every store offers. `name` is how a person names it; login: what was said of the login, where it needs one."""
 
     name: str
+    login: Login
 
     @property
     def absent(self) -> str:
@@ -107,22 +130,6 @@ def now_ms() -> int:
     return time.time_ns() // 1_000_000
 
 
-class Login(msgspec.Struct, frozen=True, kw_only=True):
-    """What a command line says of the login, as `--credential`, `--tenant`, `--client-id` and `--cloud`; for a store that needs one."""
-
-    credential: str = ""
-    tenant: str = ""
-    client_id: str = ""
-    cloud: str = ""
-
-    @classmethod
-    def of(cls, options: Mapping[str, Any]) -> Login:
-        """Of a command's options. With an endpoint of one's own they are about that, and nothing is said of the store."""
-        if options.get("endpoint"):
-            return cls()
-        return cls(**{name: options.get(name) or "" for name in cls.__struct_fields__})
-
-
 def open_store(text: str | None, login: Login | None = None) -> Store:
     """Rule 1. Raises InputError for a name that is no store."""
     given = text or os.environ.get(VARIABLE) or ""
@@ -156,11 +163,11 @@ def lease_key(plan: Plan, where: Where | None = None) -> str:
 
 
 def as_option(store: Store) -> str:
-    """What a command needs to find this store again: nothing where it is the default one."""
+    """What a command needs to find this store again, with the login that was said for it: no name where it is the default one."""
     import platformdirs  # noqa: PLC0415  # only where it is told
 
     default = os.environ.get(VARIABLE) or f"file:{platformdirs.user_state_path('vmss-sim', appauthor=False)}"
-    return "" if store.name == default else f" --store {shlex.quote(store.name)}"
+    return ("" if store.name == default else f" --store {shlex.quote(store.name)}") + store.login.options
 
 
 def new_entry(store: Store, read: PlanFile, tool: str, where: Where | None = None) -> Entry:
@@ -197,7 +204,7 @@ def find(store: Store, given: str | None) -> Entry:
     if exact:
         return exact[0]
     if given.endswith(".json") and Path(given).is_file():
-        digest = decode(Path(given).read_bytes(), given).sha256
+        digest = decode(Path(given).read_bytes(), given, begun=True).sha256
         of_plan = [one for one in entries if one.plan_sha256 == digest]
         if not of_plan:
             raise InputError("this plan was never applied", given, f"sha256 {digest}", f"a plan of {store.name}")

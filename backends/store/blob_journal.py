@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from backends.journal import asking
 from backends.lease import LeaseLost
 from backends.store.blob_service import BlobClient, HttpResponseError, ResourceExistsError, answers
 from planner.rollout import Asked, OperatorRequest, State
@@ -142,7 +143,7 @@ class BlobJournal:
 
     def ask(self, asked: Asked, ids: tuple[str, ...] = (), reason: str = "", by: str = "") -> int:
         """Append an operator request."""
-        data = _encoder.encode({"asked": asked, "ids": ids, "reason": reason, "by": by})
+        data = asking(asked, ids, reason, by)
         with answers(self._store.name):
             number = len(self._store.names("requests", self._rollout))
             while True:

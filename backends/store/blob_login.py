@@ -11,7 +11,6 @@ Rules this module decides:
 
 from __future__ import annotations
 
-import threading
 from typing import Any
 
 from azure.core.exceptions import ClientAuthenticationError
@@ -19,6 +18,7 @@ from azure.core.exceptions import ClientAuthenticationError
 from backends.azure.client import why_no_token
 from backends.azure.clouds import CLOUDS, Place, place
 from backends.azure.connecting import credential_of
+from backends.bounded import within
 from backends.store import Login
 from planner.errors import InputError
 
@@ -62,27 +62,16 @@ class Bounded:
 
     def get_token(self, *scopes: str, **options: Any) -> Any:
         """A token. Raises InputError where there never was one."""
-        told: list[Any] = []
-        asks = threading.Thread(
-            target=self._ask, args=(told, scopes, options), daemon=True
-        )  # nobody waits for it at the end
-        asks.start()
-        asks.join(self.most_s)
-        late = f"nobody answered for {self.most_s:.0f} s (asked: {self._authority}, and what is set up here)"
-        found = told[0] if told else TimeoutError(late)
-        if isinstance(found, BaseException):
-            why = why_no_token(str(found))
+        try:
+            found = within(self.most_s, lambda: self._credential.get_token(*scopes, **options))
+        except Exception as error:  # of azure-identity, or of what it runs: it is told, or raised, in our words
+            late = f" (asked: {self._authority}, and what is set up here)" if isinstance(error, TimeoutError) else ""
+            why = why_no_token(f"{error}{late}")
             if self._had:
-                raise ClientAuthenticationError(why)
+                raise ClientAuthenticationError(why) from error
             raise InputError(
                 "no token for the store could be had", "credential", why, "a login that is valid",
                 "log in (`az login`), say --credential, or set AZURE_CLIENT_ID, AZURE_TENANT_ID and AZURE_CLIENT_SECRET",
-            )  # fmt: skip
+            ) from error  # fmt: skip
         self._had = True
         return found
-
-    def _ask(self, told: list[Any], scopes: tuple[str, ...], options: dict[str, Any]) -> None:
-        try:
-            told.append(self._credential.get_token(*scopes, **options))
-        except Exception as error:  # whatever it is, whoever waits has to hear it: it is told, or raised, there
-            told.append(error)

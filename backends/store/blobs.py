@@ -52,8 +52,17 @@ class _Lent(msgspec.Struct, frozen=True, kw_only=True):
 class BlobStore:
     """The store. lasts_ms: as the service counts leases, 15 to 60 s."""
 
-    def __init__(self, container: ContainerClient, prefix: str, name: str, *, lasts_ms: int = LASTS_MS) -> None:
+    def __init__(
+        self,
+        container: ContainerClient,
+        prefix: str,
+        name: str,
+        *,
+        lasts_ms: int = LASTS_MS,
+        login: Login | None = None,
+    ) -> None:
         self.container, self.prefix, self.name, self.lasts_ms = container, prefix, name, lasts_ms
+        self.login = login or Login()
 
     @classmethod
     def named(cls, given: str, login: Login) -> BlobStore:
@@ -71,7 +80,7 @@ class BlobStore:
 
             host, where = host_of(account, login)
             client = ContainerClient(f"https://{host}", container, credential_for(where, login), **options)
-        return cls(client, f"{prefix}/" if prefix else "", given)
+        return cls(client, f"{prefix}/" if prefix else "", given, login=login)
 
     @property
     def absent(self) -> str:

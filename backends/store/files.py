@@ -18,7 +18,7 @@ import msgspec
 
 from backends.journal import Journal, SqliteJournal
 from backends.lease import LASTS_MS, Held, Holder, LeaseLost, is_gone, me
-from backends.store import Approval, Entry, HeldByAnother, now_ms
+from backends.store import Approval, Entry, HeldByAnother, Login, now_ms
 from planner.errors import InputError
 
 _SCHEMA = (
@@ -35,6 +35,7 @@ class FileStore:
         self.folder = folder
         self.name = f"file:{folder}"
         self.lasts_ms = lasts_ms
+        self.login = Login()
         self.path = folder / "store.sqlite"
 
     @contextmanager

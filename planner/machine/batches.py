@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from planner.buckets import UNTOUCHED, Bucket, Memory
+from planner.buckets import RESULT_MISSING, UNTOUCHED, Bucket, Memory
 from planner.change import Action, GuestPatch, at_target
 from planner.commands import Kind
 from planner.machine import back, substitutes, surge, windows
@@ -97,7 +97,7 @@ def advance(t: Turn) -> bool:
     if t.owed:
         substitutes.ask(t)
         return True
-    if t.substitutes.wanted:
+    if t.substitutes.wanted and not t.back:
         return substitutes.wait(t)
     if t.given_up > _max_failed(t):
         return _too_many_failed(t)
@@ -109,7 +109,7 @@ def advance(t: Turn) -> bool:
         return False
     batch = current(t)
     if batch is None:
-        return _batches_over(t)
+        return substitutes.wait(t) if t.substitutes.wanted else _batches_over(t)
     if batch.approve and t.approved < t.batch and not t.back:
         t.pause(f"approval needed for batch {t.batch + 1} ({batch.why})")
         return False
@@ -209,7 +209,7 @@ def health_deadline(t: Turn, name: str) -> int | None:
     span = t.plan.deadlines.settle_ms if invisible else t.plan.deadlines.healthy_ms
     if t.now < since + span:
         return int(since + span)
-    why = "result-missing" if invisible else "never-healthy"
+    why = RESULT_MISSING if invisible else "never-healthy"
     t.note(
         "deadline",
         f"instance {name}: {'the result is not visible' if invisible else 'not in service'} after {span // 1000} s",
@@ -254,11 +254,12 @@ def _admit(t: Turn, batch: Batch, todo: list[str]) -> bool:
     taken: list[str] = []
     spent = 0
     untouched = (kind, exact) == _kind_untouched(t)
+    tries = _tries(t, todo[0]) if kind is Kind.RUN_COMMAND else None
     seen_of, memory_of, back = t.seen, t.memory, t.back
     for name in todo:
         fits = untouched if name not in memory_of and not back else _kind_for(t, name) == (kind, exact)
-        if not fits:
-            continue
+        if not fits or (tries is not None and _tries(t, name) != tries):
+            continue  # one script for all of them: it differs from the last one for no more than those whose own failed
         if seen_of[name].service is not _OUT:
             if spent >= budget:
                 continue
@@ -283,13 +284,17 @@ def _admit(t: Turn, batch: Batch, todo: list[str]) -> bool:
         change = t.plan.resolved.change
         assert isinstance(change, GuestPatch)  # only a guest patch has this action
         script = change.undo if t.back else change.script
-        more["script"] = another_try(script or "", max(t.memory[name].tries for name in taken))
+        more["script"] = another_try(script or "", _tries(t, taken[0]))
         more["name"] = t.rollout.target(taken[0], t.back).run_command
     t.put(gate_ms=None, held_ms=None)
     if t.plan.surge is not None:
         surge.moved(t, taken)
     t.send(kind, why, rule="floor-holds" if held else "admitted", ids=tuple(taken), batch=t.batch, **more)
     return True
+
+
+def _tries(t: Turn, name: str) -> int:
+    return t.memory.get(name, UNTOUCHED).tries
 
 
 def _kind_untouched(t: Turn) -> tuple[Kind, str | None]:

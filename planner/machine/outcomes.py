@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from planner.buckets import UNTOUCHED, Memory
+from planner.buckets import NOBODY_KNOWS, UNTOUCHED, Memory
 from planner.change import at_target
 from planner.commands import TABLE, Command, Kind, Outcome, Status
 from planner.machine import handover, setlevel, substitutes, surge
@@ -64,6 +64,10 @@ def _refused(t: Turn, command: Command, outcome: Outcome) -> None:
         t.put(refusals=0)
         setlevel.skip_step(t, f"{command.kind.value} was refused {count} times in a row: {outcome.code}")
         return
+    if count > t.plan.failures.refusals and t.back and substitutes.asks(command):
+        t.put(refusals=0)
+        substitutes.do_without(t, f"{command.kind.value} was refused {count} times in a row: {outcome.code}")
+        return
     if count > t.plan.failures.refusals:
         t.put(refusals=0)
         t.end(
@@ -107,7 +111,7 @@ def settle(t: Turn, ticket: Ticket, failed: str, message: str = "") -> None:
         climbed = bool(memory.failed)
         repair = command.kind is Kind.REIMAGE and t.stage_kind(memory) is not Kind.REIMAGE
         if lost:
-            made = _replace(memory, failed=failed, ended_ms=t.now, tries=memory.tries + 1)
+            made = _replace(memory, failed=failed, ended_ms=t.now, tries=memory.tries + (failed != NOBODY_KNOWS))
         elif repair:
             made = _replace(memory, failed="", ended_ms=None)
         else:
@@ -151,8 +155,11 @@ def _settle_set_level(t: Turn, command: Command, failed: str, message: str) -> N
     if handed and handover.ended(t, command, failed, message):
         return
     if failed:
-        t.note("set-operation-failed", f"{command.kind.value} failed: {failed} {message}".rstrip())
         reason = f"{command.kind.value} failed: {failed} {message}".rstrip()
+        t.note("set-operation-failed", reason)
+        if t.back and t.phase is not Phase.FINISHING and substitutes.asks(command):
+            substitutes.do_without(t, reason)
+            return
         if t.phase is not Phase.FINISHING:
             t.end("stop", reason)
         elif own:
@@ -218,7 +225,7 @@ def look_at_unknown(t: Turn) -> None:
         settle(t, ticket, "")
     elif verdict == "partly":
         t.note("adopted-partly", f"{command.kind.value}: the snapshot shows that it took effect on some", command.ids)
-        settle(t, ticket, "OutcomeUnknown")
+        settle(t, ticket, NOBODY_KNOWS)
     elif verdict == "no-effect":
         t.note("no-effect", f"{command.kind.value}: the snapshot shows no effect", command.ids)
         _refused(t, command, Outcome(command=command.id, status=Status.FAILED, code="NoEffect", refused=True))

@@ -6,8 +6,10 @@ Named rules:
   snapshot whenever it is sent.
 * replace-claimed: what is new since that was asked for is the substitute, up to what was asked for: those that show the target before
   the others, then by id. It joins the batch: that is decided only when it serves, and deadline and ladder are as for the others.
-* replace-short: what did not come within the settle time fails the rollout as a gate that does not hold does.
-* Of a rollout that has turned back meanwhile, it goes back like the rest; of one that is ending it is not waited for.
+* replace-short: what did not come within the settle time fails the rollout as a gate that does not hold does. On the way back it is said, and the
+  way back goes on with fewer: the floor follows the number of instances.
+* Of a rollout that has turned back meanwhile, it goes back like the rest: what came goes on at once, and what has not come is waited for last. Of one that
+  is ending it is not waited for.
 """
 
 from __future__ import annotations
@@ -91,7 +93,8 @@ def _behind(t: Turn, name: str) -> bool:
 
 def _take_in(t: Turn, mine: list[str]) -> None:
     waited = t.substitutes
-    turned = t.back and Phase.PREPARING in (t.phase, t.paused_from)
+    # Before the first batch of the way back, and after its last, it gets one of its own.
+    turned = t.back and (Phase.PREPARING in (t.phase, t.paused_from) or t.batch >= len(t.sequence or ()))
     at = -1 if turned else t.batch
     if turned:
         t.put(sequence=(*(t.sequence or ()), Batch(take=tuple(mine), why="back: in place of what was replaced")))
@@ -115,7 +118,17 @@ def wait(t: Turn) -> bool:
         t.watch, t.wake = True, until
         return False
     t.put(substitutes=_replace(waited, wanted=0))
-    return batches.fail(t, "replace-short", f"{waited.wanted} that were to take the place of others did not come")
+    short = f"{waited.wanted} that were to take the place of others did not come"
+    if not t.back:
+        return batches.fail(t, "replace-short", short)
+    t.note("replace-short", f"{short}; the way back goes on without")
+    return True
+
+
+def do_without(t: Turn, why: str) -> None:
+    """They cannot be made, and nothing is to stop the way back: rule replace-short."""
+    t.put(owed=0, substitutes=_replace(t.substitutes, wanted=0))
+    t.note("replace-short", f"{why}; the way back goes on without")
 
 
 def turned_back(t: Turn, names: Iterable[str]) -> None:

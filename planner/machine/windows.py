@@ -2,7 +2,8 @@
 
 1. Judged before the set is touched at all, and before each batch; what has begun is carried on, and the way back waits for nothing.
 2. A batch that was not forecast (appended since) is taken to need as long as the longest that was. A plan with windows and batches says what each
-   needs, or it is refused when it is read (`planfile/checks.py`).
+   needs, or nothing is begun with it (`planfile/checks.py`). Of what was begun with such a plan of an older version no further batch starts: it pauses, and
+   ends by abort or rollback.
 3. The time for which it is shut does not count for the rollout's deadline. Shut: the rollout pauses, and goes on by itself as soon as somebody executes it while the window is open; or it waits, as the plan says.
 4. The reason names times, not spans: it stays true while nobody looks, and changes (a record, a note) only where another one holds.
 """
@@ -13,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from planner.lint.wording import span
 from planner.phases import Phase
+from planner.plan import untimed
 
 if TYPE_CHECKING:
     from planner.machine.turn import Turn
@@ -33,6 +35,8 @@ def why_shut(t: Turn) -> str:
     window = t.observation.window
     if window is None:
         return ""
+    if untimed(t.plan):
+        return f"{REASON}its plan does not say what a batch needs of one, so none starts; abort or roll back, and plan again"
     if not window.open:
         when = "and does not open again" if window.until_ms is None else f"and opens {_when(window, window.until_ms)}"
         return f"{REASON}it is shut {when}"
@@ -57,7 +61,7 @@ def shut(t: Turn) -> bool:
     if t.rested_ms is None:
         t.put(rested_ms=t.now)
         t.note("window-shut", why)
-    if t.plan.on_window_close == "pause":
+    if t.plan.on_window_close == "pause" or untimed(t.plan):  # to wait is no use
         t.pause(why)
         return True
     t.wake = None if window is None else window.until_ms

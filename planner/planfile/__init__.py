@@ -126,8 +126,10 @@ def with_forecast(data: bytes, forecast: Forecast | None, where: str = "the plan
     return _file(bytes(msgspec.json.decode(data, type=_File).plan), forecast)
 
 
-def decode(data: bytes, where: str) -> PlanFile:
-    """Read a plan file. Raises InputError (rule 4); `where` names the file in its messages."""
+def decode(data: bytes, where: str, *, begun: bool = False) -> PlanFile:
+    """Read a plan file. Raises InputError (rule 4); `where` names the file in its messages. begun: it is that of a rollout, which has to be looked
+    at and ended even where nothing would be begun with it any more.
+    """
     whole = _parse(data, where)
     try:
         file = msgspec.json.decode(data, type=_File)
@@ -142,7 +144,7 @@ def decode(data: bytes, where: str) -> PlanFile:
     if found != file.sha256:
         _refuse_edited(stored, file.sha256, found, where)
     plan = _plan(stored, where)
-    check(plan, where)
+    check(plan, where, begun=begun)
     return PlanFile(plan=plan, sha256=file.sha256, forecast=_forecast(file, where))
 
 

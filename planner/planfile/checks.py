@@ -10,6 +10,8 @@ Rules this module decides: what follows from something else in the plan must fol
 5. What is done (`resolved`) follows from the change, the action and the set: no other model path, no other way back.
 6. Only a surge adds instances; what it needs at most follows from its batches, and its fall-back's floor from the capacity.
 7. Tables are complete (end states, drift), choices are known, times are not negative, the ladder ends with quarantine.
+8. A plan with windows says what each batch needs of one. Older versions made plans that do not: nothing is begun with such a plan, but what was begun
+   with it can be looked at and ended (`machine/windows.py`: no further batch starts).
 """
 
 from __future__ import annotations
@@ -25,7 +27,7 @@ from planner.errors import InputError
 from planner.lint.moves import freeze_problem, window_problem
 from planner.lint.wording import names
 from planner.model import HealthSource, Instance, Model, ScaleSet, Service, UpgradeMode, scale_set
-from planner.plan import ENDS, EndState, MovedBy, Plan, Rung, never_drained
+from planner.plan import ENDS, EndState, MovedBy, Plan, Rung, never_drained, untimed
 
 NEW_INSTANCES = ("append", "leave", "stop")
 ON_WINDOW_CLOSE = ("pause", "wait")
@@ -50,8 +52,8 @@ class Problem(NamedTuple):
     expected: str
 
 
-def check(plan: Plan, where: str) -> None:
-    """Raise InputError for the first contradiction."""
+def check(plan: Plan, where: str, *, begun: bool = False) -> None:
+    """Raise InputError for the first contradiction. begun: of a rollout that was begun with it (rule 8)."""
     for rule in (_instances, _batches, _thresholds, _budget, _surge, _resolved, _tables, _choices, _times):
         for what, place, found, expected in rule(plan):
             raise InputError(
@@ -61,6 +63,14 @@ def check(plan: Plan, where: str) -> None:
                 expected,
                 "make the plan again with `vmss-sim plan`",
             )
+    if not begun and untimed(plan):
+        raise InputError(
+            "batches start by windows, and what each needs of one is not said",
+            f"{where}: plan.needs_ms",
+            ", ".join(map(str, plan.needs_ms)) or "nothing",
+            "a time for every batch",
+            "make the plan again with `vmss-sim plan`; what was begun with this one is ended by `abort` or `rollback`",
+        )
 
 
 def _instances(plan: Plan) -> Iterator[Problem]:
@@ -313,10 +323,6 @@ def _times(plan: Plan) -> Iterator[Problem]:
         problem = freeze_problem(freeze)
         if problem:
             yield Problem("a freeze that cannot be read", f"freezes[{index}]", problem, "two times, and a time zone")
-    limited = bool(plan.windows or plan.freezes)
-    if limited and plan.batches and not all(plan.needs_ms or (0,)):
-        what = "batches start by windows, and what each needs of one is not said"
-        yield Problem(what, "needs_ms", ", ".join(map(str, plan.needs_ms)) or "nothing", "a time for every batch")
     if plan.needs_ms and len(plan.needs_ms) != len(plan.batches):
         yield Problem("not a time for every batch", "needs_ms", str(len(plan.needs_ms)), str(len(plan.batches)))
     for index, needed in enumerate(plan.needs_ms):

@@ -13,7 +13,9 @@ clients work are in `standing.py`. Rules this module decides:
    the wall's is distortion. At speed 1 everything counts 1:1.
 5. It tells clients to come back after max(1, round(nominal / N)) s; at speed 1 only what was asked for, as Azure does.
 6. An answer that refuses and says when to come back (`Retry-After`) is a told sleep: it says that time as the clock has it.
-7. The ledger is of the measured time only: from the first request that changes the scale set, and without what comes after the last one's work
+7. A client whose requests say that it tells every wait (`http.WAITS`) waits in told sleeps alone: none of its polls is a wait or moves time, it
+   is told to come back in virtual seconds, and when an answer refuses it sleeps, and says so, by itself.
+8. The ledger is of the measured time only: from the first request that changes the scale set, and without what comes after the last one's work
    was done. Distortion of more than 5 % of the measured duration makes any figure about availability worthless.
 """
 
@@ -34,7 +36,8 @@ LONG_S = 10.0
 TOO_MUCH = 0.05
 REMEMBERED = 10_000  # operations that somebody was told of and nobody polled to the end
 
-Kind = Literal["polls", "declared", "work", "undeclared"]
+Kind = Literal["polls", "declared", "work", "undeclared", "run_on"]
+"""What moved time. run_on: nobody's wait: it was moved by hand, or to where the last report sees everything ended."""
 
 
 class Clock(Protocol):
@@ -49,8 +52,8 @@ class Clock(Protocol):
     def hides(self, name: str) -> bool:
         """Would who polls this operation not know yet that it has ended?"""
 
-    def accepted(self) -> int | None:
-        """A client was told that an operation runs: after how many seconds of its own it should ask (None: not said)."""
+    def accepted(self, *, tells: bool = False) -> int | None:
+        """A client was told that an operation runs: after how many seconds of its own it should ask (None: not said). tells: rule 7."""
 
 
 class Spent(msgspec.Struct, kw_only=True):
@@ -60,6 +63,7 @@ class Spent(msgspec.Struct, kw_only=True):
     declared_ms: float = 0
     work_ms: float = 0
     undeclared_ms: float = 0
+    run_on_ms: float = 0
     uncounted_ms: float = 0
     excess_ms: float = 0
 
@@ -75,7 +79,7 @@ class Spent(msgspec.Struct, kw_only=True):
 
 
 class Ledger:
-    """Rule 7. `spent`: of the measured time."""
+    """Rule 8. `spent`: of the measured time."""
 
     def __init__(self) -> None:
         self.spent, self._tail, self._begun = Spent(), Spent(), False
@@ -141,8 +145,12 @@ class BaseClock:
         """See `Clock`."""
         return False
 
-    def accepted(self) -> int | None:
+    def accepted(self, *, tells: bool = False) -> int | None:
         """See `Clock`."""
+        return self.retry_after_s if tells else self._shortened()
+
+    def _shortened(self) -> int | None:
+        """What `accepted` says to a client whose waits this clock makes short."""
         return self.retry_after_s or 1
 
     def arrived(self, poll: str = "", port: int = 0) -> None:  # noqa: ARG002
@@ -161,8 +169,8 @@ class BaseClock:
         self._busy = busy
 
     def advance(self, by_ms: float) -> None:
-        """Somebody says that time passes."""
-        self._move(self._now_ms + by_ms, "declared", busy=self._busy)
+        """Somebody who does not sleep says that time passes."""
+        self._move(self._now_ms + by_ms, "run_on", busy=self._busy)
 
     def sleep(self, seconds: float, sleeper: Sleeper | None = None) -> Told:
         """A client is about to sleep that long, and says so. sleeper: one who comes back with a ticket; None: who does not."""
@@ -209,7 +217,7 @@ class RealClock(BaseClock):
         self.speed = speed
         self._asleep_until_s = -math.inf
 
-    def accepted(self) -> int | None:
+    def _shortened(self) -> int | None:
         """Rule 5."""
         return self.retry_after_s if self.speed == 1 else max(1, round(self.nominal_s / self.speed))
 

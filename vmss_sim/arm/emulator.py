@@ -71,7 +71,7 @@ class _Replayed:
     def hides(self, _name: str) -> bool:
         return False
 
-    def accepted(self) -> int | None:
+    def accepted(self, *, tells: bool = False) -> int | None:  # noqa: ARG002
         return None
 
 
@@ -121,15 +121,15 @@ class Emulator:
         if not request.headers.get("authorization", "").strip():
             return _unauthorized(request, self.site.tenant)
         request = msgspec.structs.replace(request, body=clean_body(request.body))
-        poll = _operation(request.path)
+        poll = "" if request.tells else _operation(request.path)  # rule 7 of clock.py
         self.clock.arrived(poll, request.port)
         changing = request.method not in READS
         before = self._asked
         response = self.endpoint.answer(request)
-        if response.status >= 400 and "retry-after" in response.headers:
+        if response.status >= 400 and "retry-after" in response.headers and not request.tells:
             wait = str(self.clock.refused(int(response.headers["retry-after"])))
             response = msgspec.structs.replace(response, headers={**response.headers, "retry-after": wait})
-        told = _told(response, poll)
+        told = "" if request.tells else _told(response, poll)
         if changing:
             self._note_change(response, of_the_set=self._asked != before)
         else:

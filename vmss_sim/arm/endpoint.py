@@ -3,7 +3,7 @@
 Rules:
 
 1. Before a request is answered the worlds are brought to the clock's now, and nothing else moves them. A poll of an operation that
-   runs tells the clock first, which may move.
+   runs tells the clock first, which may move; not of a client that tells every wait: it sees what is.
 2. Order of refusals: the api-version, the route, subscription and group (ARM's own: nobody is charged), the throttles, the handler.
 3. Every answer has request ids, and what remains of the throttles, whether they may refuse (`throttle`) or not.
 4. An internal error is our bug: it is answered as ARM would, 500, and logged with its traceback.
@@ -23,7 +23,7 @@ import msgspec
 
 from vmss_sim.arm.call import Accepted, Call, Silence
 from vmss_sim.arm.clock import Clock
-from vmss_sim.arm.http import Refused, Request, Response
+from vmss_sim.arm.http import TOLD, WAITS, Refused, Request, Response
 from vmss_sim.arm.operations import Tracked
 from vmss_sim.arm.routes import Route, Style, Table, segments
 from vmss_sim.arm.site import Site
@@ -111,6 +111,7 @@ class Endpoint:
         if found is None or call is None or (call.is_machine and call.found is None):
             return self._elsewhere(request)
         version(request)
+        _how_it_waits(request)
         method = request.method.upper()
         route = found.routes.get("GET" if method == "HEAD" else method)
         if route is None:
@@ -124,7 +125,7 @@ class Endpoint:
         made = route.handler(call)
         if isinstance(made, Response):
             if made.status == 202 or (tracked is not None and tracked.status == "running"):
-                made = msgspec.structs.replace(made, headers={**made.headers, **self._retry_after()})
+                made = msgspec.structs.replace(made, headers={**made.headers, **self._retry_after(request)})
             return made
         return self._started(request, route, made)
 
@@ -135,11 +136,11 @@ class Endpoint:
         tracked = operations.running.get(name) or operations.ended(name)
         if tracked is None:
             return None
-        if name in operations.running or self.clock.hides(name):
+        if not call.request.tells and (name in operations.running or self.clock.hides(name)):
             ends = tracked.ends_at
             self.clock.polled(None if ends == NEVER else ends, name=name, accepted_ms=tracked.work.started_at)
             self.advance(self.clock.now_ms())
-        tracked.hidden = self.clock.hides(name)
+        tracked.hidden = not call.request.tells and self.clock.hides(name)
         return tracked
 
     def _started(self, request: Request, route: Route, made: Accepted) -> Response:
@@ -154,10 +155,10 @@ class Endpoint:
         etag = made.body.get("etag") if isinstance(made.body, dict) else None
         if isinstance(etag, str):
             told["etag"] = etag
-        return Response(status=made.status, body=made.body, headers={**told, **self._retry_after()})
+        return Response(status=made.status, body=made.body, headers={**told, **self._retry_after(request)})
 
-    def _retry_after(self) -> dict[str, str]:
-        said = self.clock.accepted()
+    def _retry_after(self, request: Request) -> dict[str, str]:
+        said = self.clock.accepted(tells=request.tells)
         said = self.retry_after_s if said is None else said
         return {} if said is None else {"retry-after": str(max(1, math.ceil(said)))}
 
@@ -234,6 +235,15 @@ def version(request: Request) -> str:
             f"The api-version '{said[:60]}' is invalid. The supported versions are the dates from {OLDEST} on.",
         )
     return said
+
+
+def _how_it_waits(request: Request) -> None:
+    """What a request says of its client's waits is understood. Raises Refused."""
+    said = request.headers.get(WAITS)
+    if said is not None and not request.tells:
+        raise Refused(
+            400, "InvalidHeaderValue", f"{WAITS}: found {said[:60]!r}; expected {TOLD!r}, or no such header", WAITS
+        )
 
 
 class NotAllowed(Refused):

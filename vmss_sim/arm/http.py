@@ -9,6 +9,9 @@ from typing import Any
 
 import msgspec
 
+WAITS, TOLD = "x-vmss-sim-waits", "told"
+"""A header by which a client says how it waits, and its one value: each sleep of mine is told."""
+
 
 class Request(msgspec.Struct, frozen=True, kw_only=True):
     """One request. base: scheme and authority under which the client reached us, for absolute URLs in answers; port: of the client, on
@@ -27,6 +30,11 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
     def version(self) -> str:
         """The api-version asked for; empty where there is none."""
         return self.query.get("api-version", "")
+
+    @property
+    def tells(self) -> bool:
+        """Does its client tell every wait of its own?"""
+        return self.headers.get(WAITS, "").strip().lower() == TOLD
 
 
 class Response(msgspec.Struct, frozen=True, kw_only=True):

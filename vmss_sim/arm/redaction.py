@@ -25,6 +25,8 @@ from typing import Any
 
 import msgspec
 
+from vmss_sim.arm.http import WAITS
+
 NAMES = frozenset(
     {
         "adminpassword",
@@ -59,6 +61,7 @@ HEADERS = frozenset(
         "content-type",
         "host",
         "if-match",
+        WAITS,
         "if-none-match",
         "parametersetname",
         "commandname",

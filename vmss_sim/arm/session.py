@@ -168,6 +168,7 @@ class Session:
     def variables(self) -> dict[str, str]:
         """The environment that every client may have."""
         made = {"VMSS_SIM_URL": self.url, "VMSS_SIM_TOKEN_FILE": str(self.token_file)}
+        made["AZURE_SUBSCRIPTION_ID"] = next(iter(self.emulator.site.subscriptions.values()))
         if self.ca is not None:
             ca = str(self.ca)
             made |= {"VMSS_SIM_CA": ca, "REQUESTS_CA_BUNDLE": ca, "NODE_EXTRA_CA_CERTS": ca, "SSL_CERT_FILE": ca}

@@ -148,7 +148,7 @@ class JumpClock(StandingClock):
         self._open: dict[str, int] = {}
         self._due_s: dict[str, float] = {}
 
-    def accepted(self) -> int | None:
+    def _shortened(self) -> int | None:
         """As soon as HTTP can say: waiting costs nothing here."""
         return 1
 

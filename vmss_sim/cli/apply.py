@@ -64,7 +64,6 @@ def register(app: typer.Typer) -> None:
     ) -> None:
         from backends import operate  # noqa: PLC0415  # heavy imports wait until a command runs
         from backends.executor import rests  # noqa: PLC0415
-        from backends.store import Login, open_store  # noqa: PLC0415
         from backends.where import where_of  # noqa: PLC0415
         from planner.machine import windows  # noqa: PLC0415
         from scenarios.plan_files import read_plan  # noqa: PLC0415
@@ -72,7 +71,7 @@ def register(app: typer.Typer) -> None:
         running.check()
         data, read = read_plan(file)
         _expected(read, expect)
-        kept = open_store(store, Login.of(asdict(reach)))
+        kept = reach.opened(store)
         where = where_of(asdict(reach))
         said = bool(reach.endpoint or reach.cloud)
         entry, state, held = _known(kept, read, where, said=said, again=again)
@@ -80,8 +79,6 @@ def register(app: typer.Typer) -> None:
         if entry is None:
             operate.refuse_expired(read)
             _healthy(read, accepted=accept_no_health)
-        reach_it = reach if entry is None else operating.there(entry, reach)
-        backend = operating.open_world(read, reach_it, begins=entry is None)
         if entry is not None:
             asked = state is not None and kept.journal(entry.id).requests(state.request)  # heard by nobody yet
             shut = state is not None and state.reason.startswith(windows.REASON)
@@ -90,10 +87,10 @@ def register(app: typer.Typer) -> None:
                 operating.say(f"{operating.told('status', kept, entry)} tells what can be done")
                 raise typer.Exit(3)
             operating.say(f"{entry.id} was begun with this plan and has not ended: going on with it")
-            if not yes:
-                operating.tell_moved(kept, entry, read, backend, running.log_format)
+            backend = None if yes else operating.tell_moved(kept, entry, read, reach, running.log_format)
             operating.confirm("Go on?", yes=yes)
         else:
+            backend = operating.open_world(read, reach, first_s=operating.FIRST_S)
             _look(read, backend, running.log_format)
             operating.confirm(f"Apply this plan to {read.plan.scale_set.id or read.plan.scale_set.name}?", yes=yes)
             operate.refuse_expired(read)  # the answer may have taken its time

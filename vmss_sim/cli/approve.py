@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from vmss_sim.cli import operating
+from vmss_sim.cli import asking, operating, options
 
 HELP = """Approve a plan, by its digest, for a time; or, with a rollout's id, its next batch.
 
@@ -26,6 +26,7 @@ def register(app: typer.Typer) -> None:
     """Add the command."""
 
     @app.command("approve", help=HELP)
+    @options.spread
     def approve(
         what: Annotated[str, typer.Argument(metavar="PLAN.JSON|ROLLOUT", help="A plan file, or a rollout that waits.")],
         store: operating.StoreName = None,
@@ -45,9 +46,10 @@ def register(app: typer.Typer) -> None:
         only_list: Annotated[
             bool, typer.Option("--list", help="List a plan's approvals, and approve nothing.")
         ] = False,
+        *,
+        login: options.Login,
     ) -> None:
         from backends import approvals  # noqa: PLC0415  # heavy imports wait until a command runs
-        from backends.store import open_store  # noqa: PLC0415
         from planner.errors import InputError  # noqa: PLC0415
         from planner.rollout import Asked  # noqa: PLC0415
         from scenarios.plan_files import read_plan  # noqa: PLC0415
@@ -58,9 +60,9 @@ def register(app: typer.Typer) -> None:
             wrong = [name for name, given in (("--expires", expires), ("--list", only_list)) if given]
             if wrong:
                 raise InputError("a batch is approved once", ", ".join(wrong), what, "a plan file, for these options")
-            operating.ask(Asked.APPROVE, what, store, reason or "", by=by or "")
+            asking.ask(Asked.APPROVE, login.opened(store), what, reason or "", by=by or "")
             return
-        kept = open_store(store)
+        kept = login.opened(store)
         _, read = read_plan(Path(what))
         if only_list:
             counted = approvals.valid(kept, read)

@@ -29,7 +29,7 @@ def judged(
     from backends.azure import connect_fleet  # noqa: PLC0415
     from backends.azure.clouds import subscription  # noqa: PLC0415
     from backends.emulator_clock import sleeper_for  # noqa: PLC0415
-    from planner.errors import InputError  # noqa: PLC0415
+    from planner.errors import InputError, PlannerBug  # noqa: PLC0415
     from vmss_sim.report import console  # noqa: PLC0415
 
     of = subscription(which.subscription)
@@ -43,7 +43,7 @@ def judged(
                 if taken.document is not None:
                     try:
                         made = judge(taken.document)
-                    except InputError as error:
+                    except (InputError, PlannerBug) as error:  # one set's trouble keeps no other's line away
                         taken = msgspec.structs.replace(taken, short=error.what, why=str(error))  # noqa: PLW2901  # the same, and why
                 found.append((msgspec.structs.replace(taken, document=None), made))
                 progress(len(found), len(listed))

@@ -13,6 +13,7 @@ from vmss_sim.cli import options
 if TYPE_CHECKING:
     from backends.executor import Told
     from backends.lease import Held
+    from backends.operate import Ended
     from backends.store import Entry, Store
     from planner.planfile import PlanFile
     from planner.rollout import Asked, State
@@ -95,6 +96,7 @@ def status_of(store: Store, entry: Entry) -> Status:
     """Everything that is told of a rollout."""
     from backends.operate import plan_of  # noqa: PLC0415  # heavy imports wait until a command runs
     from backends.store import as_option, now_ms  # noqa: PLC0415
+    from backends.succession import left_before, since  # noqa: PLC0415
     from planner.standing import past, standing  # noqa: PLC0415
     from planner.trace import Unread  # noqa: PLC0415
     from vmss_sim.report.status import Status  # noqa: PLC0415
@@ -102,7 +104,7 @@ def status_of(store: Store, entry: Entry) -> Status:
     read = plan_of(store, entry)
     journal = store.journal(entry.id)
     last = journal.last_state()
-    unheard = len(journal.requests(last.request if last is not None else 0))
+    unheard = journal.requests(last.request if last is not None else 0)
     unread: list[Unread] = []
     made = standing(read.plan, past(journal.records(), unread), unheard=unheard)
     return Status(
@@ -114,6 +116,8 @@ def status_of(store: Store, entry: Entry) -> Status:
         holder=store.holder(entry.scale_set),
         now_ms=now_ms(),
         store=as_option(store),
+        left=left_before(store, entry, read.plan),
+        since=since(store, entry),
     )
 
 
@@ -146,14 +150,19 @@ class Voice:
 VOICE = Voice()
 
 
-def confirm(question: str, *, yes: bool) -> None:
-    """Ask. Raises InputError where nobody can be asked, and exits with 2 where the answer is no, with 130 for Ctrl-C."""
+def refuse_unasked() -> None:
+    """Raises InputError where nobody can be asked."""
     from planner.errors import InputError  # noqa: PLC0415  # heavy imports wait until a command runs
 
-    if yes:
-        return
     if not (sys.stdin.isatty() and sys.stdout.isatty()):
         raise InputError("nobody can be asked here", "", "no terminal", "--yes, to say that you are sure")
+
+
+def confirm(question: str, *, yes: bool) -> None:
+    """Ask. Raises InputError where nobody can be asked, and exits with 2 where the answer is no, with 130 for Ctrl-C."""
+    if yes:
+        return
+    refuse_unasked()
     try:
         answer, status = typer.confirm(question, default=False), 2
     except typer.Abort:  # Ctrl-C
@@ -164,17 +173,33 @@ def confirm(question: str, *, yes: bool) -> None:
         raise typer.Exit(status)
 
 
-def tell_moved(store: Store, entry: Entry, read: PlanFile, backend: Any, log_format: str | None) -> None:
-    """To somebody who is going to be asked: what moved since the journal's last look. Whoever then goes on looks again."""
-    from backends.driver import what_moved  # noqa: PLC0415  # heavy imports wait until a command runs
+def tell_moved(store: Store, entry: Entry, read: PlanFile, reach: options.Azure, log_format: str | None) -> Any:
+    """To somebody who is going to be asked: what moved since the journal's last look. A set that cannot be looked at is said, and stands in the way
+    of no question. Returns the backend, with which it goes on; None where another one is to be opened. Raises InputError where nobody can be asked.
+    """
+    from backends.bounded import within  # noqa: PLC0415  # heavy imports wait until a command runs
+    from backends.driver import what_moved  # noqa: PLC0415
+    from planner.errors import InputError, PlatformError  # noqa: PLC0415
     from planner.rollout import Rollout  # noqa: PLC0415
     from vmss_sim.report import console, plans  # noqa: PLC0415
 
+    refuse_unasked()
     journal = store.journal(entry.id)
     state = journal.last_state()
-    found = None if state is None else what_moved(Rollout(read.plan), state, journal, backend.observe())
+    if state is None:
+        return None
+    reached = there(entry, reach)
+    most_s = BY_PERSON_S if reached.credential == "device-code" else LOOK_S
+    backend = open_world(read, reached, first_s=LOOK_S)
+    try:
+        seen = within(most_s, backend.observe)
+    except (InputError, PlatformError, TimeoutError) as error:
+        say(f"{entry.id}: what moved since the last look cannot be told: {error}")
+        return None
+    found = what_moved(Rollout(read.plan), state, journal, seen)
     if found is not None:
         plans.since(console.err() if log_format == "json" else console.out(), found, told("trace", store, entry))
+    return backend
 
 
 def carry_on(
@@ -213,31 +238,41 @@ def carry_on(
     )
     trace = told("trace", store, entry)
     view_of = live.view(read.plan, read.forecast, entry.id, running.log_format, console.out(), trace)
-    with closing(backend) if hasattr(backend, "close") else nullcontext(), view_of as view:
-        signals.says = hooks.says = VOICE.says = view.say
+    closes = closing(backend) if hasattr(backend, "close") else nullcontext()
+    with signals.after():
+        with closes, view_of as view:
+            signals.says = hooks.says = VOICE.says = view.say
 
-        def listen(turn: Told) -> None:
-            view.show(turn)
-            hooks.listen(turn)
+            def listen(turn: Told) -> None:
+                view.show(turn)
+                hooks.listen(turn)
 
-        ended = drive(
-            store,
-            entry,
-            read.plan,
-            backend,
-            signals,
-            listen=listen,
-            says=view.say,
-            held=held,
-            recovered=recovered,
-            max_runtime_s=seconds(running.max_runtime),
-            stay=running.stay,
-            ask=ask,
-            reason=reason,
-            by=by or user(),
-        )
-        hooks.close(1.0 if ended.why is Why.DETACHED else 15.0)
-        VOICE.says = say
+            ended = drive(
+                store,
+                entry,
+                read.plan,
+                backend,
+                signals,
+                listen=listen,
+                says=view.say,
+                held=held,
+                recovered=recovered,
+                max_runtime_s=seconds(running.max_runtime),
+                stay=running.stay,
+                ask=ask,
+                reason=reason,
+                by=by or user(),
+            )
+            signals.told(lambda: hooks.close(1.0 if ended.why is Why.DETACHED else 15.0))
+            VOICE.says = say
+        return _end(store, entry, ended)
+
+
+def _end(store: Store, entry: Entry, ended: Ended) -> int:
+    """Print how it came to its end. Returns the exit status, which a store that does not answer any more leaves as it is."""
+    from backends.executor import Why  # noqa: PLC0415  # heavy imports wait until a command runs
+    from planner.errors import InputError, PlatformError  # noqa: PLC0415
+
     state = ended.state
     if ended.error:
         say(f"{entry.id}: {ended.error}")
@@ -246,7 +281,10 @@ def carry_on(
         return 2
     if ended.why is Why.ENDED:
         say(f"{entry.id} ended: {state.ending}{': ' + state.reason if state.reason else ''}")
-        _left(status_of(store, entry))
+        try:
+            _left(status_of(store, entry))
+        except (PlatformError, InputError) as error:
+            say(f"{entry.id}: what is still changed cannot be told: {error}")
     elif ended.why is Why.RESTS:
         say(f"{entry.id} rests: {state.reason}")
     else:
@@ -261,8 +299,8 @@ def _left(status: Status) -> None:
     from vmss_sim.report.status import temporary_of  # noqa: PLC0415  # heavy imports wait until a command runs
 
     plan, now = status.plan, status.standing
-    if now is not None and now.temporary:
-        say(f"{status.entry.id}: still changed: {temporary_of(now)}; status has the commands that undo it")
+    if now is not None and status.temporary:
+        say(f"{status.entry.id}: still changed: {temporary_of(status)}; status has the commands that undo it")
     elif plan.suspend_repairs or plan.work_mode is not plan.scale_set.mode or plan.surge is not None:
         say(f"{status.entry.id}: what was changed for the time of the rollout is as before")
 
@@ -281,17 +319,18 @@ def told(word: str, store: Store, entry: Entry) -> str:
     return f"`vmss-sim {word} {entry.id}{as_option(store)}`"
 
 
-FIRST_S = 60
+FIRST_S, LOOK_S, BY_PERSON_S = 60.0, 20.0, 900.0
+"""How long a first answer is waited for: where nothing is under way, where somebody waits to be asked, and where a person has to type a code."""
 
 
-def open_world(read: PlanFile, reach: options.Azure, *, begins: bool = False) -> Any:
-    """The backend; through the module, so that there is one place to choose it. begins: nothing is under way, so a host that does not answer
-    is soon given up; a rollout that was begun is worth ten minutes.
+def open_world(read: PlanFile, reach: options.Azure, *, first_s: float | None = None) -> Any:
+    """The backend; through the module, so that there is one place to choose it. first_s: so soon a host is given up that has not answered yet;
+    a rollout that was begun is worth ten minutes.
     """
     from backends import connect  # noqa: PLC0415  # heavy imports wait until a command runs
     from backends.probes import Probed  # noqa: PLC0415
 
-    made = connect.open_backend(read.plan, asdict(reach) | {"says": VOICE} | ({"first_s": FIRST_S} if begins else {}))
+    made = connect.open_backend(read.plan, asdict(reach) | {"says": VOICE} | ({"first_s": first_s} if first_s else {}))
     return made if read.plan.hooks is None else Probed(made, read.plan, read.plan.hooks)
 
 
@@ -310,64 +349,3 @@ def check_format(given: str | None) -> None:
 
     if given not in (None, "text", "json"):
         raise InputError("unknown choice", "--log-format", repr(given), "text or json")
-
-
-def _over(store: Store, entry: Entry) -> str:
-    status, history = told("status", store, entry), told("history", store, entry)
-    return f"{status} tells what stays moved or changed and how that is taken back, {history} how it ended"
-
-
-def ask(
-    asked: Asked,
-    rollout: str | None,
-    store: str | None,
-    reason: str,
-    *,
-    by: str = "",
-    ids: tuple[str, ...] = (),
-    yes: bool = True,
-    drives: bool = False,
-    reach: options.Azure | None = None,
-    running: Running | None = None,
-) -> None:
-    """Append the request; where it has to be carried out and no executor is alive, be it. by: who asks; the account's user by default."""
-    from backends.approvals import refuse_author  # noqa: PLC0415  # heavy imports wait until a command runs
-    from backends.operate import is_alive, plan_of  # noqa: PLC0415
-    from backends.store import Login, find, open_store  # noqa: PLC0415
-    from planner.errors import InputError  # noqa: PLC0415
-    from planner.phases import Phase  # noqa: PLC0415
-    from planner.rollout import Asked  # noqa: PLC0415
-
-    kept = open_store(store, Login.of(asdict(reach)) if reach is not None else None)
-    entry = find(kept, rollout)
-    journal = kept.journal(entry.id)
-    state = journal.last_state()
-    if state is not None and state.phase is Phase.ENDED:
-        raise InputError("this rollout has ended", entry.id, state.ending, "", _over(kept, entry))
-    read = plan_of(kept, entry)
-    by = (by or user()).strip()
-    if asked is Asked.APPROVE:
-        refuse_author(read, by)
-    known = read.plan.scale_set.instances.keys() | (
-        {*state.appended, *state.surge.fresh, *state.memory} if state is not None else set()
-    )
-    unknown = [name for name in ids if name not in known]
-    if unknown:
-        raise InputError("no such instance in this rollout", entry.id, ", ".join(unknown), ", ".join(list(known)[:20]))
-    alive = is_alive(kept, entry)
-    if alive or not drives:
-        journal.ask(asked, ids, reason, by)
-        heard = (
-            "its executor will hear it"
-            if alive
-            else f"no executor is alive: {told('resume', kept, entry)}, or the same apply, carries it on"
-        )
-        say(f"{entry.id}: {asked.value} is asked for; {heard}")
-        return
-    reach, running = reach or options.Azure(), running or Running()
-    running.check()
-    backend = open_world(read, there(entry, reach))
-    if not yes:
-        tell_moved(kept, entry, read, backend, running.log_format)
-    confirm(f"{asked.value} {entry.id} ({read.plan.scale_set.id or read.plan.scale_set.name})?", yes=yes)
-    raise typer.Exit(carry_on(kept, entry, read, reach, running, backend=backend, ask=asked, reason=reason, by=by))

@@ -14,6 +14,7 @@ import typer
 from vmss_sim.cli import logs
 
 if TYPE_CHECKING:
+    from backends.store import Store
     from scenarios.build import Setup
     from scenarios.schema import Scenario as Scenario_
 
@@ -156,21 +157,14 @@ class Beside:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Azure:
-    """How Azure is reached; a field is an option (`spread`)."""
+class Login:
+    """How one logs in, at Azure or at a store there; a field is an option (`spread`)."""
 
     cloud: Annotated[
         str | None,
         typer.Option(
             metavar="NAME", help="public, government or china; else as az and AZURE_* say.", show_default=False
         ),
-    ] = None
-    endpoint: Annotated[
-        str | None,
-        typer.Option(metavar="URL", help="A Resource Manager of your own (emulator, Azure Stack).", show_default=False),
-    ] = None
-    ca: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Its certificate authority, PEM.", show_default=False)
     ] = None
     credential: Annotated[
         str | None,
@@ -185,6 +179,25 @@ class Azure:
     )
     client_id: Annotated[
         str | None, typer.Option(metavar="ID", help="Of a managed or workload identity.", show_default=False)
+    ] = None
+
+    def opened(self, store: str | None) -> Store:
+        """The store of this name, with this login where it needs one. Raises InputError."""
+        from backends import store as stores  # noqa: PLC0415  # heavy imports wait until a command runs
+
+        return stores.open_store(store, stores.Login.of(asdict(self)))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Azure(Login):
+    """How Azure is reached; a field is an option (`spread`)."""
+
+    endpoint: Annotated[
+        str | None,
+        typer.Option(metavar="URL", help="A Resource Manager of your own (emulator, Azure Stack).", show_default=False),
+    ] = None
+    ca: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Its certificate authority, PEM.", show_default=False)
     ] = None
 
 
@@ -279,12 +292,13 @@ def spread(command: Callable[..., None]) -> Callable[..., None]:
     fields = {name: inspect.signature(group, eval_str=True).parameters for name, group in groups.items()}
     seen = [field for one in own for field in (fields[one.name].values() if one.name in groups else (one,))]
 
-    if Azure in groups.values():
+    logs_in = any(issubclass(group, Login) for group in groups.values())
+    if logs_in:
         seen.append(inspect.Parameter("verbose", inspect.Parameter.KEYWORD_ONLY, default=0, annotation=Verbose))
 
     @wraps(command)
     def run(**given: Any) -> None:
-        if Azure in groups.values():
+        if logs_in:
             logs.turn_on_as_asked(given.pop("verbose"))
         made = {name: group(**{field: given.pop(field) for field in fields[name]}) for name, group in groups.items()}
         command(**made, **given)

@@ -47,14 +47,13 @@ def register(app: typer.Typer) -> None:
         reach: options.Azure,
     ) -> None:
         from backends import operate  # noqa: PLC0415  # heavy imports wait until a command runs
-        from backends.store import Login, open_store  # noqa: PLC0415
         from backends.where import where_of  # noqa: PLC0415
         from planner.errors import InputError  # noqa: PLC0415
         from scenarios.plan_files import read_plan  # noqa: PLC0415
 
         running.check()
         data, read = read_plan(file)
-        kept = open_store(store, Login.of(asdict(reach)))
+        kept = reach.opened(store)
         where = where_of(asdict(reach))
         known = operate.latest(kept, read, where)
         if known is not None and not operate.has_ended(known[1]):

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from vmss_sim.cli import operating, options
+from vmss_sim.cli import asking, operating, options
 
 STATUS = """Where a rollout stands, why, and what can be done now, with the exact commands.
 
@@ -79,19 +79,22 @@ def register(app: typer.Typer) -> None:
 
 def _register_looking(app: typer.Typer) -> None:
     @app.command("status", help=STATUS)
+    @options.spread
     def status(
         rollout: operating.Name = None,
         store: operating.StoreName = None,
         every: Annotated[bool, typer.Option("--all", help="One line a rollout.")] = False,
         as_json: Annotated[bool, typer.Option("--json", help="JSON on stdout and nothing else there.")] = False,
+        *,
+        login: options.Login,
     ) -> None:
         import msgspec  # noqa: PLC0415  # heavy imports wait until a command runs
 
-        from backends.store import find, open_store  # noqa: PLC0415
+        from backends.store import find  # noqa: PLC0415
         from vmss_sim.report import console  # noqa: PLC0415
         from vmss_sim.report import status as report  # noqa: PLC0415
 
-        kept = open_store(store)
+        kept = login.opened(store)
         if every:
             found = [operating.status_of(kept, one) for one in kept.rollouts()]
             if as_json:
@@ -106,6 +109,7 @@ def _register_looking(app: typer.Typer) -> None:
             report.render(console.out(), made)
 
     @app.command("history", help=HISTORY)
+    @options.spread
     def history(
         rollout: operating.Name = None,
         store: operating.StoreName = None,
@@ -113,14 +117,16 @@ def _register_looking(app: typer.Typer) -> None:
         output: Annotated[
             Path | None, typer.Option("-o", "--output", metavar="FILE", help="Write it there.", show_default=False)
         ] = None,
+        *,
+        login: options.Login,
     ) -> None:
-        from backends.store import find, open_store  # noqa: PLC0415  # heavy imports wait until a command runs
+        from backends.store import find  # noqa: PLC0415  # heavy imports wait until a command runs
         from planner.errors import InputError  # noqa: PLC0415
         from vmss_sim.report import console, history  # noqa: PLC0415
 
         if form not in history.FORMATS:
             raise InputError("unknown choice", "--format", repr(form), ", ".join(history.FORMATS))
-        kept = open_store(store)
+        kept = login.opened(store)
         entry = find(kept, rollout)
         text = history.FORMATS[form](operating.status_of(kept, entry), tuple(kept.journal(entry.id).records()))
         if output is not None:
@@ -129,19 +135,22 @@ def _register_looking(app: typer.Typer) -> None:
             typer.echo(text, nl=False)
 
     @app.command("trace", help=TRACE)
+    @options.spread
     def trace(
         rollout: operating.Name = None,
         store: operating.StoreName = None,
         output: Annotated[
             Path | None, typer.Option("-o", "--output", metavar="FILE", help="Write it there.", show_default=False)
         ] = None,
+        *,
+        login: options.Login,
     ) -> None:
         import msgspec  # noqa: PLC0415  # heavy imports wait until a command runs
 
-        from backends.store import find, open_store  # noqa: PLC0415
+        from backends.store import find  # noqa: PLC0415
         from vmss_sim.report import console  # noqa: PLC0415
 
-        kept = open_store(store)
+        kept = login.opened(store)
         records = kept.journal(find(kept, rollout).id).records()
         if output is not None:
             console.write_file(output, b"".join(msgspec.json.encode(one) + b"\n" for one in records))
@@ -167,8 +176,15 @@ def _register_asking(app: typer.Typer) -> None:
         ) -> None:
             from planner.rollout import Asked  # noqa: PLC0415  # heavy imports wait until a command runs
 
-            operating.ask(
-                Asked(name), rollout, store, reason or "", yes=yes, drives=drives, reach=reach, running=running
+            asking.ask(
+                Asked(name),
+                reach.opened(store),
+                rollout,
+                reason or "",
+                yes=yes,
+                drives=drives,
+                reach=reach,
+                running=running,
             )
 
     for name in ("pause", "resume", "abort", "release"):
@@ -191,7 +207,9 @@ def _register_asking(app: typer.Typer) -> None:
         if emergency:
             _needs_reason(reason, "rollback --emergency")
         asked = Asked.EMERGENCY if emergency else Asked.ROLLBACK
-        operating.ask(asked, rollout, store, reason or "", yes=yes, drives=True, reach=reach, running=running)
+        asking.ask(
+            asked, reach.opened(store), rollout, reason or "", yes=yes, drives=True, reach=reach, running=running
+        )
 
 
 def _register_naming(app: typer.Typer) -> None:
@@ -199,17 +217,20 @@ def _register_naming(app: typer.Typer) -> None:
 
     def add(name: str) -> None:
         @app.command(name, help=_help(name))
+        @options.spread
         def named(
             rollout: Annotated[str, typer.Argument(metavar="ROLLOUT", help="As for status.")],
             ids: Annotated[list[str], IDS],
             store: operating.StoreName = None,
             reason: operating.Reason = None,
+            *,
+            login: options.Login,
         ) -> None:
             from planner.rollout import Asked  # noqa: PLC0415  # heavy imports wait until a command runs
 
             if name != "retry":
                 _needs_reason(reason, name)
-            operating.ask(Asked(name), rollout, store, reason or "", ids=tuple(ids))
+            asking.ask(Asked(name), login.opened(store), rollout, reason or "", ids=tuple(ids))
 
     for name in ("retry", "skip", "replace"):
         add(name)

@@ -134,6 +134,7 @@ def report(console: Console, found: dict[str, Any]) -> None:
             ("declared_s", "told sleeps"),
             ("work_s", "clients at work"),
             ("undeclared_s", "waiting without a word"),
+            ("run_on_s", "moved by hand, or to the end"),
             ("uncounted_s", "not counted"),
         )
         if time[key]

@@ -81,7 +81,7 @@ def _short(status: Status) -> list[str]:
         lines.append(f"forecast: {coarse(duration.p50)} (p50), {coarse(duration.p95)} (p95)")
     lines.append(counts_of(now))
     lines.append(f"a new instance would boot {now.model_gives}")
-    lines.append(f"still changed: {temporary_of(now) or 'nothing'}")
+    lines.append(f"still changed: {temporary_of(status) or 'nothing'}")
     return lines
 
 

@@ -17,15 +17,25 @@ from rich.text import Text
 
 from backends.lease import LASTS_MS, Holder, is_gone
 from backends.store import Entry
+from backends.succession import Left, Since
 from planner.lint.wording import instances
 from planner.phases import Phase
 from planner.plan import Plan
 from planner.planfile import Forecast
 from planner.rollout import Opening
-from planner.standing import Heard, Standing, Trouble
+from planner.standing import Standing, Temporary, Trouble, temporary
 from planner.trace import Unread
 from vmss_sim.report import windows
-from vmss_sim.report.choices import afterwards_of, choices_of, command_of, forecast_of, undo_of
+from vmss_sim.report.choices import (
+    afterwards_of,
+    already,
+    choices_of,
+    command_of,
+    forecast_of,
+    heard_of,
+    undo_of,
+    waiting_of,
+)
 from vmss_sim.report.console import folded, plain
 from vmss_sim.report.times import coarse, stamp, when
 
@@ -40,7 +50,7 @@ WALL_MS = 3_600_000
 
 class Status(msgspec.Struct, frozen=True, kw_only=True):
     """All that `status` tells of one rollout. now_ms: wall clock. store: what a command needs beside the id to find it. unread: why the
-    set cannot be looked at, where that is so.
+    set cannot be looked at, where that is so. left: what an earlier rollout of the set left changed; since: one that came later.
     """
 
     entry: Entry
@@ -51,6 +61,24 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
     now_ms: int
     store: str = ""
     unread: Unread | None = None
+    left: Left | None = None
+    since: Since | None = None
+
+    @property
+    def temporary(self) -> tuple[tuple[Plan, Temporary], ...]:
+        """What is not as it was, each with the plan that says how it was: an earlier rollout's where this one has ended and found it so."""
+        now = self.standing
+        if now is None:
+            return ()
+        own = tuple((self.plan, one) for one in now.temporary)
+        if self.left is None or now.state.phase is not Phase.ENDED:
+            return own
+        before = tuple(
+            (self.left.plan, msgspec.structs.replace(one, text=f"{one.text} (since {self.left.rollout})"))
+            for one in temporary(self.left.plan, now.state, now.scale_set)
+            if one.change in self.left.changes and not any(one.change is it.change for _, it in own)
+        )
+        return own + before
 
     @property
     def alive(self) -> bool:
@@ -104,13 +132,6 @@ def trouble(one: Trouble, *, message: bool = True) -> str:
     return plain(f"instance {one.id}{zone}{why}{error}, {when(one.at_ms)}")
 
 
-def heard_of(one: Heard) -> str:
-    """`approve, by carol, heard 2026-01-01 00:02:45Z: the first batch looks well`."""
-    asked = one.request
-    by = f", by {asked.by}" if asked.by else ""
-    return plain(f"{asked.asked.value}{by}, heard {when(one.at_ms)}" + (f": {asked.reason}" if asked.reason else ""))
-
-
 def executor_of(status: Status) -> str:
     """Is an executor alive, and how old is its lease."""
     held = status.holder
@@ -150,9 +171,14 @@ def place_of(status: Status) -> str:
     return f"{where.name}{more}, credential {where.credential}"
 
 
-def temporary_of(now: Standing) -> str:
-    """What is, or may be, still changed for the time of the rollout, in a phrase; empty where nothing is."""
-    return "; ".join(now.changed)
+def temporary_of(status: Status) -> str:
+    """What is, or may be, still changed, in a phrase; empty where nothing is."""
+    return "; ".join(_changed(status))
+
+
+def _changed(status: Status) -> tuple[str, ...]:
+    unshown = status.standing.unshown if status.standing is not None else ()
+    return (*(one.text for _, one in status.temporary), *unshown)
 
 
 def document(status: Status) -> dict[str, Any]:
@@ -182,6 +208,7 @@ def document(status: Status) -> dict[str, Any]:
             {
                 "command": command_of(status, one),
                 "does": one.does,
+                "asked_already": already(status, one) is not None,
                 "moves": one.moves,
                 "forecast": forecast_of(status, one) or None,
             }
@@ -226,7 +253,8 @@ def document(status: Status) -> dict[str, Any]:
         "left_alone": now.left_alone,
         "batch": {"number": now.batch, "of": now.batches, "why": now.batch_why},
         "model_gives": now.model_gives,
-        "temporary_changes": list(now.changed),
+        "temporary_changes": list(_changed(status)),
+        "followed_by": None if status.since is None else status.since._asdict(),
         "undo": [
             {"change": one.change.value, "why": why, "command": command, "instances": list(one.ids)}
             for one, why, command in undo_of(status)
@@ -243,7 +271,17 @@ def document(status: Status) -> dict[str, Any]:
             }
             for one in now.asked
         ],
-        "unheard_requests": now.unheard,
+        "unheard_requests": len(now.unheard),
+        "unheard": [
+            {
+                "asked": one.asked.value,
+                "by": one.by or None,
+                "reason": one.reason,
+                "instances": list(one.ids),
+                "at": stamp(one.at_ms) if one.at_ms else None,
+            }
+            for one in now.unheard
+        ],
         "decisions": [{"rule": one.rule, "text": one.text, "instances": list(one.ids)} for one in now.notes],
     }
 
@@ -291,17 +329,25 @@ def render(console: Console, status: Status) -> None:
         _row(console, "a new one", f"would boot {now.model_gives}")
         over = now.state.phase is Phase.ENDED
         none = "nothing: all is as before" if over else "nothing is changed for the time of the rollout"
-        _row(console, "still so" if over else "temporary", temporary_of(now) or none)
+        _row(console, "still so" if over else "temporary", temporary_of(status) or none)
         if now.asked:
             _row(console, "asked", heard_of(now.asked[-1]))
-        if now.unheard:
-            _row(console, "unheard", f"{now.unheard} request(s) that no executor has heard yet")
+        for request in now.unheard[:LISTED]:
+            _row(console, "unheard", waiting_of(request))
+        if len(now.unheard) > LISTED:
+            _row(
+                console,
+                "unheard",
+                f"and {len(now.unheard) - LISTED} more that no executor has heard yet (--json lists all)",
+            )
     for number, choice in enumerate(choices_of(status)):
         if not number:
             console.print(Text("what can be done now", style="bold"))
         told = forecast_of(status, choice)
         moves = f" ({instances(choice.moves)}{', ' + told if told else ''})" if choice.moves else ""
-        _command(console, command_of(status, choice), f"{choice.does}{moves}")
+        before = already(status, choice)
+        again = f"; asked already by {before.by or 'an operator'}, and not heard yet" if before is not None else ""
+        _command(console, command_of(status, choice), plain(f"{choice.does}{moves}{again}"))
     _afterwards(console, status)
 
 

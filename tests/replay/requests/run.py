@@ -95,7 +95,7 @@ class FixedClock:
     def hides(self, name: str) -> bool:
         return False
 
-    def accepted(self) -> int | None:
+    def accepted(self, *, tells: bool = False) -> int | None:
         return None
 
 
