@@ -14,6 +14,7 @@ from backends.protocol import Seen, Wait
 from backends.schedule import Schedule
 from planner.commands import Command, Kind, Outcome, Status
 from planner.model import Health, ImageReference, Instance, Power, Provisioning, RollingUpgrade, ScaleSet, UpgradeMode
+from planner.scripts import undo_of
 from vmss_sim.world.config import Image, Machine, WorldConfig
 from vmss_sim.world.scale_set import NEVER, Operation, Vm, World
 
@@ -118,7 +119,7 @@ class SimulatedBackend:
             protected=vm.protected,
             scale_in_protected=vm.scale_in_protected,
             os_disk=f"{machine.os_disk}{vm.disk}" if vm.disk else machine.os_disk,
-            run_commands=vm.commands,
+            run_commands=tuple(name for name in vm.commands if undo_of(name) not in vm.commands) if vm.commands else (),
         )
 
     def _image(self, image: Image | None) -> ImageReference | None:

@@ -35,7 +35,7 @@ from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from enum import Enum
 from typing import Any, TypeVar, cast
 
@@ -60,6 +60,7 @@ from planner.model import (
     UpgradeMode,
     scale_set,
 )
+from planner.scripts import ran_as
 
 _E = TypeVar("_E", bound=Enum)
 
@@ -111,7 +112,7 @@ def read_scale_set(documents: Sequence[tuple[str, Any]], *, watch: Sequence[str]
     """Read one scale set from its documents, each (name for messages, parsed JSON).
 
     Exactly one is, or holds, the model; any number are instance lists (pages of one list), or none. One that holds everything
-    may hold the set's view (`instanceView`) and `rollingUpgrade` as well. `watch`: dotted
+    may hold the set's view (`instanceView`), `rollingUpgrade`, and `runCommands` (instance id to names) as well. `watch`: dotted
     paths under the model document, in wire case, `properties.` optional; their values, None where absent, go to
     `Model.settings` under the path with its leading part. One may be `rollingUpgrades/latest`. Raises `InputError` saying what,
     where, found, expected.
@@ -127,7 +128,11 @@ def read_scale_set(documents: Sequence[tuple[str, Any]], *, watch: Sequence[str]
     _refuse_duplicates(seen)
     model, gaps = _read_model(model_node, identity, seen, set_view, watch)
     gaps += _list_gaps(model, lists, len(seen)) + _instance_gaps(model, seen)
-    read = scale_set(model, (each.instance for each in seen))
+    ran = {each: names for name, value in documents for each, names in _inner_runs(_Node(value, name))}
+    read = scale_set(
+        model,
+        (msgspec.structs.replace(one, run_commands=ran.get(one.id, ())) for one in (each.instance for each in seen)),
+    )
     if rollouts:
         read = msgspec.structs.replace(read, rolling_upgrade=read_rolling_upgrade(rollouts[0][1], rollouts[0][0]))
     return Reading(scale_set=read, gaps=tuple(gaps))
@@ -164,14 +169,14 @@ def read_rolling_upgrade(document: Any, where: str) -> RollingUpgrade | None:
 
 
 def read_run_commands(document: Any, where: str) -> tuple[str, ...]:
-    """Read a page of `virtualMachines/{id}/runCommands` (rule 11): the names of those that succeeded. Raises `InputError`."""
+    """Read a page of `virtualMachines/{id}/runCommands` (rule 11): what those that succeeded are evidence of (`planner.scripts`). Raises `InputError`."""
     found = []
     for item in (_list_in(_Node(document, where)) or _Node([], where)).items():
         facts = item.facts()
         state = facts.object("instanceView").text("executionState") or facts.text("provisioningState") or ""
         name = item.text("name")
         if name and state.lower() == "succeeded":
-            found.append(name)
+            found.append(ran_as(name, facts.object("source").text("script")))
     return tuple(found)
 
 
@@ -367,6 +372,15 @@ def _list_in(node: _Node) -> _Node | None:
     return inner if isinstance(inner.value, list) else None
 
 
+def _inner_runs(node: _Node) -> Iterator[tuple[str, tuple[str, ...]]]:
+    """What was carried out in each instance, where one document holds everything (`planner.scripts`)."""
+    if _kind_of(node) != "both":
+        return
+    told = node.object("runCommands")
+    for name in told.value:
+        yield str(name), told.texts(str(name))
+
+
 def _kind_of(node: _Node) -> str:
     listed = _list_in(node)
     if listed is not None:
@@ -415,9 +429,12 @@ def _sort_documents(documents: Sequence[tuple[str, Any]]) -> tuple[_Node, list[t
         parts = [node]
         if _kind_of(node) == "both":
             for key in node.value:
-                if str(key).lower() not in ("model", "instances", "instanceview", "rollingupgrade"):
+                if str(key).lower() not in ("model", "instances", "instanceview", "rollingupgrade", "runcommands"):
                     raise InputError(
-                        f"unknown key {key!r}", node.where(), "", "model, instances, instanceView, rollingUpgrade"
+                        f"unknown key {key!r}",
+                        node.where(),
+                        "",
+                        "model, instances, instanceView, rollingUpgrade, runCommands",
                     )
             set_view = node.object("instanceView")
             parts = [part for part in (node.get("model"), node.get("instances")) if part]

@@ -15,13 +15,13 @@ from __future__ import annotations
 
 from collections import Counter
 from enum import Enum
-from hashlib import sha256
 from typing import Any
 
 import msgspec
 
 from planner.errors import InputError
 from planner.model import ImageReference, Instance, Model, ScaleSet, runs
+from planner.scripts import name_of
 from planner.secret import place_of
 
 IMAGE = "properties.virtualMachineProfile.storageProfile.imageReference"
@@ -205,7 +205,7 @@ def resolve(change: Change, scale_set: ScaleSet, action: Action | None = None) -
                 action=chosen,
                 patch={},
                 reverse={},
-                target=Target(run_command=f"vmss-sim-{sha256(change.script.encode()).hexdigest()[:12]}"),
+                target=Target(run_command=name_of(change.script)),
                 model_image=model.image,
                 back_image=model.image,
                 loses=_loses(chosen, image=False),

@@ -38,6 +38,7 @@ from planner.commands import Command, Outcome
 from planner.model import HealthSource, ImageReference, Instance, Model, ScaleSet, UpgradeMode, runs
 from planner.phases import Phase
 from planner.plan import MovedBy, Plan
+from planner.scripts import undo_of
 from planner.strategies.base import Batch
 
 
@@ -312,7 +313,7 @@ class Rollout:
     def _back_target(self, image: ImageReference | None) -> Target:
         resolved = self.plan.resolved
         if isinstance(resolved.change, GuestPatch):
-            return Target(run_command=f"{resolved.target.run_command}-undo")
+            return Target(run_command=undo_of(resolved.target.run_command or ""))
         back = resolved.back_image
         if isinstance(resolved.change, PropertyChange):
             # An instance that was stale got the model's image as well.

@@ -8,6 +8,7 @@ Rules this module decides:
    Where the model gives the target no more (it went back), what an instance runs counts, not whether the model is applied to it.
 3. Fewest in service is as seen: between two looks nobody looked.
 4. A model update that succeeded, and that no look has shown since, may still have taken effect: Azure does not show everything.
+5. On the way back of a script in the VMs its undo is the evidence, and who never had it is as before. No model gives it to a new VM.
 """
 
 from __future__ import annotations
@@ -278,6 +279,10 @@ def _gives(plan: Plan, model: Model) -> bool:
 
 def _there(rollout: Rollout, name: str, one: Instance, state: State, found: Seen | None, *, gives: bool) -> bool:
     target = rollout.target(name, state.back)
+    patch = rollout.target(name, False).run_command
+    if patch is not None and state.back:  # rule 5
+        taken = {each for batch in state.sequence or () for each in batch.take}
+        return at_target(one, target) is True or (patch not in one.run_commands and name not in taken)
     if target.latest_model and not gives and not state.back:
         memory = state.memory.get(name)
         return runs(one.image, target.image) is True if target.image else memory is not None and memory.done
@@ -331,6 +336,8 @@ def _model_gives(plan: Plan, model: Model) -> str:
     image, wanted, was = model.image, plan.resolved.model_image, plan.resolved.back_image
     if image is None:
         return "not known"
+    if plan.resolved.target.run_command is not None:
+        return f"{image}, without the script: only VMs that are there get it"
     for one, words in ((wanted, "the target"), (was, "what was there before")):
         if one is not None and (image == one or runs(image, one) is True):
             return f"{image}, {words}"

@@ -68,7 +68,7 @@ class Site:
     def plan(self, *more: str, undo: bool = True) -> Ran:
         """`vmss-sim plan` from a snapshot, two at a time, a floor of four."""
         backend = over_azure(None, self.azure.url, self.environment)
-        (self.folder / "snapshot.json").write_bytes(msgspec.json.encode(snapshot(backend.documents())))
+        (self.folder / "snapshot.json").write_bytes(msgspec.json.encode(snapshot(backend.documents(scripts=True))))
         backend.close()
         (self.folder / "patch.sh").write_text(PATCH)
         (self.folder / "undo.sh").write_text(UNDO)
@@ -108,6 +108,11 @@ class Site:
             if one["method"] == "PUT" and "runcommands" in [part.lower() for part in path]:
                 seen[path[-3], path[-1]] += 1
         return seen
+
+    def written(self) -> list[tuple[str, str]]:
+        """Which script was sent to which instance, in the last rollout; no trace shows one."""
+        commands = [one for turn in self.turns() for one in turn.commands if one.kind is Kind.RUN_COMMAND]
+        return [(name, one.script or "") for one in commands for name in one.ids]
 
     def patches(self) -> list[Any]:
         """What changed the model."""
@@ -189,7 +194,7 @@ def test_a_script_that_failed_is_tried_again_with_another_content(site: Callable
     world = here.azure.emulator.measured_set.world
     assert all(vm.commands == (here.name,) for vm in world.vms.values())
     scripts = {command.script for turn in here.turns() for command in turn.commands if command.kind is Kind.RUN_COMMAND}
-    assert scripts == {PATCH, PATCH + "# try 2\n"}
+    assert scripts == {PATCH, PATCH + "\n# try 2\n"}
 
 
 def test_a_script_that_fails_is_taken_back_by_the_undo(site: Callable[[str], Site]) -> None:
@@ -199,11 +204,10 @@ def test_a_script_that_fails_is_taken_back_by_the_undo(site: Callable[[str], Sit
     ran = here.apply()
     assert ran.status == 1, ran
     assert here.state().ending == "rollback"
-    puts = here.puts()
-    patched = {vm for vm, name in puts if name == here.name}
+    patched = {vm for vm, script in here.written() if script == PATCH}
     assert len(patched) == 4
-    assert {vm for vm, name in puts if name == f"{here.name}-undo"} == patched, "also where it failed half-way"
-    assert set(puts.values()) == {1}
+    assert {vm for vm, script in here.written() if script == UNDO} == patched, "also where it failed half-way"
+    assert here.puts() == Counter({(vm, here.name): 2 for vm in patched}), "one name, so that the content tells"
 
 
 def test_an_operator_rolls_it_back(site: Callable[[str], Site]) -> None:
@@ -217,11 +221,26 @@ def test_an_operator_rolls_it_back(site: Callable[[str], Site]) -> None:
     assert here.says("rollback", "--yes", "--reason", "it breaks logins").status == 1
     assert here.state().ending == "rollback"
     order = [name for batch in decode(here.file.read_bytes(), "plan").plan.batches for name in batch.take]
-    puts = here.puts()
-    undone = [vm for vm, name in puts if name == f"{here.name}-undo"]
-    assert sorted(undone) == sorted(vm for vm, name in puts if name == here.name)
+    undone = [vm for vm, script in here.written() if script == UNDO]
+    assert sorted(undone) == sorted(vm for vm, script in here.written() if script == PATCH)
     assert 0 < len(undone) < len(order)
     assert "it breaks logins" in done(here.says("history", "--format", "md")).out
+    told = json.loads(done(here.says("status", "--json")).out)
+    assert (told["instances"]["on_target"], told["instances"]["old"]) == (6, 0), "all are as they were before"
+    assert "the target" not in done(here.says("status")).out
+    here.apply("--again")
+    assert here.says("resume", "--yes").status == 3
+    ran = {vm for vm, script in here.written() if script == PATCH}
+    assert ran >= set(undone), "what was undone does not count as done"
+
+
+def test_who_has_it_is_known_when_it_is_planned(site: Callable[[str], Site]) -> None:
+    here = site("again-planned")
+    done(here.plan("-p", "batch.retries=1"))
+    here.azure.control.faults([{"verdict": "fail", "of": "run-command", "first": 5, "last": 5, "code": "ScriptFailed"}])
+    done(here.apply())
+    ran = done(here.plan())
+    assert decode(here.file.read_bytes(), "plan").plan.batches == (), ran.out
 
 
 def test_without_an_undo_there_is_no_way_back_and_that_is_said(site: Callable[[str], Site]) -> None:

@@ -309,7 +309,7 @@ def test_another_property_that_the_model_says_again_needs_no_target(desk: Callab
 
 def test_no_command_is_made_up_for_what_a_snapshot_cannot_tell(desk: Callable[[Case], Desk]) -> None:
     (told,) = after_abort(desk(approving(change=GuestPatch(script="patch", undo="unpatch"))))
-    assert "guest patch is its undo" in told
+    assert "--run-command undo.sh -s selected -p selected.ids=" in told
 
 
 def test_without_a_health_source_plan_and_apply_accept_that(desk: Callable[[Case], Desk]) -> None:

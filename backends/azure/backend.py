@@ -132,9 +132,11 @@ class AzureBackend:
                 found[name][facts.ADDRESS] = address
         return found
 
-    def documents(self) -> Documents:
-        """The set's documents as Azure gives them, with everything a snapshot is to hold."""
-        return self.reader.documents(self.sleeper.now_ms(), whole=True)
+    def documents(self, *, scripts: bool = False) -> Documents:
+        """The set's documents as Azure gives them, with everything a snapshot is to hold. scripts: also what ran inside each VM."""
+        now_ms = self.sleeper.now_ms()
+        found = self.reader.documents(now_ms, whole=True)
+        return msgspec.structs.replace(found, ran=self.reader.ran(found, now_ms)) if scripts else found
 
     def preflight(self, plan: Plan) -> tuple[Finding, ...]:
         """What would stop this plan half-way (`preflight.py`); reads only."""

@@ -53,12 +53,13 @@ class Look(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Documents(msgspec.Struct, frozen=True, kw_only=True):
-    """What Azure gave: the set, pages of instances, the set's instance view, the platform's last rollout."""
+    """What Azure gave: the set, pages of instances, the set's instance view, the platform's last rollout, what ran inside each VM."""
 
     model: dict[str, Any]
     pages: tuple[dict[str, Any], ...]
     view: dict[str, Any] | None = None
     latest: dict[str, Any] | None = None
+    ran: dict[str, tuple[str, ...]] | None = None
 
 
 class Reader:
@@ -152,6 +153,11 @@ class Reader:
 
     def _url(self, name: str, vm: str = "") -> str:
         return url_of(name, self.scope, self.version, vm=vm)
+
+    def ran(self, documents: Documents, now_ms: int) -> dict[str, tuple[str, ...]]:
+        """What managed run-commands are the evidence of, in each instance that has any: one request an instance."""
+        found = self._with_run_commands(_read(documents, self.watch).scale_set, now_ms)
+        return {name: one.run_commands for name, one in found.instances.items() if one.run_commands}
 
     def _with_run_commands(self, scale_set: ScaleSet, now_ms: int) -> ScaleSet:
         """Which managed run-commands succeeded in each instance (rule 4)."""

@@ -9,7 +9,7 @@ Azure's, and the one thing beside.
    which the SDK drops the etag silently.
 2. Actions name their instances. Without ids, or with `*`, Azure means all of them, so a command without ids is not sent (the guard's rule too).
 3. A guest patch is a managed run-command, named by the command's `name`: one request an instance. One of the same name and content is
-   not run again (`machine/batches.py: another_try`). `treatFailureAsDeploymentFailure`: a script that fails is an operation that fails.
+   not run again (`planner/scripts.py`). `treatFailureAsDeploymentFailure`: a script that fails is an operation that fails.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from backends.azure.clouds import Scope
 from planner.commands import Command, Kind
 from planner.errors import PlannerBug
 from planner.model import Model, Orchestration
+from planner.scripts import written_as
 
 COMPUTE = "Microsoft.Compute"
 _SET = "virtual_machine_scale_sets"
@@ -259,7 +260,7 @@ def arguments(row: Write, scope: Scope, command: Command, model: Model, vm: str 
     target: tuple[Any, ...] = (scope.group, scope.name)
     if row.each:
         target = (scope.group, vm) if row is FLEXIBLE_RUN_COMMAND else (scope.group, scope.name, vm)
-        target = (*target, command.name)
+        target = (*target, written_as(command.name or ""))
     return target if row.body is None else (*target, row.body(command, model))
 
 

@@ -12,7 +12,7 @@ from planner.secret import kept
 
 
 def snapshot(documents: Documents) -> dict[str, Any]:
-    """One document that holds the model, every instance, the set's view and the platform's last rollout."""
+    """One document that holds the model, every instance, the set's view, the platform's last rollout, and which scripts ran inside the VMs."""
     made: dict[str, Any] = {
         "model": kept(documents.model),
         "instances": [kept(item) for page in documents.pages for item in page.get("value") or ()],
@@ -21,4 +21,6 @@ def snapshot(documents: Documents) -> dict[str, Any]:
         made["instanceView"] = kept(documents.view)
     if documents.latest is not None:
         made["rollingUpgrade"] = kept(documents.latest)
+    if documents.ran is not None:
+        made["runCommands"] = documents.ran
     return made

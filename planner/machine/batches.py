@@ -13,6 +13,7 @@ from planner.machine import back, substitutes, surge, windows
 from planner.model import Service, placement_key
 from planner.phases import Cause, move
 from planner.plan import OnFailure, Rung
+from planner.scripts import another_try
 from planner.strategies.base import Batch
 
 if TYPE_CHECKING:
@@ -294,13 +295,6 @@ def _admit(t: Turn, batch: Batch, todo: list[str]) -> bool:
 
 def _tries(t: Turn, name: str) -> int:
     return t.memory.get(name, UNTOUCHED).tries
-
-
-def another_try(script: str, tries: int) -> str:
-    """A script after so many that failed. Azure runs a managed run-command again only where its content differs, so one that failed gets a comment
-    (in sh and PowerShell alike); one of which nobody knows what became of it stays as it is, and is not run twice.
-    """
-    return f"{script.rstrip()}\n# try {tries + 1}\n" if tries else script
 
 
 def _kind_untouched(t: Turn) -> tuple[Kind, str | None]:

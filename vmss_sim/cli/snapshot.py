@@ -32,14 +32,14 @@ Exit status: 0 done, 1 Azure failed, 2 bad input or refused.
 PATIENCE_S = 60
 
 
-def taken(which: options.WhichSet, azure: options.Azure) -> dict[str, Any]:
-    """A set as it is now. Reads only. Raises InputError and PlatformError."""
+def taken(which: options.WhichSet, azure: options.Azure, *, scripts: bool = False) -> dict[str, Any]:
+    """A set as it is now. Reads only. scripts: also which ran inside its VMs. Raises InputError and PlatformError."""
     from backends.azure import connect  # noqa: PLC0415  # heavy imports wait until a command runs
     from backends.azure.snapshot import snapshot  # noqa: PLC0415
 
     backend = connect(which.id(), **asdict(azure), says=operating.say, patience_s=PATIENCE_S)
     try:
-        return snapshot(backend.documents())
+        return snapshot(backend.documents(scripts=scripts))
     finally:
         backend.close()
 
@@ -71,7 +71,7 @@ def setup_of(which: options.WhichSet, azure: options.Azure, scenario: str | None
         raise InputError("the scale set is said twice", ", ".join(of_set), found, "a set in Azure, or a file")
     with TemporaryDirectory() as folder:  # what reads a set reads files; without secrets, and gone at once
         file = Path(folder) / "snapshot.json"
-        file.write_bytes(msgspec.json.encode(taken(which, azure)))
+        file.write_bytes(msgspec.json.encode(taken(which, azure, scripts=beside.run_command is not None)))
         try:
             return options.setup_from(str(file), None, beside)
         except InputError as error:
@@ -92,6 +92,12 @@ def register(app: typer.Typer) -> None:
             typer.Option("-o", "--output", metavar="FILE", help="Where it goes; else stdout.", show_default=False),
         ] = None,
         force: options.Force = False,
+        run_commands: Annotated[
+            bool,
+            typer.Option(
+                "--run-commands", help="Also which scripts of `plan --run-command` each VM has: a request an instance."
+            ),
+        ] = False,
         azure: options.Azure,
     ) -> None:
         import msgspec  # noqa: PLC0415  # heavy imports wait until a command runs
@@ -99,7 +105,7 @@ def register(app: typer.Typer) -> None:
         from planner.arm_json import read_scale_set  # noqa: PLC0415
 
         options.refuse_existing(output, force=force)
-        made = taken(which, azure)
+        made = taken(which, azure, scripts=run_commands)
         reading = read_scale_set([("the snapshot", made)])
         text = msgspec.json.format(msgspec.json.encode(made), indent=2).decode() + "\n"
         if output is None:

@@ -9,6 +9,8 @@ Rules this module decides:
    would be mended, with one less, since without that nothing can be taken.
 3. The target is what the model gave before. Where another property was changed and the model says the old value again, none is named:
    what is behind it is brought up to the model. Where neither is known, no command is made up: a sentence says where to look.
+4. A script in the VMs goes back by its undo as another script, where it is not known to have gone back; its own record says afterwards what is
+   not true any more, and is deleted.
 """
 
 from __future__ import annotations
@@ -57,14 +59,31 @@ def why_none(plan: Plan, now: Standing) -> str:
     if now.back_to:
         return ""
     if isinstance(resolved.change, GuestPatch):
-        undo = "its undo" if resolved.change.undo else "what undoes it (this plan has no undo)"
-        return f"a plan made from a scenario whose guest patch is {undo} takes it back"
+        return _script_back(plan, now)
     if isinstance(resolved.change, PropertyChange):
         settings = now.scale_set.model.settings
         if all(settings.get(path) == value for path, value in resolved.reverse.items()):
             return ""
         return f"the model does not say the old value of {', '.join(resolved.reverse)} again: put it there first"
     return "they did not run one version before: what each ran stands in the plan file, under scale_set.instances"
+
+
+def _script_back(plan: Plan, now: Standing) -> str:
+    """Rule 4."""
+    change, state = plan.resolved.change, now.state
+    undo = isinstance(change, GuestPatch) and change.undo is not None
+    taken = {name for batch in state.sequence or () for name in batch.take}
+    failed = tuple(one.id for one in now.failed)
+    mine = (*now.old, *failed) if state.back else (*now.on_target, *failed)
+    ids = ",".join(name for name in mine if not state.back or name in taken)
+    whence = "its undo (`vmss-sim show PLAN.JSON` prints it)" if undo else "what undoes it (this plan has no undo)"
+    scope = plan.scale_set.id or plan.scale_set.name
+    health = " --accept-no-health" if plan.scale_set.health_source is HealthSource.NONE else ""
+    return (
+        f"save {whence} as undo.sh; `vmss-sim plan --scale-set {scope} --run-command undo.sh -s selected -p selected.ids={ids}{health}"
+        f" -o back.json`, and its `apply`, take it back there; then delete the run-command {plan.resolved.target.run_command} of these"
+        " (`az vmss run-command delete`): it says that they have the script"
+    )
 
 
 def _strategy(plan: Plan, now: Standing) -> str:
