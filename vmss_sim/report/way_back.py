@@ -19,7 +19,7 @@ import msgspec
 
 from planner.amount import follow
 from planner.change import GuestPatch, PropertyChange
-from planner.model import HealthSource, Service, service
+from planner.model import HealthSource, Service, runs, service
 from planner.plan import Plan
 from planner.standing import Standing
 from planner.strategies import STRATEGIES, Parameters, Strategy
@@ -65,6 +65,15 @@ def why_none(plan: Plan, now: Standing) -> str:
             return ""
         return f"the model does not say the old value of {', '.join(resolved.reverse)} again: put it there first"
     return "they did not run one version before: what each ran stands in the plan file, under scale_set.instances"
+
+
+def nothing_to_do(plan: Plan, now: Standing) -> bool:
+    """Has everything that was tried the model again, and the image from before? A plan that takes back would move nothing."""
+    was = plan.resolved.back_image
+    if now.on_target or was is None or plan.resolved.target.image is None:
+        return False
+    tried = [now.scale_set.instances[one.id] for one in now.failed]
+    return all(one.latest_model and runs(one.image, was) is True for one in tried)
 
 
 def _strategy(plan: Plan, now: Standing) -> str:
