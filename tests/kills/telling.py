@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 from backends.executor import rests
 from backends.store.files import FileStore
 from planner.change import Action
+from planner.commands import Status
 from planner.phases import Phase
 from planner.plan import MovedBy, Plan
 from planner.planfile import encode
@@ -198,7 +199,11 @@ class Telling:
         sent_as_written(run)
         safe(run, case)
         keeps_the_floor(run)
-        if not any(one.asked is Asked.RETRY for one in journal.requests(0)):
+        # What failed and left nothing, while its answer died with the executor, cannot be told from a request that was lost (as in `bounded`).
+        lost = case.becomes == "old-image" and any(
+            one.status is Status.UNKNOWN for turn in turns for one in turn.outcomes
+        )
+        if not lost and not any(one.asked is Asked.RETRY for one in journal.requests(0)):
             bounded(run, case)
         replays(run)
         assert not world.repairs_suspended

@@ -158,7 +158,7 @@ class Beside:
 
 @dataclass(frozen=True, kw_only=True)
 class Login:
-    """Who logs in to Azure, and to which; of a command that reaches no more of it than a store. A field is an option (`spread`)."""
+    """How one logs in, at Azure or at a store there; a field is an option (`spread`)."""
 
     cloud: Annotated[
         str | None,
@@ -292,13 +292,13 @@ def spread(command: Callable[..., None]) -> Callable[..., None]:
     fields = {name: inspect.signature(group, eval_str=True).parameters for name, group in groups.items()}
     seen = [field for one in own for field in (fields[one.name].values() if one.name in groups else (one,))]
 
-    reaches = any(issubclass(group, Login) for group in groups.values())
-    if reaches:
+    logs_in = any(issubclass(group, Login) for group in groups.values())
+    if logs_in:
         seen.append(inspect.Parameter("verbose", inspect.Parameter.KEYWORD_ONLY, default=0, annotation=Verbose))
 
     @wraps(command)
     def run(**given: Any) -> None:
-        if reaches:
+        if logs_in:
             logs.turn_on_as_asked(given.pop("verbose"))
         made = {name: group(**{field: given.pop(field) for field in fields[name]}) for name, group in groups.items()}
         command(**made, **given)
