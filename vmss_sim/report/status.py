@@ -41,7 +41,7 @@ from vmss_sim.report.times import coarse, stamp, when
 
 SCHEMA = "vmss-sim/status/1"
 WIDTH = 80
-LISTED = 4
+LISTED = 3
 FEW = 8
 """So many ids are listed beside a number."""
 WALL_MS = 3_600_000
