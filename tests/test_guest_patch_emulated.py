@@ -193,6 +193,23 @@ def test_a_script_that_fails_stops_the_rollout_at_its_batch(site: Callable[[str]
     assert "ScriptFailed" in done(here.says("history", "--format", "md")).out
 
 
+def test_what_a_script_exits_with_and_says_is_told(site: Callable[[str], Site]) -> None:
+    here = site("exits")
+    done(here.plan("-p", "batch.retries=0"))
+    fault = {"verdict": "fail", "of": "run-command", "first": 5, "last": 5, "exit_code": 3, "output": "disk full"}
+    here.azure.control.faults([fault])
+    assert here.apply().status == 1
+    told = done(here.says("status")).out
+    assert "The script exited with 3: disk full" in " ".join(told.split()), told
+    for one in here.asked():
+        for each in one.get("body", {}).get("value", ()) if isinstance(one.get("body"), dict) else ():
+            view = each.get("properties", {}).get("instanceView", {}) if "runCommands" in one["url"] else {}
+            if view.get("executionState") == "Failed":
+                assert (view["exitCode"], view["error"]) == (3, "disk full")
+                return
+    raise AssertionError("no look showed it")
+
+
 def test_a_script_that_failed_is_tried_again_with_another_content(site: Callable[[str], Site]) -> None:
     """Azure, and so the emulator, does not run one of the same name and content again."""
     here = site("again")
