@@ -99,6 +99,7 @@ def test_a_shell_that_runs_works() -> None:
         (process(AZ, SHELL, stopped=True), False),
         (process(AZ, 1, used_s=0.01), False),  # tee
         (process(AZ, 1, used_s=0.01, age_s=0.5), True),  # curl, or a tee that has just begun
+        (process(AZ, 1, used_s=0.01, age_s=5.0, rests=False), True),  # curl that has just begun, on a busy machine
         (process(AZ, SHELL, used_s=0.01, ports=frozenset({5})), True),  # a slow curl
     ],
 )

@@ -16,11 +16,13 @@ import psutil
 import pytest
 
 from tests.test_arm_sleepers import _AddsUp
+from vmss_sim.arm import sleepers
 from vmss_sim.checks.emulated import Emulated
 
 pytestmark = pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed")
 Make = Callable[..., Emulated]
-HANGS_S = 60
+HANGS_S = 600
+"""A hang is one on a busy machine, too."""
 NEVER_S = 3_600.0
 
 TOOLS = """
@@ -34,7 +36,14 @@ restart() { # ID: a request that changes the set
 """
 A = "for i in 1 2 3; do sleep 10; now a; done"
 B = "for i in 1 2; do sleep 17; now b; done"
+LONG = "for i in 1 2 3; do sleep 1000; now a; done"
 BOTH = {"a": [10, 20, 30], "b": [17, 34]}
+
+
+@pytest.fixture(autouse=True)
+def _slow_is_not_gone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a busy machine a sleeper may come back late. (That one that does not come back is gone: `test_arm_sleepers.py`.)"""
+    monkeypatch.setattr(sleepers, "GONE_S", NEVER_S)
 
 
 def begin(azure: Emulated, home: Path, script: str) -> subprocess.Popen[bytes]:
@@ -151,8 +160,8 @@ IDLES = """"$PYTHON" -c 'import ssl, time; time.sleep(1000)' & trap 'kill $!' EX
 def test_who_never_asks_for_anything_is_waited_for_with_patience(vmss_emulator: Make, tmp_path: Path) -> None:
     azure = vmss_emulator()
     azure.patience_s = 0.3  # type: ignore[attr-defined]
-    assert run(azure, tmp_path, f"{IDLES}; restart 0; {A}; restart 1") == {"a": [10, 20, 30]}
-    assert azure.control.report()["time"]["uncounted_s"] < azure.control.report()["time"]["declared_s"]
+    assert run(azure, tmp_path, f"{IDLES}; restart 0; {LONG}; restart 1") == {"a": [1000, 2000, 3000]}
+    assert azure.control.report()["refused"] is None, "the figures stand"
 
 
 def test_a_sleeper_that_is_killed_blocks_nobody(vmss_emulator: Make, tmp_path: Path) -> None:

@@ -154,6 +154,28 @@ def test_after_drift_what_was_moved_is_taken_back(azure: Emulated) -> None:
     assert status["ending"] == "drift", status["why"]
     taken_back(status)
     assert images(azure) == before
+    (Path("now.json")).unlink()
+    _, snapshot, plan, apply = status["afterwards"]
+    for line in (snapshot, f"{plan} --no-forecast --force", f"{apply} --again --yes"):
+        assert run(line).status == 0, line
+    third, mode = told(), status["undo"][-1]["command"]
+    assert third["temporary_changes"] == [f"mode manual instead of rolling (since {status['rollout']})"], (
+        "the second left it"
+    )
+    assert [one["command"] for one in third["undo"]] == [mode]
+    azure.control.run_until_idle()
+    answer = requests.patch(
+        f"{azure.url}{azure.id}?api-version=2024-07-01",
+        json={"properties": {"upgradePolicy": {"mode": "Rolling"}}},
+        headers=somebody,
+        verify=azure.ca,
+        timeout=30,
+    )
+    assert answer.status_code == 200, answer.text
+    azure.control.run_until_idle()
+    for line in (f"{snapshot} --force", f"{plan} --no-forecast --force", f"{apply} --again --yes"):
+        assert run(line).status == 0, line
+    assert (told()["temporary_changes"], told()["undo"]) == ([], []), "it was brought back"
 
 
 BREACHED = """

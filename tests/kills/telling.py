@@ -186,8 +186,8 @@ class Telling:
         world, case = place.world, tale.case
         journal = self.store.journal(self.rollout)
         records = list(journal.records())
+        turns = [one for one in records if isinstance(one, Turn)]
         if place.epoch_ms:
-            turns = [one for one in records if isinstance(one, Turn)]
             world.log = attributed(world.log, turns, place.epoch_ms)
 
         class Driven:

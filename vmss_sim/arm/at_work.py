@@ -7,8 +7,9 @@ Nobody says when he begins to work. So it is read off the processes. Rules this 
 2. A client that sleeps, has ended or is stopped does not work, nor one that was told last that the operation it polled runs: they wait. One
    above somebody who waits does so, too, if it rests and has rested since the last look (no switch of context): a shell whose `sleep` runs in
    the foreground. If it did anything, it works: that sleep is in the background.
-3. A client *reads* if it told no sleep, no client is below it, it has no connection, is older than `YOUNG_S` and has used less than `LITTLE_S`
-   of the processor: `tee`, `tail -f`, `less`. It does not work.
+3. A client *reads* if it rests, told no sleep, no client is below it, it has no connection, is older than `YOUNG_S` and has used less than
+   `LITTLE_S` of the processor: `tee`, `tail -f`, `less`. It does not work. (On a busy machine one that just begins is as old and has used as
+   little, but does not rest: it waits for the processor.)
 4. Every other client works, whatever it does: it may wait for an answer, ours or somebody else's.
 5. Nobody works if two looks say so that are `BETWEEN_S` apart, and all between, and nobody woke or saw the end of his operation meanwhile: from
    one command of a shell to the next there is a moment in which only the shell is there.
@@ -189,7 +190,7 @@ class AtWork:
         ]
 
     def _reads(self, one: Process, parents: set[int]) -> bool:
-        little = one.used_s < LITTLE_S and one.age_s > YOUNG_S and not one.ports
+        little = one.rests and one.used_s < LITTLE_S and one.age_s > YOUNG_S and not one.ports
         return little and one.key not in self._known and one.key[0] not in parents
 
     def _is_known(self, one: Process) -> bool:

@@ -323,13 +323,14 @@ def scenario_from(scenario: str | None, model: Path | None, beside: Beside) -> t
     if scenario is not None:
         path = files.find_scenario(scenario)
         if not files.is_snapshot(path):
+            loaded = files.load(path)  # what is neither is told as that, whatever else is said
             given = named({"model": model, **asdict(beside)})
             used = [name for name, value in given.items() if value is not None]
             if used:
                 raise InputError(
                     "a scenario says this itself", ", ".join(used), scenario, "either a scenario, or files and options"
                 )
-            return files.load(path), path.parent, str(path)
+            return loaded, path.parent, str(path)
         if model is not None:
             raise InputError("the model is given twice", "--model", f"{scenario} and {model}", "one of them")
         model = path

@@ -164,6 +164,10 @@ def afterwards_of(status: Status) -> tuple[str, ...]:
     stays = f"on target, and left so: {names(now.on_target, 20)}" if now.on_target else "nothing is on target"
     if failed:
         stays += f"; failed: {names(failed, 20)}"
+    if way_back.nothing_to_do(status.plan, now):
+        words = f"nothing is on target; failed: {names(failed, 20)}. Nothing is to be taken back: they have what was there before"
+        on = "The way on: `apply --again` of the same plan, or a new plan"
+        return (plain(f"this rollout is over; {words}. {on}"),)
     reach = status.entry.where.options if status.entry.where is not None else ""
     how = way_back.why_none(status.plan, now) or "To take them back, make a new plan:"
     lines = [f"this rollout is over; {stays}. {how}", *way_back.commands(status.plan, now, reach, status.store)]

@@ -5,7 +5,9 @@ Rules this module decides:
 1. Everything comes from the journal: times of evidence, rules, the platform's errors, its request and operation ids.
 2. Fewest in service is as seen, and stands beside the forecast.
 3. A table has one row a decision; what repeats itself within a turn stands once.
-4. Executors that never got to look at the set, one after another, are one row: how many, from when to when, and why the last did not.
+4. What an executor came to is told from the last turn under it: the end, a rest, or that nothing more was heard of it (it let go, or was
+   killed), and how long nobody was at work until the next one looked.
+5. Executors that never got to look at the set, one after another, are one row: how many, from when to when, and why the last did not.
 """
 
 from __future__ import annotations
@@ -17,6 +19,7 @@ from typing import NamedTuple
 import msgspec
 
 from planner.commands import Status as OutcomeStatus
+from planner.phases import Phase
 from planner.planfile import describe
 from planner.standing import looks
 from planner.trace import Executor, Found, Receipt, Record, Refusal, Turn, Unread
@@ -37,7 +40,7 @@ def blocks(status: Status, records: Sequence[Record]) -> tuple[Block, ...]:
     made = (
         Block("In short", tuple(_short(status))),
         Block("The plan", _plan(status)),
-        Block("Executors", table=_executors(records)),
+        Block("Executors", table=_executors(records, alive=status.alive)),
         Block("What moved while nobody looked", table=_moved(records)),
         Block("Decisions", table=_decisions(records)),
         Block("Operators", table=_operators(records)),
@@ -95,9 +98,9 @@ def _plan(status: Status) -> tuple[str, ...]:
     return tuple(lines)
 
 
-def _executors(records: Sequence[Record]) -> tuple[tuple[str, ...], ...]:
-    """Rule 4."""
-    rows: list[tuple[str, ...]] = []
+def _executors(records: Sequence[Record], *, alive: bool) -> tuple[tuple[str, ...], ...]:
+    """Rules 4 and 5."""
+    rows: list[list[str]] = []
     tries: list[Executor] = []
     why = ""
 
@@ -109,10 +112,12 @@ def _executors(records: Sequence[Record]) -> tuple[tuple[str, ...], ...]:
             fences = f"{first.fence}" + (f" to {last.fence}" if many else "")
             names = list(dict.fromkeys(one.name.rpartition(":")[0] or one.name for one in tries))
             came = f"{len(tries)} {'tries' if many else 'try'} that never looked" + (f", last: {why}" if why else "")
-            rows.append((began, ", ".join(names), fences, came))
+            rows.append([began, ", ".join(names), fences, came])
             tries.clear()
 
     begun: Executor | None = None
+    working: list[str] | None = None
+    last: Turn | None = None
     for one in records:
         if isinstance(one, Executor):
             if begun is not None:
@@ -123,12 +128,28 @@ def _executors(records: Sequence[Record]) -> tuple[tuple[str, ...], ...]:
         elif isinstance(one, Turn):
             fold()
             if begun is not None:
-                rows.append((when(begun.wall_ms), begun.name, str(begun.fence), ""))
-            begun, why = None, ""
+                if working is not None and last is not None:
+                    working[3] = _came_to(last, one.now_ms)
+                rows.append(working := [when(begun.wall_ms), begun.name, str(begun.fence), ""])
+            begun, why, last = None, "", one
     if begun is not None:
         tries.append(begun)
     fold()
-    return (("began", "executor", "lease", "came to"), *rows)
+    if working is not None and last is not None:
+        working[3] = "at work" if alive and begun is None else _came_to(last, None)
+    return (("began", "executor", "lease", "came to"), *(tuple(row) for row in rows))
+
+
+def _came_to(last: Turn, next_ms: int | None) -> str:
+    """Rule 4. last: its last turn. next_ms: when the next executor looked."""
+    state = last.state
+    if state.phase is Phase.ENDED:
+        return f"the end: {state.ending}"
+    if state.phase is Phase.PAUSED:
+        came = f"rested: {state.reason}"
+    else:
+        came = f"nothing more was heard of it after {when(last.now_ms)}"
+    return came if next_ms is None else f"{came}; {coarse((next_ms - last.now_ms) / 1000)} until somebody looked again"
 
 
 def _moved(records: Sequence[Record]) -> tuple[tuple[str, ...], ...]:
@@ -201,15 +222,26 @@ def platform_ids(handle: str) -> str:
 
 def _errors(records: Sequence[Record]) -> tuple[tuple[str, ...], ...]:
     rows: list[tuple[str, ...]] = []
+    sent: dict[str, str] = {}
     for one in records:
         if isinstance(one, Turn):
+            sent |= {it.id: f"{it.kind.value} {_ids(it.ids)}".rstrip() for it in one.commands}
             rows += [
-                (when(one.now_ms), out.command, "refused" if out.refused else out.status.value, out.code, out.message)
+                (
+                    when(one.now_ms),
+                    sent.get(out.command, out.command),
+                    "refused" if out.refused else out.status.value,
+                    out.code,
+                    out.message,
+                )
                 for out in one.outcomes
                 if out.status is not OutcomeStatus.SUCCEEDED
             ]
         elif isinstance(one, Refusal):
-            rows += [(when(one.now_ms), bad.command, "guard", bad.invariant, bad.text) for bad in one.violations]
+            rows += [
+                (when(one.now_ms), sent.get(bad.command, bad.command), "guard", bad.invariant, bad.text)
+                for bad in one.violations
+            ]
     return (("time", "command", "how", "code", "message"), *rows)
 
 

@@ -320,8 +320,8 @@ def render(console: Console, status: Status) -> None:
         opening = _opening(status)
         if opening is not None:
             _row(console, "window", windows.text(opening, _clock_ms(status, now)))
-        said = {one.code for one in now.failed[:1]}
-        for one in now.failed[1:LISTED]:
+        said = {one.code for one in now.failed[:1] if now.state.ending != "finish"}  # in the row `why`
+        for one in now.failed[:LISTED]:
             _row(console, "failed", trouble(one, message=one.code not in said), bad)
             said.add(one.code)
         if len(now.failed) > LISTED:

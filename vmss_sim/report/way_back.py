@@ -21,7 +21,7 @@ import msgspec
 
 from planner.amount import follow
 from planner.change import GuestPatch, PropertyChange
-from planner.model import HealthSource, Service, service
+from planner.model import HealthSource, Service, runs, service
 from planner.plan import Plan
 from planner.standing import Standing
 from planner.strategies import STRATEGIES, Parameters, Strategy
@@ -84,6 +84,15 @@ def _script_back(plan: Plan, now: Standing) -> str:
         f" -o back.json`, and its `apply`, take it back there; then delete the run-command {plan.resolved.target.run_command} of these"
         " (`az vmss run-command delete`): it says that they have the script"
     )
+
+
+def nothing_to_do(plan: Plan, now: Standing) -> bool:
+    """Has everything that was tried the model again, and the image from before? A plan that takes back would move nothing."""
+    was = plan.resolved.back_image
+    if now.on_target or was is None or plan.resolved.target.image is None:
+        return False
+    tried = [now.scale_set.instances[one.id] for one in now.failed]
+    return all(one.latest_model and runs(one.image, was) is True for one in tried)
 
 
 def _strategy(plan: Plan, now: Standing) -> str:
