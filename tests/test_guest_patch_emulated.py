@@ -19,9 +19,11 @@ from backends.azure.snapshot import snapshot
 from backends.store.files import FileStore
 from planner.change import GuestPatch
 from planner.commands import Kind
+from planner.errors import InputError
 from planner.phases import Phase
 from planner.planfile import decode
 from planner.trace import Turn
+from scenarios.surroundings import faults
 from tests.commands import Ran, vmss_sim
 from tests.loopback import Started, start
 from tests.loopback_process import Unasked, over_azure
@@ -297,3 +299,15 @@ def test_killed_and_gone_on_with_no_script_runs_twice(site: Callable[[str], Site
         assert here.runs() == Counter({(str(one), here.name): 1 for one in range(6)})
         assert here.azure.report()["metrics"]["min_healthy"] >= 4
     assert hits >= 6
+
+
+@pytest.mark.parametrize(
+    "table",
+    [
+        {"verdict": "refuse", "of": "run-command", "exit_code": 3},
+        {"verdict": "fail", "of": "upgrade", "output": "disk full"},
+    ],
+)
+def test_only_a_run_command_that_fails_exits_with_a_code(table: dict[str, Any]) -> None:
+    with pytest.raises(InputError, match="only a run-command that fails exits with a code"):
+        faults([table], "fault")
