@@ -124,6 +124,13 @@ def faults(given: list[dict[str, Any]], where: str) -> tuple[Fault, ...]:
                 f"{one.first} to {one.last}",
                 "first from 1, last from first",
             )
+        if (one.exit_code or one.output) and (one.verdict, one.of) != ("fail", "run-command"):
+            raise InputError(
+                "only a run-command that fails exits with a code",
+                f"{at}.exit_code" if one.exit_code else f"{at}.output",
+                f"verdict {one.verdict} of {one.of or 'any'}",
+                "verdict fail of run-command",
+            )
         if one.until_ms is not None and one.until_ms <= one.from_ms:
             raise InputError(
                 "it would end before it begins", f"{at}.until", f"{one.until_ms / 1000:g} s", "later than from"

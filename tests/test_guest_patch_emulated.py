@@ -19,9 +19,11 @@ from backends.azure.snapshot import snapshot
 from backends.store.files import FileStore
 from planner.change import GuestPatch
 from planner.commands import Kind
+from planner.errors import InputError
 from planner.phases import Phase
 from planner.planfile import decode
 from planner.trace import Turn
+from scenarios.surroundings import faults
 from tests.commands import Ran, vmss_sim
 from tests.loopback import Started, start
 from tests.loopback_process import Unasked, over_azure
@@ -193,6 +195,23 @@ def test_a_script_that_fails_stops_the_rollout_at_its_batch(site: Callable[[str]
     assert "ScriptFailed" in done(here.says("history", "--format", "md")).out
 
 
+def test_what_a_script_exits_with_and_says_is_told(site: Callable[[str], Site]) -> None:
+    here = site("exits")
+    done(here.plan("-p", "batch.retries=0"))
+    fault = {"verdict": "fail", "of": "run-command", "first": 5, "last": 5, "exit_code": 3, "output": "disk full"}
+    here.azure.control.faults([fault])
+    assert here.apply().status == 1
+    told = done(here.says("status")).out
+    assert "The script exited with 3: disk full" in " ".join(told.split()), told
+    for one in here.asked():
+        for each in one.get("body", {}).get("value", ()) if isinstance(one.get("body"), dict) else ():
+            view = each.get("properties", {}).get("instanceView", {}) if "runCommands" in one["url"] else {}
+            if view.get("executionState") == "Failed":
+                assert (view["exitCode"], view["error"]) == (3, "disk full")
+                return
+    raise AssertionError("no look showed it")
+
+
 def test_a_script_that_failed_is_tried_again_with_another_content(site: Callable[[str], Site]) -> None:
     """Azure, and so the emulator, does not run one of the same name and content again."""
     here = site("again")
@@ -280,3 +299,15 @@ def test_killed_and_gone_on_with_no_script_runs_twice(site: Callable[[str], Site
         assert here.runs() == Counter({(str(one), here.name): 1 for one in range(6)})
         assert here.azure.report()["metrics"]["min_healthy"] >= 4
     assert hits >= 6
+
+
+@pytest.mark.parametrize(
+    "table",
+    [
+        {"verdict": "refuse", "of": "run-command", "exit_code": 3},
+        {"verdict": "fail", "of": "upgrade", "output": "disk full"},
+    ],
+)
+def test_only_a_run_command_that_fails_exits_with_a_code(table: dict[str, Any]) -> None:
+    with pytest.raises(InputError, match="only a run-command that fails exits with a code"):
+        faults([table], "fault")

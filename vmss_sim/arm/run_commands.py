@@ -2,7 +2,8 @@
 
 Rules:
 
-1. Whatever a script says, it succeeds and writes nothing: the world knows how long it takes and whether it disrupts, not what it does.
+1. Whatever a script says, it succeeds and writes nothing: the world knows how long it takes and whether it disrupts, not what it does. A fault says
+   which one fails, what it exits with and what it says.
 2. The action tells its output at the operation's end, in the poll and at `Location`.
 3. A managed one is Creating or Updating until its operation has ended, or Succeeded at once where it is asynchronous; how the
    execution stands is told with `$expand=instanceView`. A name that the world remembers, from whomever, is one, too.
@@ -162,6 +163,8 @@ def _view(call: Call, work: Operation | None, status: str) -> dict[str, Any]:
     view: dict[str, Any] = {"executionState": words[status], "executionMessage": "", "output": "", "error": ""}
     if status != "running":
         view["exitCode"] = 0 if status == "succeeded" else 1
+        if status == "failed" and work is not None and work.script is not None:
+            view["exitCode"], view["error"] = work.script
     if work is not None:
         view["startTime"] = moment(call.site.epoch, work.started_at)
         if status != "running":

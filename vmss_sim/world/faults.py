@@ -22,6 +22,8 @@ class Verdict(NamedTuple):
     code: str = ""
     delay_ms: int = 0
     retry_after_ms: int | None = None
+    exit_code: int = 0
+    output: str = ""
 
 
 PASS = Verdict("pass")
@@ -38,6 +40,7 @@ class Fault(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     code: the error's code.
     delay: of a delayed one, or until one times out.
     retry_after: what a refusal says.
+    exit_code, output: of a run-command that fails: what its script exits with, and says on stderr.
     from, until: only to operations that arrive from then on, and before then.
     """
 
@@ -48,6 +51,8 @@ class Fault(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     code: str = ""
     delay_ms: int = 0
     retry_after_ms: int | None = None
+    exit_code: int = 0
+    output: str = ""
     from_ms: int = 0
     until_ms: int | None = None
 
@@ -55,7 +60,7 @@ class Fault(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
         """The verdict on operation `number` of this kind."""
         due = self.from_ms <= now_ms and (self.until_ms is None or now_ms < self.until_ms)
         if due and self.first <= number <= self.last and self.of in ("", kind):
-            return Verdict(self.verdict, self.code, self.delay_ms, self.retry_after_ms)
+            return Verdict(self.verdict, self.code, self.delay_ms, self.retry_after_ms, self.exit_code, self.output)
         return PASS
 
 

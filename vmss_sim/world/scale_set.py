@@ -279,6 +279,10 @@ class World:
         operation.hangs = verdict.kind == "hang"
         if verdict.kind in ("fail", "time-out"):
             operation.fails, operation.code = True, verdict.code or "InternalExecutionError"
+            if verdict.exit_code:
+                operation.script = (verdict.exit_code, verdict.output)
+                said = f": {verdict.output}" if verdict.output else ""
+                operation.message = f"The script exited with {verdict.exit_code}{said}"
             wait = self.set_level(kind)
             if verdict.kind == "time-out":
                 operation.code = verdict.code or "OSProvisioningTimedOut"

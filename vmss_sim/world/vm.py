@@ -105,7 +105,9 @@ class Vm:
 
 
 class Operation:
-    """A long-running operation the platform accepted. hangs: it will never end. fails: it ends failed, whatever its VMs do."""
+    """A long-running operation the platform accepted. hangs: it will never end. fails: it ends failed, whatever its VMs do.
+    script: what the script of a run-command exits with, and says on stderr.
+    """
 
     __slots__ = (
         "args",
@@ -118,6 +120,7 @@ class Operation:
         "kind",
         "message",
         "name",
+        "script",
         "started_at",
         "status",
     )
@@ -129,6 +132,7 @@ class Operation:
         self.code = self.message = ""
         self.delay_ms = 0
         self.hangs = self.fails = False
+        self.script: tuple[int, str] | None = None
 
 
 class Reply:
