@@ -666,7 +666,7 @@ def test_status_fits_a_screen_of_80_columns(desk: Callable[[Case], Desk]) -> Non
     here = desk(case)
     assert here.run("apply").status == 3
     ran = here.run("status")
-    for word in ("zone", "above the floor", "8 failed", "approve", "rollback --emergency", "a new one", "and 4 more"):
+    for word in ("zone", "above the floor", "8 failed", "approve", "rollback --emergency", "a new one", "and 5 more"):
         assert word in ran.out, ran.out
     # A command stands whole on its line, so that it can be copied; all else is folded.
     long = vmss_sim("status", "--store", here.store.name)
