@@ -118,11 +118,11 @@ def test_what_a_rehearsal_decides_is_the_same_by_clocks_that_stand(
 def test_the_platform_s_rollout_is_watched_and_cancelled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Of the clock `jump`; and would not be if a poll jumped to the rollout's end (a planted bug: nothing says that waits are told)."""
     went = rehearse("platform", "jump", tmp_path, monkeypatch)
-    assert [kind for _, kind, _ in went.commands] == ["update-model", "cancel-rolling-upgrade"]
+    assert [kind for _, kind, _ in went.commands][:2] == ["update-model", "cancel-rolling-upgrade"]
     assert any(note.startswith("platform-floor") for _, note in went.notes)
     monkeypatch.setattr(EmulatorSleeper, "headers", {})
     went = rehearse("platform", "jump", tmp_path, monkeypatch)
-    assert [kind for _, kind, _ in went.commands] == ["update-model"]
+    assert "cancel-rolling-upgrade" not in [kind for _, kind, _ in went.commands]
 
 
 def test_any_client_may_say_that_it_tells_every_wait() -> None:
