@@ -191,11 +191,11 @@ def test_in_the_first_version_an_operation_has_another_name() -> None:
 def test_when_to_come_back_is_said_where_somebody_says_so() -> None:
     for option, told in ((7, "7"), (None, None)):
         client = Client(retry_after_s=option)
-        client.clock.accepted = lambda: None  # type: ignore[method-assign]
+        client.clock.accepted = lambda **_: None  # type: ignore[method-assign]
         assert client.ask("POST", "/restart").headers.get("retry-after") == told
         assert client.ask("GET").headers.get("retry-after") is None
     client = Client()
-    client.clock.accepted = lambda: 0.2  # type: ignore[method-assign,return-value]
+    client.clock.accepted = lambda **_: 0.2  # type: ignore[method-assign,return-value]
     assert client.ask("POST", "/restart").headers["retry-after"] == "1"
 
 

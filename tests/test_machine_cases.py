@@ -358,11 +358,11 @@ def test_a_step_on_the_set_counts_when_the_set_shows_it() -> None:
     steps = (made, waiting, late)
     turns = [turn(i + 1, seen[i], None, steps[i].notes, steps[i].commands, steps[i].state) for i in range(3)]
     stands = standing(rollout.plan, turns)
-    assert stands is not None and len(stands.changed) == 1
-    assert stands.changed[0].startswith("the model may hold another properties.")
+    assert stands is not None and len(stands.unshown) == 1
+    assert stands.unshown[0].startswith("the model may hold another properties.")
     later = turn(4, Observation(now_ms=40_000, scale_set=shown), None, (), (), late.state)
     stands = standing(rollout.plan, [*turns, later])
-    assert stands is not None and not stands.changed, "it was seen after all, and is what the model gives"
+    assert stands is not None and not stands.unshown, "it was seen after all, and is what the model gives"
     assert [one.ids for one in rollout.step(waiting.state, Observation(now_ms=9_000, scale_set=shown)).commands] == [
         ("0",)
     ]
