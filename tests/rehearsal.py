@@ -18,6 +18,7 @@ from backends.protocol import Seen, Wait
 from backends.schedule import ADAPTIVE
 from backends.simulated import SimulatedBackend
 from backends.store.files import FileStore
+from planner.buckets import Memory
 from planner.commands import Command
 from planner.model import RollingUpgrade
 from planner.rollout import State
@@ -40,9 +41,15 @@ class Story(NamedTuple):
 
     @property
     def decisions(self) -> tuple[Any, ...]:
-        """What was done, in order, and how it ended."""
+        """What was done, in order, and how it ended; no times."""
         commands = tuple(command for _, command in self.commands)
-        return commands, self.status, self.state.phase, self.state.ending, self.state.reason, self.state.memory
+        return commands, self.status, self.state.phase, self.state.ending, self.state.reason
+
+    @property
+    def remembered(self) -> dict[str, Memory]:
+        """What came of each instance; no times."""
+        memory = self.state.memory.items()
+        return {name: _replace(one, ended_ms=None if one.ended_ms is None else 0) for name, one in memory}
 
 
 def dated(ms: int | None, by: int) -> int | None:

@@ -93,8 +93,11 @@ def alike(emulated: Story, simulated: Story, *, times: bool = True) -> None:
     assert emulated.commands
     assert emulated.status == simulated.status, (emulated.said, simulated.said)
     assert emulated.decisions == simulated.decisions
+    mine, theirs = emulated.remembered, simulated.remembered
+    assert [name for name in sorted(mine.keys() | theirs.keys()) if mine.get(name) != theirs.get(name)] == []
     if times:
         assert emulated.commands == simulated.commands
+        assert emulated.state.memory == simulated.state.memory
 
 
 def exact(name: str, label: str) -> bool:
