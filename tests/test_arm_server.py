@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import socket
 import ssl
 import stat
 import threading
 import time
+import warnings
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -264,6 +267,38 @@ def test_who_takes_it_for_a_proxy_is_answered(azure: Emulated) -> None:
     path = f"{azure.http_url}/metadata/endpoints?api-version=2022-09-01"
     said = raw(azure.http_url, f"GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n".encode())
     assert said.startswith(b"HTTP/1.1 200 ")
+
+
+SILENT = {
+    "idle": b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n",
+    "refused": b"no HTTP\r\n\r\n",
+    "halfway": b"GET / HTTP/1.1\r\n",
+    "no handshake": b"",
+}
+
+
+@pytest.mark.parametrize("scheme", ["https", "http"])
+@pytest.mark.parametrize("kind", SILENT)
+@pytest.mark.parametrize("waits_s", [0.0, 1.5])
+def test_who_never_says_goodbye_leaves_nothing_behind(kind: str, scheme: str, waits_s: float, tmp_path: Path) -> None:
+    """Over TLS a connection that the server closes waits for the client, and one that is idle in a client's pool reads nothing.
+    waits_s: past `idle_s`, the server has closed and waits; before, it has not.
+    """
+    tls = certificates.context(certificates.authority(tmp_path).ca) if scheme == "https" else None
+    server = Server(lambda _: Response(status=204), tls=tls, limits=Limits(idle_s=1)).start()
+    with warnings.catch_warnings(record=True) as left, ExitStack() as stack:
+        warnings.simplefilter("always")
+        client = stack.enter_context(socket.create_connection(("127.0.0.1", int(server.url.rpartition(":")[2]))))
+        if tls is not None and SILENT[kind]:
+            trusted = ssl.create_default_context(cafile=tmp_path / certificates.PUBLIC)
+            client = stack.enter_context(trusted.wrap_socket(client, server_hostname="localhost"))
+        client.sendall(SILENT[kind])
+        if kind in ("idle", "refused"):
+            assert client.recv(4096).startswith(b"HTTP/1.1 ")
+        time.sleep(waits_s)
+        server.stop()
+        gc.collect()
+    assert [str(one.message) for one in left] == []
 
 
 # -- answers -----------------------------------------------------------------------------------------------------------

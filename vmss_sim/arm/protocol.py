@@ -123,6 +123,9 @@ class Protocol(H11Protocol):
 
     def shutdown(self) -> None:
         """The server stops: a client that has its answer need not say goodbye (TLS would wait for that)."""
+        if self.transport.is_closing():
+            self.transport.abort()
+            return
         idle = self.cycle is None or self.cycle.response_complete
         super().shutdown()
         if idle:
@@ -132,7 +135,12 @@ class Protocol(H11Protocol):
         """Rule 3."""
         self._cancel()
         quiet = LINGER_S if self.loop.time() < (self._refused_until or 0) else 0
-        self._deadline = self.loop.call_later(quiet, self.transport.close)
+        self._deadline = self.loop.call_later(quiet, self._close)
+
+    def _close(self) -> None:
+        """Once: asyncio's transports for TLS that are closed twice can no longer be aborted, and stay open until the client says goodbye."""
+        if not self.transport.is_closing():
+            self.transport.close()
 
     def _expect_head(self) -> None:
         self._deadline = self.loop.call_later(self.head_s, self.transport.abort)

@@ -53,12 +53,13 @@ Answer = Callable[[Request], Response]
 
 
 class Limits(msgspec.Struct, frozen=True, kw_only=True):
-    """Rule 3, in bytes and seconds."""
+    """Rule 3, in bytes and seconds; idle_s: how long a connection is kept that nobody uses."""
 
     largest: int = LARGEST
     largest_snapshot: int = LARGEST_SNAPSHOT
     head_s: float = HEAD_S
     body_s: float = BODY_S
+    idle_s: int = IDLE_S
 
 
 class App:
@@ -273,7 +274,7 @@ class Server:
             access_log=False,
             server_header=False,
             proxy_headers=False,
-            timeout_keep_alive=IDLE_S,
+            timeout_keep_alive=limits.idle_s,
             timeout_graceful_shutdown=5,
         )
         config.load()
