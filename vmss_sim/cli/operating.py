@@ -40,6 +40,9 @@ Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
 Reason = Annotated[
     str | None, typer.Option("--reason", metavar="TEXT", help="Why; kept in the journal.", show_default=False)
 ]
+RequireApprovals = Annotated[
+    int, typer.Option("--require-approvals", min=0, metavar="N", help="Approvals by others than its author.")
+]
 
 
 @dataclass(frozen=True, kw_only=True)
