@@ -8,6 +8,7 @@ import pytest
 
 from tests.arm_site import Client, config
 from tests.test_arm_changes import EXTENSION
+from vmss_sim.arm.wire import moment
 from vmss_sim.world.config import Machine, Platform
 from vmss_sim.world.faults import Fault
 
@@ -374,3 +375,17 @@ def test_a_refusal_names_the_operation_as_azure_does(path: str, told: str) -> No
     client.do("PUT", "/virtualMachines/0", {"properties": {"protectionPolicy": {"protectFromScaleSetActions": True}}})
     found = client.ask("POST", f"/{path}", {"instanceIds": ["0"]})
     assert found.body["error"]["message"].startswith(f"Operation '{told}' is not allowed on instance '0'")
+
+
+def test_the_sets_own_state_is_that_since_its_last_operation_ended() -> None:
+    client = Client(config(mode="manual"))
+    first = client.ask("GET", "/instanceView").body["statuses"][0]
+    client.clock.advance(60_000)
+    assert client.ask("PATCH", "", {"tags": {"a": "b"}}).status == 200
+    assert client.ask("GET", "/instanceView").body["statuses"] == [
+        {"code": "ProvisioningState/updating", "level": "Info", "displayStatus": "Updating"}
+    ]
+    client.clock.advance(60_000)
+    last = client.ask("GET", "/instanceView").body["statuses"][0]
+    assert last["code"] == "ProvisioningState/succeeded"
+    assert first["time"] < last["time"] == moment(client.site.epoch, client.site.sets[0].ended_ms)
