@@ -26,6 +26,7 @@ from planner.trace import Found, Receipt, Turn
 from planner.waiting import waits_for
 from vmss_sim.report import plans
 from vmss_sim.report.colours import LOUD
+from vmss_sim.report.console import plain
 from vmss_sim.report.heatmap import fitted, legend_lines
 from vmss_sim.report.times import at, clock, stamp
 
@@ -63,7 +64,7 @@ class Log:
             waits = waits_for(self._plan, told.state, told.scale_set, told.now_ms)
             if waits:
                 self._last_ms = told.now_ms
-                lines.append(Text(f"{at(told.now_ms):>9}  {'':<20}{_plain(waits)}"))
+                lines.append(Text(f"{at(told.now_ms):>9}  {'':<20}{plain(waits)}"))
         for line in lines:
             self._console.print(line, soft_wrap=True)
 
@@ -150,7 +151,7 @@ def note_lines(told: Told) -> Iterator[Text]:
             line = Text(f"{at(told.now_ms):>9}  ")
             line.append(f"{note.rule:<20}", style=LOUD.get(note.rule, "cyan"))
             ids = f"  [{', '.join(note.ids[:LISTED])}{', …' if len(note.ids) > LISTED else ''}]" if note.ids else ""
-            line.append(_plain(note.text + ids))
+            line.append(plain(note.text + ids))
             yield line
 
 
@@ -159,10 +160,6 @@ def _found(console: Console, told: Told, trace: str) -> None:
     for record in told.records:
         if isinstance(record, Found):
             plans.since(console, record, trace)
-
-
-def _plain(text: str) -> str:
-    return "".join(one if one.isprintable() else " " for one in text)
 
 
 class Picture:
@@ -212,7 +209,7 @@ class Picture:
         if state.batch < len(sequence):
             where.append(f" ({sequence[state.batch].why})")
         where.append(f"  {self._elapsed(told)}")
-        doing = Text(_plain(self._doing(told)))
+        doing = Text(plain(self._doing(told)))
         width, height = self._console.size
         # Nothing is folded and nothing runs out of the screen: what came last stands last, and is seen.
         legend = legend_lines(told.scale_set, plan.resolved.target, width, flying)
