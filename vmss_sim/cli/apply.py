@@ -48,9 +48,7 @@ def register(app: typer.Typer) -> None:
             str | None,
             typer.Option("--expect", metavar="sha256:…", help="Refuse any plan but this one.", show_default=False),
         ] = None,
-        require_approvals: Annotated[
-            int, typer.Option("--require-approvals", min=0, metavar="N", help="Approvals by others than its author.")
-        ] = 0,
+        require_approvals: operating.RequireApprovals = 0,
         accept_no_health: Annotated[
             bool,
             typer.Option("--accept-no-health", help="Go by running alone; the plan must have been made with it too."),

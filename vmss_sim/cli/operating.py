@@ -40,6 +40,9 @@ Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
 Reason = Annotated[
     str | None, typer.Option("--reason", metavar="TEXT", help="Why; kept in the journal.", show_default=False)
 ]
+RequireApprovals = Annotated[
+    int, typer.Option("--require-approvals", min=0, metavar="N", help="Approvals by others than its author.")
+]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,22 +100,23 @@ def status_of(store: Store, entry: Entry) -> Status:
     from backends.operate import plan_of  # noqa: PLC0415  # heavy imports wait until a command runs
     from backends.store import as_option, now_ms  # noqa: PLC0415
     from backends.succession import left_before, since  # noqa: PLC0415
-    from planner.standing import past, standing  # noqa: PLC0415
-    from planner.trace import Unread  # noqa: PLC0415
+    from planner.standing import Beside, standing  # noqa: PLC0415
     from vmss_sim.report.status import Status  # noqa: PLC0415
 
     read = plan_of(store, entry)
     journal = store.journal(entry.id)
     last = journal.last_state()
     unheard = journal.requests(last.request if last is not None else 0)
-    unread: list[Unread] = []
-    made = standing(read.plan, past(journal.records(), unread), unheard=unheard)
+    beside = Beside(journal.records())
+    made = standing(read.plan, beside, unheard=unheard)
     return Status(
         entry=entry,
         plan=read.plan,
         forecast=read.forecast,
         standing=made,
-        unread=unread[0] if unread else None,
+        unread=beside.unread,
+        last=beside.executor,
+        let_go=beside.let_go,
         holder=store.holder(entry.scale_set),
         now_ms=now_ms(),
         store=as_option(store),

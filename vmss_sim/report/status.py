@@ -24,7 +24,7 @@ from planner.plan import Plan
 from planner.planfile import Forecast
 from planner.rollout import Opening
 from planner.standing import Standing, Temporary, Trouble, temporary
-from planner.trace import Unread
+from planner.trace import Executor, LetGo, Unread
 from vmss_sim.report import windows
 from vmss_sim.report.choices import (
     afterwards_of,
@@ -42,6 +42,7 @@ from vmss_sim.report.times import coarse, stamp, when
 SCHEMA = "vmss-sim/status/1"
 WIDTH = 80
 LISTED = 3
+CUT_OFF = "killed, or cut off from its store"
 FEW = 8
 """So many ids are listed beside a number."""
 WALL_MS = 3_600_000
@@ -50,7 +51,7 @@ WALL_MS = 3_600_000
 
 class Status(msgspec.Struct, frozen=True, kw_only=True):
     """All that `status` tells of one rollout. now_ms: wall clock. store: what a command needs beside the id to find it. unread: why the
-    set cannot be looked at, where that is so. left: what an earlier rollout of the set left changed; since: one that came later.
+    set cannot be looked at, where that is so. last: the last executor; let_go: its last word, unless it was killed. left: what an earlier rollout of the set left changed; since: one that came later.
     """
 
     entry: Entry
@@ -61,6 +62,8 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
     now_ms: int
     store: str = ""
     unread: Unread | None = None
+    last: Executor | None = None
+    let_go: LetGo | None = None
     left: Left | None = None
     since: Since | None = None
 
@@ -133,16 +136,22 @@ def trouble(one: Trouble, *, message: bool = True) -> str:
 
 
 def executor_of(status: Status) -> str:
-    """Is an executor alive, and how old is its lease."""
-    held = status.holder
+    """Is an executor alive, and how old is its lease; what became of the last one."""
+    held, last, left = status.holder, status.last, status.let_go
     if held is None or held.rollout != status.entry.id:
         other = f" ({held.executor} works on {held.rollout})" if held is not None else ""
-        return f"none{other}"
+        over = status.standing is not None and status.standing.state.phase is Phase.ENDED
+        if left is not None and not over:
+            other += f"; the last let go {when(left.wall_ms)}: {left.why}"
+        elif last is not None and left is None:
+            other += f"; {last.name} was {CUT_OFF}"
+        return plain(f"none{other}")
     age = held.age_ms(status.now_ms)
     heard = f"its lease was renewed {age / 1000:.0f} s ago"
     if status.alive:
         return f"{held.executor} is at work, {heard}"
-    return f"{held.executor} is gone, {heard}"
+    came = f"{CUT_OFF} (it did not let go)" if left is None else f"it let go {when(left.wall_ms)}: {left.why}"
+    return plain(f"{held.executor} is gone, {heard}: {came}")
 
 
 def counts_of(now: Standing) -> str:
@@ -203,6 +212,7 @@ def document(status: Status) -> dict[str, Any]:
             "alive": status.alive,
             "name": status.holder.executor if status.holder is not None else None,
             "lease_age_s": status.holder.age_ms(status.now_ms) / 1000 if status.holder is not None else None,
+            "last": _last(status),
         },
         "choices": [
             {
@@ -284,6 +294,15 @@ def document(status: Status) -> dict[str, Any]:
         ],
         "decisions": [{"rule": one.rule, "text": one.text, "instances": list(one.ids)} for one in now.notes],
     }
+
+
+def _last(status: Status) -> dict[str, Any] | None:
+    """The last executor, whether it is alive or not."""
+    last, left = status.last, status.let_go
+    if last is None:
+        return None
+    let_go = None if left is None else {"at": stamp(left.wall_ms), "why": left.why}
+    return {"name": last.name, "began": stamp(last.wall_ms), "let_go": let_go}
 
 
 def _forecast(forecast: Forecast | None) -> dict[str, float | None] | None:
