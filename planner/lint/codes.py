@@ -59,7 +59,7 @@ _HEALTH = "azure-compute-docs, application health extension"
 _REPAIRS = "azure-compute-docs, automatic instance repairs"
 _MODES = "azure-compute-docs, orchestration modes"
 _SURGE = "azure-compute-docs, MaxSurge"
-_PLAN = "the rules of plans (planner/plan.py)"
+_PLAN = "the rules of plans (planner/plan.py, build.py, batching.py)"
 _MACHINE = "the rules of rollouts (planner/rollout.py)"
 
 CODES: dict[str, Code] = {
