@@ -164,9 +164,11 @@ def register(app: typer.Typer) -> None:
             emulator = Emulator(made, keeper, trace=kept, throttle=throttle, opaque_urls=opaque_urls, progress=told)
             if restore is not None:
                 try:
-                    emulator.restore(files.read_bytes(restore).splitlines())
+                    stand_ins = emulator.restore(files.read_bytes(restore).splitlines())
                 except Refused as refusal:
                     raise _not_restored(restore, refusal.message) from refusal
+                if stand_ins:
+                    emulation.restored(console.err(), restore, stand_ins)
             session = stack.enter_context(
                 Session(emulator, ca_dir=ca_dir, port=port, http=http, unsafe_bind=unsafe_bind)
             )
