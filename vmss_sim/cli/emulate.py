@@ -221,7 +221,7 @@ def _clock(kind: str, speed: float | None, poll: float | None, retry_after: int 
     """The clock that the options name. Raises InputError."""
     from planner.errors import InputError  # noqa: PLC0415  # heavy imports wait until a command runs
     from vmss_sim.arm.clock import NOMINAL_S, RealClock  # noqa: PLC0415
-    from vmss_sim.arm.standing import JumpClock, ManualClock  # noqa: PLC0415
+    from vmss_sim.arm.standing_clocks import JumpClock, ManualClock  # noqa: PLC0415
 
     belongs: dict[str, tuple[Any, tuple[str, ...]]] = {
         "--speed": (speed, ("real",)),

@@ -16,7 +16,7 @@ from rich.console import Console, Group
 from rich.live import Live
 from rich.text import Text
 
-from backends.executor import Told
+from backends.executor import TurnReport
 from planner.model import in_service
 from planner.phases import Phase
 from planner.plan import Plan
@@ -40,7 +40,7 @@ KEPT, FEWEST = 20, 4
 class View(Protocol):
     """How a run is shown."""
 
-    def show(self, told: Told) -> None:
+    def show(self, told: TurnReport) -> None:
         """One turn."""
 
     def say(self, text: str) -> None:
@@ -54,7 +54,7 @@ class Log:
         self._console, self._plan, self._trace = console, plan, trace
         self._last_ms: int | None = None
 
-    def show(self, told: Told) -> None:
+    def show(self, told: TurnReport) -> None:
         """One turn."""
         _found(self._console, told, self._trace)
         lines = list(note_lines(told))
@@ -76,7 +76,7 @@ class Log:
 class JsonLog:
     """One JSON object a line: decisions, commands, how operations ended."""
 
-    def show(self, told: Told) -> None:
+    def show(self, told: TurnReport) -> None:
         """One turn."""
         for record in told.records:
             match record:
@@ -104,7 +104,7 @@ class JsonLog:
                 does=one.does,
             )
 
-    def _turn(self, record: Turn, told: Told) -> None:
+    def _turn(self, record: Turn, told: TurnReport) -> None:
         now: dict[str, Any] = {"at": stamp(record.now_ms), "phase": record.state.phase.value}
         for outcome in record.outcomes:
             self._line(
@@ -144,7 +144,7 @@ class JsonLog:
         print(msgspec.json.encode(fields).decode(), flush=True)
 
 
-def note_lines(told: Told) -> Iterator[Text]:
+def note_lines(told: TurnReport) -> Iterator[Text]:
     """The decisions of a turn, as lines of a log."""
     for record in told.records:
         for note in record.notes if isinstance(record, Turn) else ():
@@ -155,7 +155,7 @@ def note_lines(told: Told) -> Iterator[Text]:
             yield line
 
 
-def _found(console: Console, told: Told, trace: str) -> None:
+def _found(console: Console, told: TurnReport, trace: str) -> None:
     """What moved while nobody looked, where that was found just now."""
     for record in told.records:
         if isinstance(record, Found):
@@ -167,7 +167,7 @@ class Picture:
 
     def __init__(self, console: Console, plan: Plan, forecast: Forecast | None, title: str, trace: str = "") -> None:
         self._console, self._plan, self._forecast, self._title, self._trace = console, plan, forecast, title, trace
-        self._told: Told | None = None
+        self._told: TurnReport | None = None
         self._shown_s = time.monotonic()
         self._lines: list[Text] = []
         self._live: Live | None = None
@@ -180,7 +180,7 @@ class Picture:
         ) as self._live:
             yield self
 
-    def show(self, told: Told) -> None:
+    def show(self, told: TurnReport) -> None:
         """One turn."""
         _found(self._console, told, self._trace)
         self._lines = [*self._lines, *note_lines(told)][-KEPT:]
@@ -221,7 +221,7 @@ class Picture:
             line.truncate(width, overflow="ellipsis")
         return Group(*lines)
 
-    def _elapsed(self, told: Told) -> str:
+    def _elapsed(self, told: TurnReport) -> str:
         began = told.state.started_ms if told.state.started_ms is not None else told.now_ms
         since = told.now_ms - began + int((time.monotonic() - self._shown_s) * 1000)
         duration = self._forecast.metrics.get("duration_s") if self._forecast is not None else None
@@ -231,7 +231,7 @@ class Picture:
             f"{clock(since)} elapsed, forecast {clock(int(duration.p50 * 1000))} to {clock(int(duration.p95 * 1000))}"
         )
 
-    def _doing(self, told: Told) -> str:
+    def _doing(self, told: TurnReport) -> str:
         state = told.state
         if state.phase in (Phase.PAUSED, Phase.ENDED):
             return state.reason or state.ending
