@@ -389,3 +389,18 @@ def test_the_sets_own_state_is_that_since_its_last_operation_ended() -> None:
     last = client.ask("GET", "/instanceView").body["statuses"][0]
     assert last["code"] == "ProvisioningState/succeeded"
     assert first["time"] < last["time"] == moment(client.site.epoch, client.site.sets[0].ended_ms)
+
+
+@pytest.mark.parametrize(
+    ("mode", "domains", "status"),
+    [("Uniform", 0, 400), ("Uniform", 5, 201), ("Uniform", 6, 400), ("Flexible", 3, 201), ("Flexible", 4, 400)],
+)
+@pytest.mark.parametrize("capacity", [0, 2])
+def test_a_set_has_no_more_fault_domains_than_there_are(mode: str, domains: int, status: int, capacity: int) -> None:
+    client = Client()
+    body = _body(capacity, orchestrationMode=mode, platformFaultDomainCount=domains)
+    answer = client.ask("PUT", client.group + SETS + "/New", body)
+    assert answer.status == status
+    if status == 400:
+        assert "platformFaultDomainCount" in answer.body["error"]["message"]
+        assert len(client.site.sets) == 1

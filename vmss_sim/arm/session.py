@@ -21,7 +21,7 @@ from vmss_sim.arm.at_work import AtWork, Machine
 from vmss_sim.arm.control import Control
 from vmss_sim.arm.emulator import Emulator
 from vmss_sim.arm.server import Limits, Server, require_address
-from vmss_sim.arm.standing import StandingClock
+from vmss_sim.arm.standing_clocks import StandingClock
 
 SLEEP = '''\
 """`sleep` for whoever is measured by vmss-sim: it tells the emulator, and sleeps as long as that says."""

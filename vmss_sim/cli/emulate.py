@@ -165,9 +165,11 @@ def register(app: typer.Typer) -> None:
             emulator = Emulator(made, keeper, trace=kept, throttle=throttle, opaque_urls=opaque_urls, progress=told)
             if restore is not None:
                 try:
-                    emulator.restore(files.read_bytes(restore).splitlines())
+                    stand_ins = emulator.restore(files.read_bytes(restore).splitlines())
                 except Refused as refusal:
                     raise _not_restored(restore, refusal.message) from refusal
+                if stand_ins:
+                    emulation.restored(console.err(), restore, stand_ins)
             session = stack.enter_context(
                 Session(emulator, ca_dir=ca_dir, port=port, http=http, unsafe_bind=unsafe_bind)
             )
@@ -219,7 +221,7 @@ def _clock(kind: str, speed: float | None, poll: float | None, retry_after: int 
     """The clock that the options name. Raises InputError."""
     from planner.errors import InputError  # noqa: PLC0415  # heavy imports wait until a command runs
     from vmss_sim.arm.clock import NOMINAL_S, RealClock  # noqa: PLC0415
-    from vmss_sim.arm.standing import JumpClock, ManualClock  # noqa: PLC0415
+    from vmss_sim.arm.standing_clocks import JumpClock, ManualClock  # noqa: PLC0415
 
     belongs: dict[str, tuple[Any, tuple[str, ...]]] = {
         "--speed": (speed, ("real",)),
