@@ -390,7 +390,7 @@ def test_exposures_are_all_there_at_the_first_look() -> None:
     at(world, 600)
     assert len(list(world.exposures())) == 1
     new_version(world, OLD)
-    world.faults = (Fault(verdict="hang", of="upgrade"),)  # at its end nobody looks
+    world.faults = (Fault(verdict="hang", first=4, last=4),)  # at its end nobody looks
     ask(world, "upgrade", "0")
     world.run(1200 * SECOND, stop_on_wake=False)
     first = list(world.exposures())
