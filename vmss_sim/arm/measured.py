@@ -135,8 +135,8 @@ def end(one: ArmSet, started_ms: int) -> tuple[bool, int]:
 
 def back_at(one: ArmSet) -> int | None:
     """When everything that will be back in service is, as things stand; None where operations still run, or all are."""
-    world = one.world
-    coming = [vm.serves_from for vm in world.vms.values() if world.now < vm.serves_from < NEVER]
+    world, now = one.world, one.world.now  # once: this is asked with every request
+    coming = [vm.serves_from for vm in world.vms.values() if now < vm.serves_from < NEVER]
     return None if _running(world) else max(coming, default=None)
 
 

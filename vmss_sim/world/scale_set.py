@@ -690,7 +690,8 @@ class World:
         What changed is forgotten, too: only for a world whose changes nobody reads.
         """
         for vm in (*self.vms.values(), *self.gone):
-            vm.outages = [span for span in vm.outages if span[1] > until_ms]
+            if vm.outages:
+                vm.outages = [span for span in vm.outages if span[1] > until_ms]
         for vm in self.gone:
             vm.outages = [] if vm.outages and vm.outages[0][0] <= until_ms and vm.outages[0][1] == NEVER else vm.outages
         by_image = {vm.image: vm for vm in self.gone}
