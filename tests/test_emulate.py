@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import json
 import os
 import re
 import shutil
 import signal
+import socket
 import stat
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -22,8 +25,10 @@ from rich.console import Console
 
 from tests.arm_http import VERSION
 from tests.commands import vmss_sim
+from vmss_sim.arm import server
 from vmss_sim.arm.client import Control
 from vmss_sim.arm.http import Request, Response
+from vmss_sim.arm.session import Session
 from vmss_sim.checks.emulated import Emulated
 from vmss_sim.report import emulation
 
@@ -238,6 +243,30 @@ def test_bad_input_is_one_line_and_status_2(tmp_path: Path, arguments: tuple[str
     assert ran.status == 2, ran
     assert says in ran.err
     assert len(ran.err.splitlines()) == 1
+
+
+def test_a_disk_that_is_full_is_one_line_and_nothing_stays_behind(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    listened: list[socket.socket] = []
+    bound = server._bound
+
+    def bind(*at: Any) -> socket.socket:
+        listened.append(bound(*at))
+        return listened[-1]
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(server, "_bound", bind)
+    monkeypatch.setattr(Session, "_write_files", full)
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "temporary"))
+    (tmp_path / "temporary").mkdir()
+    ran = vmss_sim("emulate", "two-vms", "--ca-dir", str(tmp_path / "ca"))
+    assert (ran.status, len(ran.err.splitlines())) == (2, 1), ran
+    assert "the token cannot be written" in ran.err and "No space left" in ran.err
+    assert listened and all(one.fileno() == -1 for one in listened), "it listens no more"
+    assert list((tmp_path / "temporary").iterdir()) == []
 
 
 @pytest.mark.parametrize(

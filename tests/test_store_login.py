@@ -189,16 +189,29 @@ COMMANDS = (
 LOGIN = ("--credential", "environment", "--tenant", "a-tenant", "--client-id", "an-id", "--cloud", "government")
 
 
+class Mute:
+    """A store that answers nothing."""
+
+    def __init__(self, name: str, login: Login) -> None:
+        self.name, self.login, self.closed = name, login, 0
+
+    def close(self) -> None:
+        self.closed += 1
+
+    def __getattr__(self, _: str) -> Any:
+        raise InputError("seen", self.name, "")
+
+
 @pytest.mark.parametrize("command", COMMANDS)
-def test_every_command_with_a_store_logs_in_to_it_as_it_is_told(
+def test_every_command_with_a_store_logs_in_to_it_as_it_is_told_and_closes_it(
     command: tuple[str, ...], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     """Nobody answers there; what counts is who would have asked."""
-    made: list[tuple[str, Login]] = []
+    made: list[Mute] = []
 
-    def named(given: str, login: Login) -> BlobStore:
-        made.append((given, login))
-        raise InputError("seen", given, "")
+    def named(given: str, login: Login) -> Mute:
+        made.append(Mute(given, login))
+        return made[-1]
 
     monkeypatch.setattr(BlobStore, "named", named)
     monkeypatch.chdir(tmp_path)
@@ -206,7 +219,7 @@ def test_every_command_with_a_store_logs_in_to_it_as_it_is_told(
     ran = vmss_sim(*command, "--store", STORE, *LOGIN)
     assert (ran.status, "seen" in ran.err) == (2, True), ran.err
     expected = Login(credential="environment", tenant="a-tenant", client_id="an-id", cloud="government")
-    assert made == [(STORE, expected)]
+    assert [(one.name, one.login, one.closed) for one in made] == [(STORE, expected, 1)]
 
 
 def test_a_command_that_is_printed_logs_in_as_the_one_that_prints_it() -> None:
