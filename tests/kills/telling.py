@@ -177,6 +177,13 @@ class Telling:
             self.store = FileStore(moved)
             self.file.write_bytes(self.store.plan_file(self.rollout))
 
+    def look(self) -> None:
+        """Everything that has ended has left its effect, and run-commands are as their content tells."""
+        world = self.place.world
+        for vm in world.vms.values():
+            world.state(vm)
+            vm.commands = self.place.ran(vm)
+
     # -- judged ------------------------------------------------------------------------------------------------------
 
     def judged(self, expected: Left | None) -> Left:
@@ -184,6 +191,7 @@ class Telling:
         tale, place, state = self.tale, self.place, self.state
         assert state is not None
         world, case = place.world, tale.case
+        self.look()
         journal = self.store.journal(self.rollout)
         records = list(journal.records())
         turns = [one for one in records if isinstance(one, Turn)]
@@ -221,6 +229,7 @@ class Telling:
             place.pass_time(3_600_000)  # whoever stops at a failure does not wait for what is still starting
         elif expected is None:
             place.pass_time(3_600_000)
+        self.look()
         print_ = footprint(run)
         if expected is not None and tale.same:
             assert {**print_, "begun": None} == {**expected.footprint, "begun": None}

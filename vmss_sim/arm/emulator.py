@@ -27,7 +27,7 @@ from vmss_sim.arm.http import Refused, Request, Response
 from vmss_sim.arm.redaction import clean_body, stand_ins
 from vmss_sim.arm.sets import ArmSet
 from vmss_sim.arm.site import Site
-from vmss_sim.arm.sleepers import Sleeper, Told
+from vmss_sim.arm.sleepers import SleepAnswer, Sleeper
 from vmss_sim.arm.snapshots import SNAPSHOT, digest, entry_of, header_of
 from vmss_sim.arm.trace import READS, Trace, request_of
 from vmss_sim.world.config import Image
@@ -209,14 +209,14 @@ class Emulator:
         back = [when for one in self.site.sets if (when := measured.back_at(one)) is not None]
         return min(back, default=None)
 
-    def sleep(self, seconds: float, sleeper: Sleeper | None = None) -> Told:
+    def sleep(self, seconds: float, sleeper: Sleeper | None = None) -> SleepAnswer:
         """A client is about to sleep: what it is told."""
         with self.lock:
             told = self.clock.sleep(seconds, sleeper)
             self.endpoint.advance(self.clock.now_ms())
             return told
 
-    def back(self, ticket: str) -> Told:
+    def back(self, ticket: str) -> SleepAnswer:
         """A sleeper comes back with its ticket."""
         with self.lock:
             told = self.clock.back(ticket)

@@ -11,7 +11,7 @@ import typer
 from vmss_sim.cli import options
 
 if TYPE_CHECKING:
-    from backends.executor import Told
+    from backends.executor import TurnReport
     from backends.lease import Held
     from backends.operate import Ended
     from backends.store import Entry, Store
@@ -247,7 +247,7 @@ def carry_on(
         with closes, view_of as view:
             signals.says = hooks.says = VOICE.says = view.say
 
-            def listen(turn: Told) -> None:
+            def listen(turn: TurnReport) -> None:
                 view.show(turn)
                 hooks.listen(turn)
 

@@ -23,6 +23,7 @@ from planner.phases import Phase
 from planner.planfile import describe
 from planner.standing import looks
 from planner.trace import Executor, Found, LetGo, Receipt, Record, Refusal, Turn, Unread
+from vmss_sim.report.console import plain
 from vmss_sim.report.status import CUT_OFF, Status, counts_of, executor_of, state_of, temporary_of, trouble, why_of
 from vmss_sim.report.times import coarse, when
 
@@ -260,7 +261,7 @@ def text(status: Status, records: Sequence[Record]) -> str:
     lines = [f"{status.entry.id}: {state_of(status)}", *_short(status)[1:], ""]
     for row in _decisions(records)[1:]:
         told = f"  [{row[4]}]" if row[4] else ""
-        lines.append(_plain(f"{row[0]}  {row[1]:<20} {row[3]}{told}"))
+        lines.append(plain(f"{row[0]}  {row[1]:<20} {row[3]}{told}"))
     return "\n".join(lines) + "\n"
 
 
@@ -284,12 +285,12 @@ def page(status: Status, records: Sequence[Record]) -> str:
     for block in blocks(status, records):
         body.append(f"<h2>{html.escape(block.title)}</h2>")
         if block.lines:
-            items = "".join(f"<li>{html.escape(_plain(line))}</li>" for line in block.lines)
+            items = "".join(f"<li>{html.escape(plain(line))}</li>" for line in block.lines)
             body.append(f"<ul>{items}</ul>")
         if block.table:
             head, *rest = block.table
             rows = [f"<tr>{''.join(f'<th>{html.escape(one)}</th>' for one in head)}</tr>"]
-            rows += [f"<tr>{''.join(f'<td>{html.escape(_plain(one))}</td>' for one in row)}</tr>" for row in rest]
+            rows += [f"<tr>{''.join(f'<td>{html.escape(plain(one))}</td>' for one in row)}</tr>" for row in rest]
             body.append(f"<table>{''.join(rows)}</table>")
     return (
         "<!doctype html>\n<html lang='en'><head><meta charset='utf-8'>"
@@ -308,8 +309,4 @@ FORMATS: dict[str, Callable[[Status, Sequence[Record]], str]] = {"text": text, "
 
 
 def _cell(value: str) -> str:
-    return _plain(value).replace("\\", "\\\\").replace("|", "\\|").replace("<", "&lt;")
-
-
-def _plain(value: str) -> str:
-    return "".join(one if one.isprintable() else " " for one in value)
+    return plain(value).replace("\\", "\\\\").replace("|", "\\|").replace("<", "&lt;")
