@@ -84,7 +84,9 @@ def _register_looking(app: typer.Typer) -> None:
         rollout: operating.Name = None,
         store: operating.StoreName = None,
         every: Annotated[bool, typer.Option("--all", help="One line a rollout.")] = False,
-        as_json: Annotated[bool, typer.Option("--json", help="JSON on stdout and nothing else there.")] = False,
+        as_json: Annotated[
+            bool, typer.Option("--json", help="JSON on stdout and nothing else there (docs/operate-json.md).")
+        ] = False,
         *,
         login: options.Login,
     ) -> None:

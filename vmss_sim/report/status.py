@@ -352,7 +352,7 @@ def render(console: Console, status: Status) -> None:
         over = now.state.phase is Phase.ENDED
         none = "nothing: all is as before" if over else "nothing is changed for the time of the rollout"
         changed = temporary_of(status)
-        if changed and not status.alive:  # who is at work looks often; else somebody may have put it back since
+        if changed and over:  # nobody looks any more: somebody may have put it back since
             changed += f" (as of {when(now.at_ms)}, when vmss-sim last looked)"
         _row(console, "still so" if over else "temporary", changed or none)
         if now.asked:
