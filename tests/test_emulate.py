@@ -235,10 +235,17 @@ def test_a_snapshot_of_azure_and_one_of_ours(tmp_path: Path) -> None:
         (("two-vms", "--clock", "real", "--speed", "0.5"), "out of range"),
         (("two-vms", "--poll", "-1"), "out of range"),
         (("two-vms", "--target", "1.2.3"), "a scenario says this itself"),
-        (("two-vms", "--trace", "/nonexistent/x"), "the trace cannot be written"),
+        (("two-vms", "--trace", "/nonexistent/x"), "the file cannot be written"),
+        (("two-vms", "--report", "/nonexistent/x"), "the file cannot be written"),
+        (("two-vms", "--report", "."), "the file cannot be written"),
+        (("two-vms", "--env", "."), "the file cannot be written"),
+        (("two-vms", "--trace", "one.file", "--report", "./one.file"), "two options write one file"),
         (("two-vms", "--restore", "/nonexistent/x"), "the file cannot be read"),
         (("two-vms", "--faults", "pyproject.toml"), "not a file of faults"),
         (("two-vms", "--unsafe-bind", "192.0.2.1"), "cannot listen there"),
+        (("two-vms", "--unsafe-bind", ""), "not an address"),
+        (("two-vms", "--unsafe-bind", "a b"), "not an address"),
+        (("two-vms", "--unsafe-bind", "[::1]"), "not an address"),
     ],
 )
 def test_bad_input_is_one_line_and_status_2(tmp_path: Path, arguments: tuple[str, ...], says: str) -> None:

@@ -30,7 +30,7 @@ Examples:
   vmss-sim apply plan.json --store azblob://ACCOUNT/CONTAINER
 
 \b
-Exit status: 0 done or nothing to do, 1 failed, stopped by a gate or aborted, 2 refused, nothing sent,
+Exit status: 0 done or nothing to do, 1 failed, stopped by a gate or aborted, 2 refused or could not begin, nothing sent,
 3 paused or detached, 5 done with exceptions.
 """
 

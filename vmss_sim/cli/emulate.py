@@ -146,6 +146,7 @@ def register(app: typer.Typer) -> None:
         from vmss_sim.report import console, emulation  # noqa: PLC0415
         from vmss_sim.study.replicate import breaches  # noqa: PLC0415
 
+        _apart({"--trace": trace, "--report": report, "--env": env})
         for path in (trace, report, env):
             options.refuse_existing(path, force=force)
         given = None
@@ -187,6 +188,18 @@ def register(app: typer.Typer) -> None:
         else:
             emulation.report(said, found)
         raise typer.Exit(1 if found["refused"] else 0)
+
+
+def _apart(named: dict[str, Path | None]) -> None:
+    """Each file is written by one option. Raises InputError."""
+    from planner.errors import InputError  # noqa: PLC0415  # heavy imports wait until a command runs
+
+    seen: dict[Path, str] = {}
+    for option, path in named.items():
+        if path is not None and (path.is_file() or not path.exists()):
+            first = seen.setdefault(path.resolve(), option)
+            if first != option:
+                raise InputError("two options write one file", option, str(path), f"another file than that of {first}")
 
 
 def _scenario(name: str, beside: options.Beside) -> tuple[tuple[Scenario, Path, str], bool]:

@@ -27,7 +27,7 @@ Examples:
 
 \b
 Left out: protected settings, user data, keys, and the settings of extensions other than the health extension.
-Exit status: 0 done, 1 Azure failed, 2 bad input or refused.
+Exit status: 0 done, 2 bad input or refused, or Azure does not answer.
 """
 
 

@@ -29,6 +29,7 @@ from vmss_sim.report import windows
 from vmss_sim.report.choices import (
     afterwards_of,
     already,
+    az_first_of,
     choices_of,
     command_of,
     forecast_of,
@@ -264,11 +265,13 @@ def document(status: Status) -> dict[str, Any]:
         "batch": {"number": now.batch, "of": now.batches, "why": now.batch_why},
         "model_gives": now.model_gives,
         "temporary_changes": list(_changed(status)),
+        "temporary_seen": {"by": "vmss-sim", "at": stamp(now.at_ms)} if _changed(status) else None,
         "followed_by": None if status.since is None else status.since._asdict(),
         "undo": [
             {"change": one.change.value, "why": why, "command": command, "instances": list(one.ids)}
             for one, why, command in undo_of(status)
         ],
+        "az_first": list(az_first_of(status)),
         "waits": now.waits,
         "window": windows.document(_opening(status)),
         "asked": [
@@ -348,7 +351,10 @@ def render(console: Console, status: Status) -> None:
         _row(console, "a new one", f"would boot {now.model_gives}")
         over = now.state.phase is Phase.ENDED
         none = "nothing: all is as before" if over else "nothing is changed for the time of the rollout"
-        _row(console, "still so" if over else "temporary", temporary_of(status) or none)
+        changed = temporary_of(status)
+        if changed and not status.alive:  # who is at work looks often; else somebody may have put it back since
+            changed += f" (as of {when(now.at_ms)}, when vmss-sim last looked)"
+        _row(console, "still so" if over else "temporary", changed or none)
         if now.asked:
             _row(console, "asked", heard_of(now.asked[-1]))
         for request in now.unheard[:LISTED]:
@@ -377,6 +383,10 @@ def _afterwards(console: Console, status: Status) -> None:
             _command(console, line)
         else:
             _row(console, "afterwards", line)
+    for number, line in enumerate(az_first_of(status)):
+        if not number:
+            _row(console, "afterwards", "az goes where its settings say. So that it leads to this set, first:")
+        _command(console, line)
     for one, why, command in undo_of(status):
         _row(console, "afterwards", f"{one.text}: {why}. As before again with:")
         _command(console, command)
