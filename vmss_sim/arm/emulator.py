@@ -34,6 +34,7 @@ from vmss_sim.world.config import Image
 from vmss_sim.world.faults import Fault
 from vmss_sim.world.images import image_of
 
+_BEARER = re.compile(r"bearer\s+\S+", re.IGNORECASE)
 _OPERATION = re.compile(r"/providers/microsoft\.compute/locations/[^/]+/operations/([^/?]+)", re.IGNORECASE)
 FORGETS_EVERY = 100
 MOST_GONE = 200
@@ -118,7 +119,7 @@ class Emulator:
             return self._arm(request) if made is None else made
 
     def _arm(self, request: Request) -> Response:
-        if not request.headers.get("authorization", "").strip():
+        if not _BEARER.fullmatch(request.headers.get("authorization", "").strip()):
             return _unauthorized(request, self.site.tenant)
         request = msgspec.structs.replace(request, body=clean_body(request.body))
         poll = "" if request.tells else _operation(request.path)  # rule 7 of clock.py
@@ -374,8 +375,10 @@ def _told(response: Response, poll: str) -> str:
 
 
 def _unauthorized(request: Request, tenant: str) -> Response:
+    given = request.headers.get("authorization", "").strip()
+    code, wrong = ("InvalidHeader", "provided in an invalid format") if given else ("", "missing")
     made = Refused(
-        401, "AuthenticationFailed", "Authentication failed. The 'Authorization' header is missing."
+        401, f"AuthenticationFailed{code}", f"Authentication failed. The 'Authorization' header is {wrong}."
     ).response()
     challenge = f'Bearer authorization_uri="{request.base}/{tenant}", error="invalid_token", error_description="none"'
     return msgspec.structs.replace(made, headers={"www-authenticate": challenge})
