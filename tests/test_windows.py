@@ -75,7 +75,13 @@ def test_a_window_is_as_long_as_the_night_of_a_change_of_clocks() -> None:
 
 @pytest.mark.parametrize(
     ("start", "end", "hours"),
-    [("02:30", "03:15", 0), ("02:00", "03:00", 0), ("02:30", "03:45", 0.25), ("01:30", "02:30", 1), ("23:00", "02:30", 3.5)],
+    [
+        ("02:30", "03:15", 0),
+        ("02:00", "03:00", 0),
+        ("02:30", "03:45", 0.25),
+        ("01:30", "02:30", 1),
+        ("23:00", "02:30", 3.5),
+    ],
 )
 def test_a_window_in_the_hour_that_is_skipped_is_not_open_for_a_day(start: str, end: str, hours: float) -> None:
     sunday = Window(days=("Sun",) if start < end else ("Sat",), start=start, end=end, time_zone="Europe/Berlin")
