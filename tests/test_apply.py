@@ -577,6 +577,36 @@ def test_release_undoes_and_stays_paused(desk: Callable[[Case], Desk]) -> None:
     assert here.world.mode == "rolling"
 
 
+def test_release_of_a_rollout_whose_executor_is_gone_moves_nothing_more(desk: Callable[[Case], Desk]) -> None:
+    here = desk(Case(fleet=Fleet(size=3, mode=UpgradeMode.ROLLING, repairs=True)))
+    for _ in range(6):  # each detaches after a turn
+        assert here.run("apply", "--max-runtime", "0s").status == 3
+        if here.sent()[-1][0] == "upgrade":
+            break
+        here.world.run(here.world.now + 10_000, stop_on_wake=False)
+    assert here.state.phase is Phase.ROLLING
+    ran = here.run("release", "--yes")
+    assert ran.status == 3, ran
+    assert here.state.phase is Phase.PAUSED
+    assert not here.world.repairs_suspended
+    assert [ids for kind, ids in here.sent() if kind == "upgrade"] == [("0",)]
+    assert here.run("resume", "--yes").status == 0
+    assert here.world.mode == "rolling"
+
+
+def test_release_of_a_rollout_that_somebody_carries_on_is_refused(desk: Callable[[Case], Desk]) -> None:
+    here = desk(Case(fleet=Fleet(size=3, mode=UpgradeMode.ROLLING, repairs=True)))
+    assert here.run("apply", "--max-runtime", "0s").status == 3
+    held = here.store.take(here.store.rollouts()[-1])
+    try:
+        ran = here.run("release", "--yes")
+    finally:
+        held.release()
+    assert (ran.status, "a rollout that goes on is not released" in ran.err) == (2, True), ran
+    assert f"`vmss-sim pause {here.rollout}` first" in ran.err
+    assert not here.store.journal(here.rollout).requests(0)
+
+
 def test_release_that_keeps_the_mode_says_so_and_is_not_offered_again(desk: Callable[[Case], Desk]) -> None:
     case = Case(fleet=Fleet(size=3, mode=UpgradeMode.ROLLING, repairs=True), parameters={"approve": True})
     here = desk(case)

@@ -64,7 +64,8 @@ ASKING = {
         "vmss-sim replace web-1a2b3c4d 7 --reason 'broken host'",
     ),
     "release": (
-        "Undo what was changed for the time of a paused rollout (repairs, and the mode where nothing would move in it), and stay paused.",
+        "Undo what was changed for the time of a paused rollout (repairs, and the mode where nothing would move in it), and stay paused."
+        " One whose executor is gone comes to rest first, after its current operation.",
         "vmss-sim release web-1a2b3c4d",
     ),
 }
