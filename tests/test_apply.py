@@ -643,6 +643,7 @@ FIELDS = {
     "evidence_at", "elapsed_s", "forecast", "above_floor", "in_service", "floor", "known_healthy", "fewest_seen", "instances",
     "in_flight", "skipped", "failed", "left_alone", "batch", "model_gives", "temporary_changes", "unheard_requests", "decisions",
     "on_target", "old", "afterwards", "asked", "at", "waits", "window", "plan_expires", "unreachable", "undo", "followed_by", "unheard",
+    "temporary_seen", "az_first",
 }  # fmt: skip
 
 

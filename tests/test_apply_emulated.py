@@ -13,9 +13,9 @@ from typing import Any
 import pytest
 
 from backends.store.files import FileStore
+from planner.build import Request, build
 from planner.change import ImageChange
 from planner.commands import Kind
-from planner.plan import Request, build
 from planner.planfile import encode
 from planner.trace import Turn
 from tests.loopback import Started, start

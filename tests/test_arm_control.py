@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -169,7 +170,7 @@ def test_a_snapshot_is_restored_as_it_was_and_goes_on_the_same(vmss_emulator: Ma
     assert control.run_until_idle()
     after = digest(azure.emulator.site)
     assert after != before
-    assert control.restore(snapshot) == one["now_s"]
+    assert control.restore(snapshot) == (one["now_s"], 0)
     assert digest(azure.emulator.site) == before
     assert control.state() == one
     again = control.snapshot()
@@ -177,7 +178,7 @@ def test_a_snapshot_is_restored_as_it_was_and_goes_on_the_same(vmss_emulator: Ma
     assert control.run_until_idle()
     assert digest(azure.emulator.site) == after
     other = vmss_emulator("seed-article", clock="manual")
-    assert other.control.restore(snapshot) == one["now_s"]
+    assert other.control.restore(snapshot) == (one["now_s"], 0)
     assert digest(other.emulator.site) == before
     control.reset()
     assert control.state()["now_s"] == 0
@@ -308,8 +309,12 @@ def test_secrets_are_nowhere(vmss_emulator: Make, tmp_path: Path, caplog: pytest
         assert "Bearer" not in text
     assert "sig=removed" in seen[0]
     for _ in range(2):  # what stands for it is as good as it was
-        azure.control.restore(azure.control.snapshot())
-    assert az.ask("GET", "", params={"$expand": "userData"}).json()["properties"]["virtualMachineProfile"]["userData"]
+        told = azure.control.restore(azure.control.snapshot())
+    read = az.ask("GET", "", params={"$expand": "userData"}).json()["properties"]["virtualMachineProfile"]["userData"]
+    scripts = az.ask("GET", "virtualMachines/0/runCommands/mine").json()["properties"]
+    stand_ins = {read, scripts["source"]["script"], scripts["parameters"][0]["value"]}
+    assert all(re.fullmatch(r"\(removed [0-9a-f]{12}\)", one) for one in stand_ins)
+    assert told.stand_ins == len(stand_ins) == 2, "told in the answer: the user data is the parameter's value"
     assert secret not in caplog.text
 
 

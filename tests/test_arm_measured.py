@@ -12,7 +12,7 @@ from planner.trace import Turn
 from scenarios import build, files
 from scenarios.choose import choose, known_strategies
 from tests.arm_http import Az
-from vmss_sim.arm.standing import JumpClock
+from vmss_sim.arm.standing_clocks import JumpClock
 from vmss_sim.checks.emulated import Emulated
 from vmss_sim.study.replicate import Run, plan_for, run
 

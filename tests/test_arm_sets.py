@@ -33,6 +33,34 @@ def _body(capacity: int = 3, **properties: Any) -> dict[str, Any]:
     }
 
 
+@pytest.mark.parametrize("capacity", [0, 2])
+@pytest.mark.parametrize("flexible", [False, True])
+def test_vms_that_come_later_are_nobody_elses_also_in_another_group_or_after_the_set(
+    capacity: int, flexible: bool
+) -> None:
+    """Sets of one name, founded with the same capacity, in two groups, and one after the other: and the same again in another run."""
+
+    def ids() -> list[str]:
+        client = Client()
+        found: list[str] = []
+        other = client.group.rpartition("/")[0] + "/other"
+        client.site.add_group(client.group.split("/")[2], "other", "westeurope")
+        body = _body(capacity, **({"orchestrationMode": "Flexible", "platformFaultDomainCount": 1} if flexible else {}))
+        for group in (client.group, other, other):
+            path = f"{group}{SETS}/twin"
+            client.do("PUT", path, body)
+            client.do("PATCH", path, {"sku": {"capacity": capacity + 2}})
+            (founded,) = [one for one in client.site.sets if one.id == path]
+            found += [vm.vm_id for vm in founded.world.vms.values()]
+            if group == other:
+                client.do("DELETE", path)
+        return found
+
+    first = ids()
+    assert len({*first}) == len(first) == 3 * (capacity + 2)
+    assert ids() == first
+
+
 def test_a_set_is_created_with_its_vms_and_deleted_with_them() -> None:
     client = Client()
     path = client.group + SETS + "/New"

@@ -14,9 +14,9 @@ from backends.connect import open_backend
 from backends.driver import Driver
 from backends.emulator_clock import BEGINS_MS, LONGEST_MS, EmulatorSleeper, sleeper_for
 from backends.journal import MemoryJournal
+from planner.build import Request, build
 from planner.errors import PlatformError
 from planner.phases import Phase
-from planner.plan import Request, build
 from planner.rollout import Rollout
 from scenarios import build as scenario_build
 from scenarios import to_arm

@@ -205,18 +205,23 @@ def test_figures_that_the_clock_distorts_are_status_1(tmp_path: Path) -> None:
 
 
 def _restart(running: Running, one: str, name: str) -> None:
+    _asked(running, "POST", f"{one}/restart", {"instanceIds": [name]}, 202)
+
+
+def _asked(running: Running, method: str, path: str, body: dict[str, Any], status: int) -> None:
     import requests
 
     session = requests.Session()
     session.trust_env, session.verify = False, running.ca
     with session:
-        answer = session.post(
-            f"{running.url}{one}/restart?api-version={VERSION}",
-            json={"instanceIds": [name]},
+        answer = session.request(
+            method,
+            f"{running.url}{path}?api-version={VERSION}",
+            json=body,
             headers={"Authorization": "Bearer x"},
             timeout=10,
         )
-    assert answer.status_code == 202
+    assert answer.status_code == status, answer.text
 
 
 def test_a_snapshot_of_azure_and_one_of_ours(tmp_path: Path) -> None:
@@ -225,13 +230,16 @@ def test_a_snapshot_of_azure_and_one_of_ours(tmp_path: Path) -> None:
     with _running(tmp_path, model, "--instances", instances, "--clock", "manual") as running:
         state = running.control.state()
         assert state["sets"][0]["instances"]["total"] > 1
+        user_data = {"properties": {"virtualMachineProfile": {"userData": "dGVsbCBub2JvZHk="}}}
+        _asked(running, "PATCH", state["sets"][0]["id"], user_data, 200)
         running.control.advance(60)
         kept.write_bytes(running.control.snapshot())
         running.end()
     again = ("--restore", str(kept), "--force")
     with _running(tmp_path, model, "--instances", instances, "--clock", "manual", *again) as running:
         assert running.control.state()["now_s"] == 60
-        running.end()
+        _, _, err = running.end()
+        assert f"{kept}: no snapshot holds user data, scripts or their parameters: 1 text read as `(removed …)`" in err
     ran = vmss_sim("emulate", "two-vms", "--restore", str(kept), "--ca-dir", str(tmp_path / "ca"))
     assert ran.status == 2
     assert "the snapshot was taken of another stage" in ran.err
@@ -248,10 +256,17 @@ def test_a_snapshot_of_azure_and_one_of_ours(tmp_path: Path) -> None:
         (("two-vms", "--clock", "real", "--speed", "0.5"), "out of range"),
         (("two-vms", "--poll", "-1"), "out of range"),
         (("two-vms", "--target", "1.2.3"), "a scenario says this itself"),
-        (("two-vms", "--trace", "/nonexistent/x"), "the trace cannot be written"),
+        (("two-vms", "--trace", "/nonexistent/x"), "the file cannot be written"),
+        (("two-vms", "--report", "/nonexistent/x"), "the file cannot be written"),
+        (("two-vms", "--report", "."), "the file cannot be written"),
+        (("two-vms", "--env", "."), "the file cannot be written"),
+        (("two-vms", "--trace", "one.file", "--report", "./one.file"), "two options write one file"),
         (("two-vms", "--restore", "/nonexistent/x"), "the file cannot be read"),
         (("two-vms", "--faults", "pyproject.toml"), "not a file of faults"),
         (("two-vms", "--unsafe-bind", "192.0.2.1"), "cannot listen there"),
+        (("two-vms", "--unsafe-bind", ""), "not an address"),
+        (("two-vms", "--unsafe-bind", "a b"), "not an address"),
+        (("two-vms", "--unsafe-bind", "[::1]"), "not an address"),
     ],
 )
 def test_bad_input_is_one_line_and_status_2(tmp_path: Path, arguments: tuple[str, ...], says: str) -> None:

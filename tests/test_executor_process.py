@@ -29,6 +29,7 @@ from planner.model import UpgradeMode
 from planner.phases import Phase
 from planner.planfile import encode
 from planner.rollout import Rollout
+from tests.commands import vmss_sim
 from tests.fleet import Case, Fleet, Run
 from tests.loopback import HANGS_S, Place, Started, served, start
 from tests.test_resume import footprint, sent_as_written
@@ -66,6 +67,12 @@ class Story:
     def state(self) -> Any:
         return self.store.journal(self.store.rollouts()[-1].id).last_state()
 
+    def came_to(self) -> list[str]:
+        """What `history` tells of each executor, without times."""
+        told = vmss_sim("history", "--format", "md", "--store", self.store.name).out.partition("## Executors")[2]
+        rows = [line.split("|")[4].strip() for line in told.partition("##")[0].splitlines() if line.startswith("| ")]
+        return [re.sub(r"( after)? [-0-9: ]*\d\d:\d\dZ?|; [\d.]+ \w+ until .*", "", row) for row in rows[2:]]
+
     def run(self) -> Run:
         """What came of it, as the other tests look at runs."""
 
@@ -93,6 +100,7 @@ def test_a_signal_without_a_terminal_detaches(tmp_path: Path, number: int) -> No
         assert "detached; what was sent goes on" in err
         assert story.state.ticket is not None
         assert story.store.holder("web") is None, "the lease is let go"
+        assert story.came_to() == ["let go: it was told to, by a signal"]
         place.hold.set()
         place.hold = None
         code, _, err = story.resume().ended()
@@ -256,6 +264,26 @@ def two_at_once(tmp_path: Path, store: Store | None = None, **environment: str) 
 
 
 # -- killed ------------------------------------------------------------------------------------------------------------
+
+
+def test_one_that_was_killed_is_told_from_one_that_let_go(tmp_path: Path) -> None:
+    case = Case(fleet=Fleet(size=2))
+    with served(case.world(), case.fleet.scale_set()) as place:
+        story = Story(tmp_path, place, case)
+        place.hold = threading.Event()
+        process = story.apply()
+        assert place.waiting.wait(30)
+        process.signal(signal.SIGKILL)
+        assert process.ended()[0] == -signal.SIGKILL
+        place.hold.set()
+        place.hold = None
+        killed = "killed, or cut off from its store: nothing more was heard of it"
+        assert story.came_to() == [killed]
+        told = vmss_sim("status", "--store", story.store.name).out
+        assert "killed, or cut off from its store (it did not let go)" in " ".join(told.split())
+        code, _, err = story.resume("--max-runtime", "0s").ended()
+        assert code == 3, err
+        assert story.came_to() == [killed, "let go: its time (--max-runtime) was over"]
 
 
 def whole(tmp_path: Path, case: Case) -> tuple[dict[str, Any], int]:

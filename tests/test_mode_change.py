@@ -4,13 +4,16 @@ while an instance does not have the latest model.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
-from planner.change import Action, CurrentModel, ImageChange, Target
+from planner.change import Action, CurrentModel, ImageChange, PropertyChange, Target
 from planner.commands import Command, Kind
 from planner.effects import touched
 from planner.model import UpgradeMode
-from tests.fleet import NEW, Case, Fleet, at_target, world
+from planner.rollout import Asked
+from tests.fleet import NEW, SETTING, Ask, Case, Fleet, at_target, world
 
 
 @pytest.mark.parametrize("mode", [UpgradeMode.AUTOMATIC, UpgradeMode.ROLLING])
@@ -39,4 +42,34 @@ def test_automatic_on_a_model_that_was_changed_elsewhere() -> None:
     run = Case(fleet=Fleet(size=4, model=NEW, ahead=(1,)), change=CurrentModel(), strategy="automatic").run()
     assert run.state.ending == "finish"
     assert all(at_target(run.plan, run.world, vm) for vm in run.world.vms.values())
+    assert run.world.mode == "manual"
+
+
+@pytest.mark.parametrize("mode", [UpgradeMode.AUTOMATIC, UpgradeMode.ROLLING])
+@pytest.mark.parametrize(
+    "case",
+    [
+        Case(fleet=Fleet(size=3, model=NEW, protected=(1,), ahead=(1,)), change=CurrentModel()),
+        Case(fleet=Fleet(size=3, protected=(1,)), asks=(Ask(100_000, Asked.ROLLBACK),)),
+        Case(fleet=Fleet(size=3), asks=(Ask(100_000, Asked.ROLLBACK), Ask(100_001, Asked.SKIP, ("2",)))),
+        Case(
+            fleet=Fleet(size=3),
+            change=PropertyChange(path=SETTING, value="new"),
+            action=Action.RESTART,
+            asks=(Ask(30_000, Asked.ROLLBACK),),
+        ),
+    ],
+    ids=["at the target", "never moved", "skipped, and never moved", "never restarted"],
+)
+def test_who_was_left_alone_and_has_the_latest_model_does_not_keep_the_mode_away(case: Case, mode: UpgradeMode) -> None:
+    run = case.but(fleet=replace(case.fleet, mode=mode)).run(twice=True)
+    assert run.state.ending in ("finish", "rollback")
+    assert all(run.world.is_latest(vm) for vm in run.world.vms.values()), "that mode moves nobody"
+    assert run.world.mode == mode.value
+    assert not [one for one in run.sent("set-mode")[-1:] if one.started]
+
+
+def test_who_was_left_alone_and_is_stale_keeps_the_mode_away() -> None:
+    run = Case(fleet=Fleet(size=3, mode=UpgradeMode.AUTOMATIC, protected=(1,))).run()
+    assert run.state.ending == "finish"
     assert run.world.mode == "manual"

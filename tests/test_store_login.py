@@ -18,7 +18,7 @@ from backends.store import Login, as_option, blob_login, open_store
 from backends.store.blobs import CONNECTION, BlobStore
 from planner.errors import InputError
 from planner.planfile import encode
-from planner.standing import past, standing
+from planner.standing import standing
 from tests.commands import vmss_sim
 from tests.fleet import Case, Fleet
 from vmss_sim.report.way_back import commands
@@ -230,7 +230,7 @@ def test_a_command_that_is_printed_logs_in_as_the_one_that_prints_it() -> None:
 def test_one_login_is_said_once_where_it_serves_set_and_store() -> None:
     plan = Case(fleet=Fleet(size=2)).plan()
     run = Case(fleet=Fleet(size=2)).run()
-    now = standing(plan, past(run.journal.records(), []))
+    now = standing(plan, run.journal.records())
     assert now is not None
     store = " --store azblob://a/b-c --credential cli --tenant t"
     assert commands(plan, now, "--credential cli", store)[-1] == (

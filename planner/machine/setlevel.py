@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from planner.buckets import Bucket
+from planner.change import at_target
 from planner.commands import Command, Kind
 from planner.machine import handover, surge
 from planner.model import ImageReference, UpgradeMode, runs
@@ -134,13 +135,23 @@ def not_released(t: Turn, reason: str) -> None:
     t.note("release-failed", reason)
 
 
+_UNMOVED = frozenset({Bucket.PROTECTED, Bucket.SKIPPED, Bucket.STALE})
+
+
 def _nothing_stale(t: Turn) -> bool:
-    """May a mode come back in which the platform moves instances? Not while one is not current, or does not have the latest
-    model (after a reimage alone the flag stays false): that mode would upgrade it.
+    """May a mode come back in which the platform moves instances? Not while one does not have the latest model (after a reimage alone the flag
+    stays false): that mode would upgrade it. Nor while one is not current; but who is not moved any more (protected, skipped, never
+    taken), has the latest model and is shown nowhere else, is moved by no mode.
     """
-    return all(seen.bucket is Bucket.CURRENT for seen in t.seen.values()) and all(
-        one.latest_model is not False for one in t.set.instances.values()
-    )
+    return all(
+        seen.bucket is Bucket.CURRENT or (seen.bucket in _UNMOVED and _is_latest(t, name))
+        for name, seen in t.seen.items()
+    ) and all(one.latest_model is not False for one in t.set.instances.values())
+
+
+def _is_latest(t: Turn, name: str) -> bool:
+    instance = t.set.instances[name]
+    return instance.latest_model is True and at_target(instance, t.rollout.target(name, t.back)) is not False
 
 
 def advance(t: Turn) -> bool:

@@ -23,7 +23,7 @@ from vmss_sim.arm.emulator import Emulator, Stage
 from vmss_sim.arm.measured import Yardstick
 from vmss_sim.arm.session import Session
 from vmss_sim.arm.site import Site
-from vmss_sim.arm.standing import ManualClock
+from vmss_sim.arm.standing_clocks import ManualClock
 from vmss_sim.arm.trace import Trace
 from vmss_sim.world.vm import Vm
 

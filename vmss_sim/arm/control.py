@@ -19,7 +19,7 @@ Rules this module decides:
 | POST faults | {"faults": [{...}]}, the tables of a scenario's `[[fault]]` | {"faults": how many} |
 | POST reset | | {"now_s"} |
 | GET snapshot | | the snapshot |
-| POST restore | a snapshot | {"now_s"} |
+| POST restore | a snapshot | {"now_s", "stand_ins"}: how many texts (user data, scripts) read as what stands for them, since no snapshot holds them |
 """
 
 from __future__ import annotations
@@ -182,8 +182,7 @@ def _snapshot(emulator: Emulator, _request: Request) -> Response:
 
 
 def _restore(emulator: Emulator, request: Request) -> Response:
-    emulator.restore(request.body.splitlines())
-    return _now(emulator)
+    return _now(emulator, stand_ins=emulator.restore(request.body.splitlines()))
 
 
 Handler = Callable[[Emulator, Request], Response]

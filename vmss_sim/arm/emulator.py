@@ -24,10 +24,10 @@ from vmss_sim.arm import identity, measured, resources
 from vmss_sim.arm.clock import BaseClock
 from vmss_sim.arm.endpoint import Endpoint
 from vmss_sim.arm.http import Refused, Request, Response
-from vmss_sim.arm.redaction import clean_body
+from vmss_sim.arm.redaction import clean_body, stand_ins
 from vmss_sim.arm.sets import ArmSet
 from vmss_sim.arm.site import Site
-from vmss_sim.arm.sleepers import Sleeper, Told
+from vmss_sim.arm.sleepers import SleepAnswer, Sleeper
 from vmss_sim.arm.snapshots import SNAPSHOT, digest, entry_of, header_of
 from vmss_sim.arm.trace import READS, Trace, request_of
 from vmss_sim.world.config import Image
@@ -209,14 +209,14 @@ class Emulator:
         back = [when for one in self.site.sets if (when := measured.back_at(one)) is not None]
         return min(back, default=None)
 
-    def sleep(self, seconds: float, sleeper: Sleeper | None = None) -> Told:
+    def sleep(self, seconds: float, sleeper: Sleeper | None = None) -> SleepAnswer:
         """A client is about to sleep: what it is told."""
         with self.lock:
             told = self.clock.sleep(seconds, sleeper)
             self.endpoint.advance(self.clock.now_ms())
             return told
 
-    def back(self, ticket: str) -> Told:
+    def back(self, ticket: str) -> SleepAnswer:
         """A sleeper comes back with its ticket."""
         with self.lock:
             told = self.clock.back(ticket)
@@ -256,7 +256,7 @@ class Emulator:
             yield from self.trace.changes(reads=self.throttle)
 
     def restore(self, lines: Iterable[bytes]) -> int:
-        """Rule 3; returns the virtual time it stands at. Raises Refused."""
+        """Rule 3; returns how many texts are stand-ins now for what no snapshot holds (user data, scripts). Raises Refused."""
         with self.lock:
             found = iter([line for line in lines if line.strip()])
             header = header_of(next(found, b""))
@@ -284,7 +284,7 @@ class Emulator:
             for entry in log:
                 self.trace.again(entry)
             self._use(endpoint, clock.at_ms)
-            return clock.at_ms
+            return len({text for entry in log for text in stand_ins(entry.get("request_body"))})
 
     def images(self) -> dict[str, str | None]:
         """The image that the set's model names, and the one that the scenario upgrades to."""

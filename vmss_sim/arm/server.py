@@ -19,6 +19,7 @@ from __future__ import annotations
 import asyncio
 import ipaddress
 import logging
+import re
 import socket
 import ssl
 import threading
@@ -48,6 +49,9 @@ PIECE = 65_536
 BODY_S, IDLE_S = 30.0, 75
 LOOPBACK = ("127.0.0.1", "::1")
 LOCAL = frozenset({"localhost", "127.0.0.1", "[::1]"})
+
+_LABEL = r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?"
+_NAME = re.compile(rf"{_LABEL}(?:\.{_LABEL})*", re.ASCII | re.I)
 
 Answer = Callable[[Request], Response]
 
@@ -174,6 +178,12 @@ class App:
     def close(self) -> None:
         """No more requests."""
         self._worker.shutdown()
+
+
+def require_address(said: str) -> None:
+    """What `unsafe_bind` says is an address or a name: the empty string would be every address there is. Raises InputError."""
+    if not (said == said.strip("[]") and _is_address(said)) and not _NAME.fullmatch(said):
+        raise InputError("not an address", "--unsafe-bind", repr(said), "an address of this machine, or a name for one")
 
 
 def _is_address(name: str) -> bool:

@@ -105,7 +105,7 @@ def emulated(
 
 def _clocks() -> dict[str, Callable[..., BaseClock]]:
     from vmss_sim.arm.clock import RealClock  # noqa: PLC0415  # as above
-    from vmss_sim.arm.standing import JumpClock, ManualClock  # noqa: PLC0415  # as above
+    from vmss_sim.arm.standing_clocks import JumpClock, ManualClock  # noqa: PLC0415  # as above
 
     return {
         "jump": lambda poll_s, **_: JumpClock(poll_s=poll_s),

@@ -148,6 +148,7 @@ def register(app: typer.Typer) -> None:
         from vmss_sim.report import console, emulation  # noqa: PLC0415
         from vmss_sim.study.replicate import breaches  # noqa: PLC0415
 
+        _apart({"--trace": trace, "--report": report, "--env": env})
         for path in (trace, report, env):
             options.refuse_existing(path, force=force)
         given = None
@@ -167,9 +168,11 @@ def register(app: typer.Typer) -> None:
             emulator = Emulator(made, keeper, trace=kept, throttle=throttle, opaque_urls=opaque_urls, progress=told)
             if restore is not None:
                 try:
-                    emulator.restore(files.read_bytes(restore).splitlines())
+                    stand_ins = emulator.restore(files.read_bytes(restore).splitlines())
                 except Refused as refusal:
                     raise _not_restored(restore, refusal.message) from refusal
+                if stand_ins:
+                    emulation.restored(console.err(), restore, stand_ins)
             session = stack.enter_context(
                 Session(emulator, ca_dir=ca_dir, port=port, http=http, unsafe_bind=unsafe_bind)
             )
@@ -191,6 +194,18 @@ def register(app: typer.Typer) -> None:
         raise typer.Exit(1 if found["refused"] else 0)
 
 
+def _apart(named: dict[str, Path | None]) -> None:
+    """Each file is written by one option. Raises InputError."""
+    from planner.errors import InputError  # noqa: PLC0415  # heavy imports wait until a command runs
+
+    seen: dict[Path, str] = {}
+    for option, path in named.items():
+        if path is not None and (path.is_file() or not path.exists()):
+            first = seen.setdefault(path.resolve(), option)
+            if first != option:
+                raise InputError("two options write one file", option, str(path), f"another file than that of {first}")
+
+
 def _scenario(name: str, beside: options.Beside) -> tuple[tuple[Scenario, Path, str], bool]:
     """The scenario; for a snapshot of which nobody says what it becomes, the next image, whatever that is: then, too, it is open."""
     from dataclasses import replace  # noqa: PLC0415  # heavy imports wait until a command runs
@@ -210,7 +225,7 @@ def _clock(kind: str, speed: float | None, poll: float | None, retry_after: int 
     """The clock that the options name. Raises InputError."""
     from planner.errors import InputError  # noqa: PLC0415  # heavy imports wait until a command runs
     from vmss_sim.arm.clock import NOMINAL_S, RealClock  # noqa: PLC0415
-    from vmss_sim.arm.standing import JumpClock, ManualClock  # noqa: PLC0415
+    from vmss_sim.arm.standing_clocks import JumpClock, ManualClock  # noqa: PLC0415
 
     belongs: dict[str, tuple[Any, tuple[str, ...]]] = {
         "--speed": (speed, ("real",)),

@@ -11,7 +11,7 @@ import typer
 from vmss_sim.cli import opened, options
 
 if TYPE_CHECKING:
-    from backends.executor import Told
+    from backends.executor import TurnReport
     from backends.lease import Held
     from backends.operate import Ended
     from backends.store import Entry, Store
@@ -39,6 +39,9 @@ Name = Annotated[
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
 Reason = Annotated[
     str | None, typer.Option("--reason", metavar="TEXT", help="Why; kept in the journal.", show_default=False)
+]
+RequireApprovals = Annotated[
+    int, typer.Option("--require-approvals", min=0, metavar="N", help="Approvals by others than its author.")
 ]
 
 
@@ -97,22 +100,23 @@ def status_of(store: Store, entry: Entry) -> Status:
     from backends.operate import plan_of  # noqa: PLC0415  # heavy imports wait until a command runs
     from backends.store import as_option, now_ms  # noqa: PLC0415
     from backends.succession import left_before, since  # noqa: PLC0415
-    from planner.standing import past, standing  # noqa: PLC0415
-    from planner.trace import Unread  # noqa: PLC0415
+    from planner.standing import Beside, standing  # noqa: PLC0415
     from vmss_sim.report.status import Status  # noqa: PLC0415
 
     read = plan_of(store, entry)
     journal = store.journal(entry.id)
     last = journal.last_state()
     unheard = journal.requests(last.request if last is not None else 0)
-    unread: list[Unread] = []
-    made = standing(read.plan, past(journal.records(), unread), unheard=unheard)
+    beside = Beside(journal.records())
+    made = standing(read.plan, beside, unheard=unheard)
     return Status(
         entry=entry,
         plan=read.plan,
         forecast=read.forecast,
         standing=made,
-        unread=unread[0] if unread else None,
+        unread=beside.unread,
+        last=beside.executor,
+        let_go=beside.let_go,
         holder=store.holder(entry.scale_set),
         now_ms=now_ms(),
         store=as_option(store),
@@ -240,7 +244,7 @@ def carry_on(
         with view_of as view:
             signals.says = hooks.says = VOICE.says = view.say
 
-            def listen(turn: Told) -> None:
+            def listen(turn: TurnReport) -> None:
                 view.show(turn)
                 hooks.listen(turn)
 
@@ -321,8 +325,8 @@ FIRST_S, LOOK_S, BY_PERSON_S = 60.0, 20.0, 900.0
 
 
 def open_world(read: PlanFile, reach: options.Azure, *, first_s: float | None = None) -> Any:
-    """The backend, until the command ends; through the module, so that there is one place to choose it. first_s: so soon a host is given up that has not answered yet;
-    a rollout that was begun is worth ten minutes.
+    """The backend, until the command ends; through the module, so that there is one place to choose it. first_s: so soon a host is given up that has
+    not answered yet; a rollout that was begun is worth ten minutes.
     """
     from backends import connect  # noqa: PLC0415  # heavy imports wait until a command runs
     from backends.probes import Probed  # noqa: PLC0415

@@ -348,8 +348,13 @@ def scenario_from(scenario: str | None, model: Path | None, beside: Beside) -> t
 
 
 def refuse_existing(output: Path | None, *, force: bool) -> None:
-    """Raises InputError where a file would be replaced, before anything is worked out."""
+    """Raises InputError where a file would be replaced, or has no place to be, before anything is worked out."""
     from planner.errors import InputError  # noqa: PLC0415  # heavy imports wait until a command runs
 
-    if output is not None and output.is_file() and not force:
+    if output is None:
+        return
+    if output.is_dir() or not output.resolve().parent.is_dir():
+        found = "a folder" if output.is_dir() else "No such file or directory"
+        raise InputError("the file cannot be written", str(output), found, "a path in a folder that exists")
+    if output.is_file() and not force:
         raise InputError("the file exists", str(output), "", "", "choose another name, or say --force")

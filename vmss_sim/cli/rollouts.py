@@ -96,7 +96,12 @@ def _register_looking(app: typer.Typer) -> None:
 
         kept = login.opened(store)
         if every:
-            found = [operating.status_of(kept, one) for one in kept.rollouts()]
+            entries = kept.rollouts()
+            if not entries and kept.absent:
+                find(kept, None)  # it raises, as without --all: a store that is not there is not an empty one
+            found = [operating.status_of(kept, one) for one in entries]
+            if not found:
+                operating.say(f"there is no rollout in {kept.name}")
             if as_json:
                 typer.echo(msgspec.json.encode([report.document(one) for one in found]).decode())
             for one in () if as_json else found:

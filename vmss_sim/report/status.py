@@ -24,11 +24,12 @@ from planner.plan import Plan
 from planner.planfile import Forecast
 from planner.rollout import Opening
 from planner.standing import Standing, Temporary, Trouble, temporary
-from planner.trace import Unread
+from planner.trace import Executor, LetGo, Unread
 from vmss_sim.report import windows
 from vmss_sim.report.choices import (
     afterwards_of,
     already,
+    az_first_of,
     choices_of,
     command_of,
     forecast_of,
@@ -42,6 +43,7 @@ from vmss_sim.report.times import coarse, stamp, when
 SCHEMA = "vmss-sim/status/1"
 WIDTH = 80
 LISTED = 3
+CUT_OFF = "killed, or cut off from its store"
 FEW = 8
 """So many ids are listed beside a number."""
 WALL_MS = 3_600_000
@@ -50,7 +52,7 @@ WALL_MS = 3_600_000
 
 class Status(msgspec.Struct, frozen=True, kw_only=True):
     """All that `status` tells of one rollout. now_ms: wall clock. store: what a command needs beside the id to find it. unread: why the
-    set cannot be looked at, where that is so. left: what an earlier rollout of the set left changed; since: one that came later.
+    set cannot be looked at, where that is so. last: the last executor; let_go: its last word, unless it was killed. left: what an earlier rollout of the set left changed; since: one that came later.
     """
 
     entry: Entry
@@ -61,6 +63,8 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
     now_ms: int
     store: str = ""
     unread: Unread | None = None
+    last: Executor | None = None
+    let_go: LetGo | None = None
     left: Left | None = None
     since: Since | None = None
 
@@ -133,16 +137,22 @@ def trouble(one: Trouble, *, message: bool = True) -> str:
 
 
 def executor_of(status: Status) -> str:
-    """Is an executor alive, and how old is its lease."""
-    held = status.holder
+    """Is an executor alive, and how old is its lease; what became of the last one."""
+    held, last, left = status.holder, status.last, status.let_go
     if held is None or held.rollout != status.entry.id:
         other = f" ({held.executor} works on {held.rollout})" if held is not None else ""
-        return f"none{other}"
+        over = status.standing is not None and status.standing.state.phase is Phase.ENDED
+        if left is not None and not over:
+            other += f"; the last let go {when(left.wall_ms)}: {left.why}"
+        elif last is not None and left is None:
+            other += f"; {last.name} was {CUT_OFF}"
+        return plain(f"none{other}")
     age = held.age_ms(status.now_ms)
     heard = f"its lease was renewed {age / 1000:.0f} s ago"
     if status.alive:
         return f"{held.executor} is at work, {heard}"
-    return f"{held.executor} is gone, {heard}"
+    came = f"{CUT_OFF} (it did not let go)" if left is None else f"it let go {when(left.wall_ms)}: {left.why}"
+    return plain(f"{held.executor} is gone, {heard}: {came}")
 
 
 def counts_of(now: Standing) -> str:
@@ -203,6 +213,7 @@ def document(status: Status) -> dict[str, Any]:
             "alive": status.alive,
             "name": status.holder.executor if status.holder is not None else None,
             "lease_age_s": status.holder.age_ms(status.now_ms) / 1000 if status.holder is not None else None,
+            "last": _last(status),
         },
         "choices": [
             {
@@ -254,11 +265,13 @@ def document(status: Status) -> dict[str, Any]:
         "batch": {"number": now.batch, "of": now.batches, "why": now.batch_why},
         "model_gives": now.model_gives,
         "temporary_changes": list(_changed(status)),
+        "temporary_seen": {"by": "vmss-sim", "at": stamp(now.at_ms)} if _changed(status) else None,
         "followed_by": None if status.since is None else status.since._asdict(),
         "undo": [
             {"change": one.change.value, "why": why, "command": command, "instances": list(one.ids)}
             for one, why, command in undo_of(status)
         ],
+        "az_first": list(az_first_of(status)),
         "waits": now.waits,
         "window": windows.document(_opening(status)),
         "asked": [
@@ -284,6 +297,15 @@ def document(status: Status) -> dict[str, Any]:
         ],
         "decisions": [{"rule": one.rule, "text": one.text, "instances": list(one.ids)} for one in now.notes],
     }
+
+
+def _last(status: Status) -> dict[str, Any] | None:
+    """The last executor, whether it is alive or not."""
+    last, left = status.last, status.let_go
+    if last is None:
+        return None
+    let_go = None if left is None else {"at": stamp(left.wall_ms), "why": left.why}
+    return {"name": last.name, "began": stamp(last.wall_ms), "let_go": let_go}
 
 
 def _forecast(forecast: Forecast | None) -> dict[str, float | None] | None:
@@ -329,7 +351,10 @@ def render(console: Console, status: Status) -> None:
         _row(console, "a new one", f"would boot {now.model_gives}")
         over = now.state.phase is Phase.ENDED
         none = "nothing: all is as before" if over else "nothing is changed for the time of the rollout"
-        _row(console, "still so" if over else "temporary", temporary_of(status) or none)
+        changed = temporary_of(status)
+        if changed and not status.alive:  # who is at work looks often; else somebody may have put it back since
+            changed += f" (as of {when(now.at_ms)}, when vmss-sim last looked)"
+        _row(console, "still so" if over else "temporary", changed or none)
         if now.asked:
             _row(console, "asked", heard_of(now.asked[-1]))
         for request in now.unheard[:LISTED]:
@@ -358,6 +383,10 @@ def _afterwards(console: Console, status: Status) -> None:
             _command(console, line)
         else:
             _row(console, "afterwards", line)
+    for number, line in enumerate(az_first_of(status)):
+        if not number:
+            _row(console, "afterwards", "az goes where its settings say. So that it leads to this set, first:")
+        _command(console, line)
     for one, why, command in undo_of(status):
         _row(console, "afterwards", f"{one.text}: {why}. As before again with:")
         _command(console, command)
