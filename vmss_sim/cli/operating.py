@@ -325,8 +325,8 @@ FIRST_S, LOOK_S, BY_PERSON_S = 60.0, 20.0, 900.0
 
 
 def open_world(read: PlanFile, reach: options.Azure, *, first_s: float | None = None) -> Any:
-    """The backend, until the command ends; through the module, so that there is one place to choose it. first_s: so soon a host is given up that has not answered yet;
-    a rollout that was begun is worth ten minutes.
+    """The backend, until the command ends; through the module, so that there is one place to choose it. first_s: so soon a host is given up that has
+    not answered yet; a rollout that was begun is worth ten minutes.
     """
     from backends import connect  # noqa: PLC0415  # heavy imports wait until a command runs
     from backends.probes import Probed  # noqa: PLC0415
