@@ -6,19 +6,24 @@ Rules this module decides:
 2. The author of a plan approves neither the plan nor a batch of its rollout.
 3. One that counted when a rollout was begun counts until that rollout ends, also after it expired: the expiry says until when a
    rollout may be begun. What stands half way does not wait for a signature, and `resume`, which only goes on, counts nothing.
-4. It is no signature: whoever may write to the store may write an approval. Guard the store as you guard the set.
+4. A plan that has expired begins nothing, so nobody approves it any more, unless a rollout of it in this store has not ended.
+5. It is no signature: whoever may write to the store may write an approval. Guard the store as you guard the set.
 """
 
 from __future__ import annotations
 
+from backends.operate import has_ended, latest, refuse_expired
 from backends.store import Approval, Store, now_ms
 from planner.errors import InputError
 from planner.planfile import PlanFile
 
 
 def approve(store: Store, read: PlanFile, approver: str, *, lasts_ms: int, reason: str = "") -> Approval:
-    """Approve a plan. Raises InputError where the approver is its author."""
+    """Approve a plan. Raises InputError where the approver is its author, or the plan has expired (rule 4)."""
     refuse_author(read, approver)
+    met = latest(store, read)
+    if met is None or has_ended(met[1]):
+        refuse_expired(read)
     now = now_ms()
     made = Approval(plan_sha256=read.sha256, approver=approver, at_ms=now, expires_ms=now + lasts_ms, reason=reason)
     store.approve(made)

@@ -59,7 +59,7 @@ class Why(str, Enum):
     MAX_RUNTIME = "max-runtime"
 
 
-class Told(msgspec.Struct, frozen=True, kw_only=True):
+class TurnReport(msgspec.Struct, frozen=True, kw_only=True):
     """What a listener is told after each turn: the records written in it, the set, and where the rollout stands."""
 
     now_ms: int
@@ -68,7 +68,7 @@ class Told(msgspec.Struct, frozen=True, kw_only=True):
     records: tuple[Record, ...]
 
 
-Listener = Callable[[Told], None]
+Listener = Callable[[TurnReport], None]
 
 
 class Signals:
@@ -340,7 +340,7 @@ class Executor:
         records, self._journal.new = tuple(self._journal.new), []
         scale_set = self.driver.before
         if scale_set is not None:
-            self._listen(Told(now_ms=self.driver.now_ms, scale_set=scale_set, state=self.state, records=records))
+            self._listen(TurnReport(now_ms=self.driver.now_ms, scale_set=scale_set, state=self.state, records=records))
 
 
 def preflight(backend: Any, plan: Plan) -> tuple[Any, ...]:

@@ -23,7 +23,7 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from backends.executor import Told
+from backends.executor import TurnReport
 from planner.errors import InputError, PlatformError
 from planner.trace import Turn
 
@@ -56,7 +56,7 @@ class Event(msgspec.Struct, frozen=True, kw_only=True):
     instances: tuple[str, ...] = ()
 
 
-def events(told: Told, begun: set[int]) -> Iterator[Event]:
+def events(told: TurnReport, begun: set[int]) -> Iterator[Event]:
     """The events of a turn. begun: batches that were told to have begun; it grows."""
     for record in told.records:
         if not isinstance(record, Turn):
@@ -102,7 +102,7 @@ class Hooks:
         if self._commands or self._webhooks:
             self._thread.start()
 
-    def listen(self, told: Told) -> None:
+    def listen(self, told: TurnReport) -> None:
         """One turn."""
         if not (self._commands or self._webhooks):
             return
@@ -195,8 +195,9 @@ def _post(url: str, event: str, body: bytes) -> str:
         try:
             with urllib.request.urlopen(request, timeout=POST_S):
                 return ""
-        except urllib.error.HTTPError as error:
-            problem = f"HTTP {error.code}"
+        except urllib.error.HTTPError as error:  # an answer, too: it is closed like one
+            with error:
+                problem = f"HTTP {error.code}"
         except urllib.error.URLError as error:
             problem = str(getattr(error.reason, "strerror", None) or type(error.reason).__name__)
         except OSError as error:

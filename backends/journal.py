@@ -67,19 +67,16 @@ def digest(journal: Journal) -> str:
     return made.hexdigest()
 
 
-class MemoryJournal:
-    """A journal in memory: the same records, kept as values."""
+class Remembering:
+    """What is asked of a journal's records, remembered as each passes, where looking it up is dear."""
 
     def __init__(self) -> None:
         self.turns = 0
-        self._records: list[Record] = []
-        self._requests: list[OperatorRequest] = []
         self._state: State | None = None
         self._receipts: dict[str, str] = {}
 
-    def write(self, record: Record) -> None:
-        """Keep a record."""
-        self._records.append(record)
+    def remember(self, record: Record) -> None:
+        """A record that is kept now."""
         if isinstance(record, Turn):
             self.turns += 1
             self._state = record.state
@@ -95,6 +92,20 @@ class MemoryJournal:
     def receipt(self, command: str) -> str:
         """The handle of a command's last receipt."""
         return self._receipts.get(command, "")
+
+
+class MemoryJournal(Remembering):
+    """A journal in memory: the same records, kept as values."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._records: list[Record] = []
+        self._requests: list[OperatorRequest] = []
+
+    def write(self, record: Record) -> None:
+        """Keep a record."""
+        self._records.append(record)
+        self.remember(record)
 
     def ask(self, asked: Asked, ids: tuple[str, ...] = (), reason: str = "", by: str = "") -> int:
         """Append an operator request."""

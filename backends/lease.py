@@ -14,6 +14,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Protocol
 
 import msgspec
@@ -103,6 +104,8 @@ class Lease:
         self._held, self._beat_s, self._sure_s, self._clock = held, beat_s, lasts_ms / 1000 * 0.8, clock
         self._renewed = clock()
         self._lost, self._why = "", ""
+        self.last: Callable[[], None] = lambda: None
+        """What is said before it is let go, in the same time."""
         self._over, self._renewing = threading.Event(), threading.Lock()
         self._thread = threading.Thread(target=self._beats, name="lease", daemon=True)
 
@@ -162,7 +165,6 @@ class Lease:
         last.join(wait_s)
 
     def _release(self) -> None:
-        try:
-            self._held.release()
-        except Exception:  # it runs out by itself
-            return
+        for does in (self.last, self._held.release):
+            with suppress(Exception):  # what is not said is not known, and the lease runs out by itself
+                does()

@@ -6,7 +6,8 @@ Rules this module decides:
    finding of the preflight, refuses it, and nothing is sent. So does a plan that has expired; a rollout that was begun goes on, whatever the time.
 2. A plan that was begun and has not ended is gone on with, and one that was carried out is not begun again unless that is said:
    a pipeline that runs once more does nothing new. At another Resource Manager it is another rollout (`where.py`). A rollout is written down under the lease, so two cannot begin one plan.
-3. A lease that its holder may have left behind is waited for: one beat to see whether it lives, then until it runs out.
+3. An executor that ends by itself says so as the last thing under its lease, whatever ended it: one that says nothing was killed, or cut off from its store.
+4. A lease that its holder may have left behind is waited for: one beat to see whether it lives, then until it runs out.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ from planner.plan import Plan
 from planner.planfile import PlanFile, decode
 from planner.rollout import Asked, Rollout, State
 from planner.trace import Executor as Begins
-from planner.trace import Opened, Recovered
+from planner.trace import LetGo, Opened, Recovered
 
 Says = Callable[[str], None]
 
@@ -149,7 +150,7 @@ def take(
     beat_s: float = BEAT_S,
     sleep: Callable[[float], None] = time.sleep,
 ) -> Held:
-    """The lease (rule 3). Raises HeldByAnother where the holder lives."""
+    """The lease (rule 4). Raises HeldByAnother where the holder lives."""
     first: HeldByAnother | None = None
     waited = 0.0
     while True:
@@ -193,8 +194,10 @@ def drive(
     """
     held = held or take(store, entry, says=says)
     lease = Lease(held)
+    ends = "it broke off"
     with lease:
         journal = store.journal(entry.id, held.fence)
+        lease.last = lambda: journal.write(LetGo(wall_ms=now_ms(), why=ends))
         if journal.turns == 0:
             at = entry.where.name if entry.where is not None else ""
             journal.write(Opened(plan_sha256=entry.plan_sha256, tool=entry.tool, now_ms=entry.opened_ms, at=at))
@@ -208,13 +211,23 @@ def drive(
         )
         try:
             why = made.run()
+            ends = _LET_GO[why]
         except (LeaseLost, PlatformError, InputError) as error:
             refused = isinstance(error, InputError) and made.driver.before is None  # not even looked: nothing was sent
             # The journal is complete: what was sent goes on, and the next executor adopts it.
             made.gave_up(error)
+            ends = str(error)
             return Ended(why=Why.DETACHED, state=made.state, exit_code=2 if refused else 3, error=str(error))
     code = plan.ends[made.state.ending].exit_code if why is Why.ENDED else 3
     return Ended(why=why, state=made.state, exit_code=code)
+
+
+_LET_GO = {
+    Why.ENDED: "the rollout has ended",
+    Why.RESTS: "the rollout rests",
+    Why.DETACHED: "it was told to, by a signal",
+    Why.MAX_RUNTIME: "its time (--max-runtime) was over",
+}
 
 
 def _asked(journal: Journal, ask: Asked, reason: str, by: str) -> bool:

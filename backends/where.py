@@ -6,6 +6,8 @@ Rules this module decides:
 2. Who goes on with a rollout and says nothing reaches it as it was begun: endpoint, certificate authority, kind of credential.
    Another Resource Manager is refused; another credential or certificate authority may be said.
 3. A rollout from before this was kept is wherever it is asked for.
+4. az goes where its own settings say, and takes no endpoint with a command: a custom endpoint is registered as a cloud first, its certificate authority is
+   said in the environment, and a login is one of that cloud. Its settings stay in that cloud afterwards: `az cloud set -n AzureCloud` leads back.
 """
 
 from __future__ import annotations
@@ -17,8 +19,16 @@ from typing import Any
 
 import msgspec
 
-from backends.azure.clouds import place
+from backends.azure.clouds import CLOUDS, place
 from planner.errors import InputError
+
+_AZ_CLOUD = "vmss-sim"
+"""The name under which az knows a custom endpoint; the emulator's lines for az have the same."""
+_AZ_LOGIN = {
+    "environment": 'az login --service-principal -u "$AZURE_CLIENT_ID" -p "$AZURE_CLIENT_SECRET" --tenant "$AZURE_TENANT_ID"',
+    "managed-identity": "az login --identity",
+}
+"""By kind of credential; any other is a person's."""
 
 
 class Where(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
@@ -50,6 +60,20 @@ class Where(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
         }
         made = [f"--{name} {shlex.quote(value)}" for name, value in given.items() if value and value != "default"]
         return " ".join(made)
+
+    @property
+    def az(self) -> tuple[str, ...]:
+        """Rule 4: the lines of a shell after which az's commands lead there; none for Azure's default."""
+        if self.cloud == "public":
+            return ()
+        ca = (f"export REQUESTS_CA_BUNDLE={shlex.quote(self.ca)}",) if self.ca else ()
+        tenant = f" --tenant {shlex.quote(self.tenant)}" if self.tenant else ""
+        login = _AZ_LOGIN.get(self.credential, f"az login{tenant}")
+        if self.cloud:
+            return (*ca, f"az cloud set -n {CLOUDS[self.cloud].az}", login)
+        known = f"-n {_AZ_CLOUD} --endpoint-resource-manager {shlex.quote(self.endpoint + '/')}"
+        register = f"az cloud register {known} || az cloud update {known}"
+        return (*ca, "export AZURE_CORE_INSTANCE_DISCOVERY=false", register, f"az cloud set -n {_AZ_CLOUD}", login)
 
     @property
     def key(self) -> tuple[str, str]:

@@ -35,7 +35,6 @@ change = {{ version = "22.04.202606010" }}
 timing = {{ ready = "60s" }}
 """
 VERSION = "api-version=2024-07-01"
-ASKS = ("operation", "set", "instance view", "instance", "list")
 
 
 def main() -> int:

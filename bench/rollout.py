@@ -35,6 +35,7 @@ import simpy
 from backends.driver import Driver
 from backends.journal import MemoryJournal
 from backends.simulated import SimulatedBackend
+from planner.build import Request, build
 from planner.change import ImageChange
 from planner.metrics import constant, from_intervals, measure
 from planner.model import (
@@ -49,7 +50,6 @@ from planner.model import (
     UpgradeMode,
     scale_set,
 )
-from planner.plan import Request, build
 from planner.rollout import Rollout
 from vmss_sim.world.config import Image, Machine, Timings, WorldConfig
 from vmss_sim.world.draws import Draws

@@ -390,9 +390,3 @@ def at_target(instance: Instance, target: Target) -> bool | None:
             return True
         return None
     return verdict
-
-
-def patched(model: Model, patch: dict[str, Any], image: ImageReference | None) -> Model:
-    """The model after a patch: what is expected to be seen (image), and the watched settings."""
-    settings = {path: patch.get(path, value) for path, value in model.settings.items()}
-    return msgspec.structs.replace(model, image=image, settings=settings)

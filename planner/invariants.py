@@ -25,9 +25,8 @@ from planner.rollout import Rollout, State, is_there, surplus
 from planner.surge import FallBack
 
 BUSY = (Provisioning.UPDATING, Provisioning.CREATING, Provisioning.DELETING)
-_IN = (
-    Service.IN
-)  # asked for every instance of a command: reading a member of an enum costs ten times what reading a name does
+# Asked for every instance of a command: reading a member of an enum costs ten times what reading a name does.
+_IN = Service.IN
 
 
 class Sent(NamedTuple):

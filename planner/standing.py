@@ -27,7 +27,7 @@ from planner.model import HealthSource, Instance, Model, ScaleSet, Service, Upgr
 from planner.phases import Phase
 from planner.plan import Plan
 from planner.rollout import Note, Observation, OperatorRequest, Rollout, State, is_there, surplus
-from planner.trace import Record, Turn, Unread
+from planner.trace import Executor, LetGo, Record, Turn, Unread
 from planner.waiting import waits_for
 
 
@@ -131,14 +131,28 @@ def looks(records: Iterable[Record], source: HealthSource) -> Iterator[Look]:
             yield Look(record, serving, model, instances)
 
 
-def past(records: Iterable[Record], unread: list[Unread]) -> Iterator[Record]:
-    """The records, on their way; when they are past, `unread` holds what keeps the set from being looked at, if anything does."""
-    for record in records:
-        if isinstance(record, Unread):
-            unread[:] = [record] if record.why else []
-        elif isinstance(record, Turn):
-            unread.clear()
-        yield record
+class Beside:
+    """The records, on their way; when they are past, what stood beside the turns. unread: what keeps the set from being looked at, if anything does.
+    executor: the last one; let_go: that it ended by itself, where it did.
+    """
+
+    def __init__(self, records: Iterable[Record]) -> None:
+        self._records = records
+        self.unread: Unread | None = None
+        self.executor: Executor | None = None
+        self.let_go: LetGo | None = None
+
+    def __iter__(self) -> Iterator[Record]:
+        for record in self._records:
+            if isinstance(record, Unread):
+                self.unread = record if record.why else None
+            elif isinstance(record, Turn):
+                self.unread = None
+            elif isinstance(record, Executor):
+                self.executor, self.let_go = record, None
+            elif isinstance(record, LetGo):
+                self.let_go = record
+            yield record
 
 
 def standing(plan: Plan, records: Iterable[Record], *, unheard: tuple[OperatorRequest, ...] = ()) -> Standing | None:

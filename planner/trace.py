@@ -3,8 +3,9 @@
 A rollout is a list of records. `Opened` comes first. A `Turn` is one step of the machine: the observation as a delta
 against the turn before (a key frame holds everything), the notes, the commands (intent: written before they are sent)
 and the resulting State. A `Receipt` says that a command was sent and by which handle it can be asked for. `Refusal` is the
-guard's. `Executor` says who goes on from here, `Recovered` where from, where an older journal is lost, `Found` what moved in
-the set while nobody looked, `Unread` that the set cannot be looked at.
+guard's. `Executor` says who goes on from here, `LetGo` that he has ended by himself (one that was killed says nothing),
+`Recovered` where from, where an older journal is lost, `Found` what moved in the set while nobody looked, `Unread` that the
+set cannot be looked at.
 Replaying the turns from the start reproduces every State; that is a test, resume loads the last one.
 """
 
@@ -43,6 +44,13 @@ class Executor(_Record, frozen=True, tag="executor"):
     name: str
     fence: int
     wall_ms: int
+
+
+class LetGo(_Record, frozen=True, tag="let-go"):
+    """The executor ends here, by itself, whatever the rollout does: what was sent goes on. why: in a phrase. wall_ms: ms since 1970."""
+
+    wall_ms: int
+    why: str
 
 
 class Recovered(_Record, frozen=True, tag="recovered"):
@@ -101,7 +109,7 @@ class Refusal(_Record, frozen=True, tag="refusal"):
     violations: tuple[Violation, ...]
 
 
-Record = Opened | Executor | Recovered | Found | Unread | Turn | Receipt | Refusal
+Record = Opened | Executor | LetGo | Recovered | Found | Unread | Turn | Receipt | Refusal
 
 
 def turn(
@@ -178,6 +186,7 @@ def replay(rollout: Rollout, turns: Iterable[Turn], start: State | None = None) 
 __all__ = [
     "Executor",
     "Found",
+    "LetGo",
     "Opened",
     "Receipt",
     "Record",

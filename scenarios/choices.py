@@ -13,6 +13,7 @@ from typing import Any
 import msgspec
 
 from planner.arm_json import Gap
+from planner.build import parameters_of
 from planner.errors import InputError
 from planner.explain import did_you_mean
 from planner.model import (
@@ -20,7 +21,6 @@ from planner.model import (
     ScaleSet,
     UpgradeMode,
 )
-from planner.plan import parameters_of
 from planner.strategies import STRATEGIES, Strategy, find
 from scenarios.given import amount_of, count_of
 from scenarios.schema import (

@@ -8,6 +8,8 @@
 6. Every VM of a platform image shows which version it booted, as Azure's do (REC since 2019-07-01). Where a scenario leaves it open (an
    invented set on `latest`), it is one older than all others.
 7. Of the platform image that the change names there are the versions that the scenario knows, and no others, unless any is to be taken.
+   Where the set's model names one of them, `latest` is the newest of all, the target among them (DOC: what is reimaged or added boots
+   the newest). A set that is on `latest` itself boots what the scenario says.
 """
 
 from __future__ import annotations
@@ -27,13 +29,14 @@ from scenarios import build, surroundings
 from scenarios.build import Setup
 from scenarios.files import read_json
 from scenarios.schema import Scenario
-from vmss_sim.arm import creation, model_document
+from vmss_sim.arm import creation, lookups, model_document
 from vmss_sim.arm.emulator import Stage
 from vmss_sim.arm.measured import Yardstick
 from vmss_sim.arm.site import DEFAULT_SUBSCRIPTION, Site
 from vmss_sim.world.config import Image
 from vmss_sim.world.draws import Draws
 from vmss_sim.world.faults import Fault
+from vmss_sim.world.images import image_of, leaves_version_open
 
 EPOCH = datetime(2026, 1, 1, tzinfo=UTC)
 OLDEST = "0.0.1"
@@ -52,7 +55,7 @@ def stage(
     any_version: bool = False,
 ) -> Stage:
     """The stage of a scenario. faults: instead of its own; breaches: what a study counts as such; any_version: rule 7. Raises InputError."""
-    setup = versioned(build.setup(scenario, folder, where))
+    setup = newest(versioned(build.setup(scenario, folder, where)))
     if faults is not None:
         setup = msgspec.structs.replace(setup, faults=faults)
     given = _given(scenario, folder)
@@ -122,6 +125,22 @@ def versioned(setup: Setup) -> Setup:
         for one in setup.world.machines
     )
     return replace(setup, world=replace(setup.world, machines=machines))
+
+
+def newest(setup: Setup) -> Setup:
+    """Rule 7, of `latest`."""
+    world = setup.world
+    named = image_of(world.model, world.latest)
+    if named is None or leaves_version_open(world.model):
+        return setup
+    versions = [
+        one.exact or one.version
+        for one in _images(setup)
+        if (one.publisher, one.offer, one.sku) == (named.publisher, named.offer, named.sku) and named.publisher
+    ]
+    known = [one for one in (world.latest, *versions) if one]
+    latest = max(known, key=lookups.by_number, default=None)
+    return msgspec.structs.replace(setup, world=msgspec.structs.replace(world, latest=latest))
 
 
 def _images(setup: Setup) -> tuple[Image, ...]:

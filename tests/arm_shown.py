@@ -27,7 +27,6 @@ from vmss_sim.world.scale_set import Vm, World
 SUBSCRIPTION = "11111111-1111-1111-1111-111111111111"
 EPOCH = datetime(2026, 1, 5, 8, 0, tzinfo=UTC)
 NEW, SPEC = "2026-04-01", "2024-07-01"
-PATH = f"/subscriptions/{SUBSCRIPTION}/resourceGroups/shop/providers/Microsoft.Compute/virtualMachineScaleSets"
 
 
 def put(world: World, given: Any = None, model: Model | None = None) -> ArmSet:

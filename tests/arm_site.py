@@ -14,7 +14,7 @@ from vmss_sim.arm.endpoint import Endpoint
 from vmss_sim.arm.http import Request, Response
 from vmss_sim.arm.sets import ArmSet
 from vmss_sim.arm.site import Site
-from vmss_sim.arm.standing import ManualClock
+from vmss_sim.arm.standing_clocks import ManualClock
 from vmss_sim.world.config import Image, Machine, Timings, WorldConfig
 from vmss_sim.world.draws import Draws
 from vmss_sim.world.faults import Fault

@@ -34,7 +34,7 @@ from vmss_sim.arm import changes, creation, model_document, resources
 from vmss_sim.arm.endpoint import Endpoint
 from vmss_sim.arm.http import Request, Response
 from vmss_sim.arm.site import Site
-from vmss_sim.arm.standing import ManualClock
+from vmss_sim.arm.standing_clocks import ManualClock
 from vmss_sim.world.draws import Draws
 from vmss_sim.world.scale_set import World
 

@@ -25,6 +25,7 @@ from backends.driver import Driver
 from backends.journal import Journal, MemoryJournal
 from backends.protocol import Wait
 from backends.simulated import SimulatedBackend
+from planner.build import Request, build
 from planner.change import (
     Action,
     Change,
@@ -56,7 +57,7 @@ from planner.model import (
     scale_set,
 )
 from planner.phases import Cause, Phase, move
-from planner.plan import Deadlines, Plan, Request, Rung, build
+from planner.plan import Deadlines, Plan, Rung
 from planner.rollout import Asked, Observation, Rollout, State, Step, View
 from planner.trace import Turn as TurnRecord
 from vmss_sim.world.config import Failures, Image, Machine, Platform, Repairs, Timings, WorldConfig

@@ -20,6 +20,7 @@ from scipy import signal
 from backends.driver import Driver
 from backends.journal import MemoryJournal
 from backends.simulated import SimulatedBackend
+from planner.build import Request, build
 from planner.change import ImageChange
 from planner.commands import Kind
 from planner.metrics import Measures, StepFunction, constant, from_intervals, measure
@@ -35,7 +36,7 @@ from planner.model import (
     UpgradeMode,
     scale_set,
 )
-from planner.plan import Plan, Request, build
+from planner.plan import Plan
 from planner.rollout import Rollout, State
 from planner.trace import Turn
 from vmss_sim.world.config import Failures, Image, Machine, Timings, WorldConfig

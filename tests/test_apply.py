@@ -23,6 +23,7 @@ from planner.rollout import Asked
 from planner.trace import Opened
 from tests.commands import Ran, vmss_sim
 from tests.fleet import NEW, SETTING, Act, Case, Fleet, WatchedWorld, act
+from tests.operate_shapes import holds
 from vmss_sim.world.faults import Fault
 from vmss_sim.world.scale_set import IMAGE
 
@@ -70,7 +71,7 @@ class Desk:
     def status(self) -> dict[str, Any]:
         ran = vmss_sim("status", self.rollout, "--json")
         assert ran.status == 0, ran.err
-        return json.loads(ran.out)  # type: ignore[no-any-return]
+        return holds("status", json.loads(ran.out))  # type: ignore[no-any-return]
 
     def sent(self) -> list[tuple[str, tuple[str, ...]]]:
         return [(one.kind, one.ids) for one in self.world.log if one.ours]
@@ -643,6 +644,7 @@ FIELDS = {
     "evidence_at", "elapsed_s", "forecast", "above_floor", "in_service", "floor", "known_healthy", "fewest_seen", "instances",
     "in_flight", "skipped", "failed", "left_alone", "batch", "model_gives", "temporary_changes", "unheard_requests", "decisions",
     "on_target", "old", "afterwards", "asked", "at", "waits", "window", "plan_expires", "unreachable", "undo", "followed_by", "unheard",
+    "temporary_seen", "az_first",
 }  # fmt: skip
 
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from vmss_sim.arm.clock import LONG_S, BaseClock, RealClock, Spent, distortion
 from vmss_sim.arm.sleepers import OVER
-from vmss_sim.arm.standing import FARTHEST_MS, JumpClock, ManualClock
+from vmss_sim.arm.standing_clocks import FARTHEST_MS, JumpClock, ManualClock
 
 
 class Wall:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -13,6 +14,7 @@ import pytest
 import requests
 from rich.console import Console
 
+from planner.errors import InputError
 from tests.arm_http import Az, code_of
 from vmss_sim.arm.client import Control, ControlError
 from vmss_sim.arm.redaction import clean_body
@@ -58,6 +60,11 @@ def test_a_token_that_cannot_be_one_is_refused_and_not_shown(token: str) -> None
     ("method", "what", "body", "says"),
     [
         ("POST", "advance", b"{}", "seconds: found None"),
+        ("POST", "advance", b'{"seconds": 1, "secs": 2}', "secs: unknown key; expected seconds"),
+        ("POST", "run-until-idle", b'{"limit": 1}', "limit: unknown key; expected limit_seconds"),
+        ("POST", "sleep", b'{"seconds": 1, "ppid": 2}', "ppid: unknown key; expected seconds, pid, parent, ticket"),
+        ("POST", "faults", b'{"faults": [], "fault": []}', "fault: unknown key; expected faults"),
+        ("POST", "faults", b'{"faults": [{"verdict": "fail", "of": "x"}]}', "expected update-model, set-mode"),
         ("POST", "advance", b'{"seconds": -1}', "seconds: found -1"),
         ("POST", "advance", b'{"seconds": true}', "seconds: found True"),
         ("POST", "advance", b'{"seconds": 1e400}', "body is no JSON|seconds: found inf"),
@@ -169,7 +176,7 @@ def test_a_snapshot_is_restored_as_it_was_and_goes_on_the_same(vmss_emulator: Ma
     assert control.run_until_idle()
     after = digest(azure.emulator.site)
     assert after != before
-    assert control.restore(snapshot) == one["now_s"]
+    assert control.restore(snapshot) == (one["now_s"], 0)
     assert digest(azure.emulator.site) == before
     assert control.state() == one
     again = control.snapshot()
@@ -177,7 +184,7 @@ def test_a_snapshot_is_restored_as_it_was_and_goes_on_the_same(vmss_emulator: Ma
     assert control.run_until_idle()
     assert digest(azure.emulator.site) == after
     other = vmss_emulator("seed-article", clock="manual")
-    assert other.control.restore(snapshot) == one["now_s"]
+    assert other.control.restore(snapshot) == (one["now_s"], 0)
     assert digest(other.emulator.site) == before
     control.reset()
     assert control.state()["now_s"] == 0
@@ -308,8 +315,12 @@ def test_secrets_are_nowhere(vmss_emulator: Make, tmp_path: Path, caplog: pytest
         assert "Bearer" not in text
     assert "sig=removed" in seen[0]
     for _ in range(2):  # what stands for it is as good as it was
-        azure.control.restore(azure.control.snapshot())
-    assert az.ask("GET", "", params={"$expand": "userData"}).json()["properties"]["virtualMachineProfile"]["userData"]
+        told = azure.control.restore(azure.control.snapshot())
+    read = az.ask("GET", "", params={"$expand": "userData"}).json()["properties"]["virtualMachineProfile"]["userData"]
+    scripts = az.ask("GET", "virtualMachines/0/runCommands/mine").json()["properties"]
+    stand_ins = {read, scripts["source"]["script"], scripts["parameters"][0]["value"]}
+    assert all(re.fullmatch(r"\(removed [0-9a-f]{12}\)", one) for one in stand_ins)
+    assert told.stand_ins == len(stand_ins) == 2, "told in the answer: the user data is the parameter's value"
     assert secret not in caplog.text
 
 
@@ -326,9 +337,10 @@ def test_a_secret_that_stayed_would_be_seen(vmss_emulator: Make, monkeypatch: py
 
 def test_at_speed_1_time_passes_by_itself(vmss_emulator: Make) -> None:
     azure = vmss_emulator("two-vms", clock="real")
+    began = time.monotonic()
     before = azure.control.state()["now_s"]
     time.sleep(0.3)
-    assert 0.25 <= azure.control.state()["now_s"] - before <= 3
+    assert 0.25 <= azure.control.state()["now_s"] - before <= time.monotonic() - began + 0.01
 
 
 def test_a_parameter_that_is_named_as_a_secret_is_one() -> None:
@@ -336,3 +348,8 @@ def test_a_parameter_that_is_named_as_a_secret_is_one() -> None:
     found = json.loads(clean_body(json.dumps(body).encode()))["parameters"]
     assert "s3cret-1" not in json.dumps(found)
     assert found[1] == {"name": "size", "value": "4"}
+
+
+def test_no_such_clock(vmss_emulator: Make) -> None:
+    with pytest.raises(InputError, match="no such clock; found 'sundial'; expected jump, real, manual"):
+        vmss_emulator(clock="sundial")

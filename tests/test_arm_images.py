@@ -112,3 +112,28 @@ def test_any_version_may_be_allowed(vmss_emulator: Make) -> None:
     az = Az(azure)
     assert az.ask("PUT", body=_upgraded(az, TYPO)).status_code == 200
     assert azure.control.report()["images"]["model"].endswith(f":{TYPO}")
+
+
+def test_latest_is_the_newest_version_that_there_is(vmss_emulator: Make) -> None:
+    azure = vmss_emulator("two-vms", clock="manual")
+    az = Az(azure)
+    for body in ({"properties": {"upgradePolicy": {"mode": "Manual"}}}, _image("Latest")):
+        assert az.ask("PATCH", body=body).status_code == 200
+        azure.control.run_until_idle()
+    assert az.ask("POST", "reimage", {"instanceIds": ["1"]}).status_code == 202
+    azure.control.run_until_idle()
+    publisher, offer, sku, target = azure.control.report()["images"]["target"].split(":")
+    newest = (
+        f"/subscriptions/{azure.subscription}/providers/Microsoft.Compute/locations/westeurope/publishers/{publisher}"
+        f"/artifacttypes/vmimage/offers/{offer}/skus/{sku}/versions/latest"
+    )
+    assert az.ask("GET", newest).json()["name"] == target
+    booted = az.ask("GET", "virtualMachines/1").json()["properties"]["storageProfile"]["imageReference"]
+    assert booted["exactVersion"] == target
+
+
+@pytest.mark.parametrize("path", ["/reimage", "/virtualMachines/0/reimage", "/reimageall"])
+def test_a_reimage_names_a_version_that_there_is(path: str) -> None:
+    client = _client()
+    assert _refused(client.ask("POST", client.set + path, {"exactVersion": TYPO}))
+    assert client.ask("POST", client.set + path, {"exactVersion": "2.0.0"}).status == 202

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from tests.test_arm_clock import Stage, Wall
 from vmss_sim.arm.clock import BaseClock
-from vmss_sim.arm.sleepers import GONE_S, HELD_S, OVER, Nobody, Sleeper, Told
-from vmss_sim.arm.standing import JumpClock, ManualClock, StandingClock
+from vmss_sim.arm.sleepers import GONE_S, HELD_S, OVER, Nobody, SleepAnswer, Sleeper
+from vmss_sim.arm.standing_clocks import JumpClock, ManualClock, StandingClock
 
 POLL_MS = 30_000
 Step = tuple[str, int]
@@ -88,7 +88,7 @@ class Town:
             one.told_ms, one.ends_ms = self.clock._now_ms, self.clock._now_ms + size * 1000
         self.clock.answered(told=one.operation, busy=True, port=one.port)
 
-    def _slept(self, one: Client, told: Told) -> None:
+    def _slept(self, one: Client, told: SleepAnswer) -> None:
         one.ticket = told.ticket
         if told == OVER:
             one.slept.append((self.clock._now_ms, one.ends_ms))
@@ -176,7 +176,7 @@ def test_nobody_is_late_without_being_counted(programs: list[list[Step]], calls:
 class _AddsUp(JumpClock):
     """A planted bug, as it was: every sleep moves time by its length."""
 
-    def back(self, ticket: str) -> Told:
+    def back(self, ticket: str) -> SleepAnswer:
         one = self.sleepers.back(ticket, self.wall())
         assert one is not None
         self._now_ms += one.ends_ms - self._now_ms
@@ -313,7 +313,7 @@ def test_who_does_nothing_for_long_is_not_waited_for() -> None:
     ticket = _asleep(clock, 60)
     for _ in range(29):
         wall.now += 0.1
-        assert clock.back(ticket) == Told(HELD_S, ticket)
+        assert clock.back(ticket) == SleepAnswer(HELD_S, ticket)
     clock.arrived()  # a client asks for something: so there is one
     clock.answered()
     for _ in range(29):

@@ -18,11 +18,11 @@ from backends.azure.polling import Budget, Handle, Part, ids_of, read_handle, re
 from backends.azure.storage import difference, leaves, seal
 from backends.protocol import Wait
 from backends.schedule import ADAPTIVE, Schedule
+from planner.build import Request, build
 from planner.change import ImageChange
 from planner.commands import Kind, Outcome, Status
 from planner.errors import InputError, PlatformError
 from planner.model import Health
-from planner.plan import Request, build
 from tests.azure_arm import (
     COMMANDS,
     DONE,

@@ -343,7 +343,7 @@ def test_a_snapshot_is_what_the_other_commands_read(tmp_path: Path, capsys: pyte
     [
         (error(404, "ResourceNotFound", "was not found"), 2, "there is no such scale set"),
         (error(403, "AuthorizationFailed", "no authorization"), 2, "may not be read"),
-        (error(400, "InvalidApiVersionParameter", "not a version"), 1, "InvalidApiVersionParameter"),
+        (error(400, "InvalidApiVersionParameter", "not a version"), 2, "InvalidApiVersionParameter"),
     ],
 )  # fmt: skip
 def test_a_snapshot_that_cannot_be_taken(

@@ -16,12 +16,13 @@ from backends.journal import MemoryJournal
 from backends.protocol import Backend, Wait
 from backends.schedule import ADAPTIVE, Schedule
 from backends.simulated import SimulatedBackend
+from planner.build import Request, build
 from planner.change import Action, GuestPatch, PropertyChange
 from planner.commands import Command
 from planner.errors import InputError
 from planner.model import ScaleSet, UpgradeMode
 from planner.phases import Phase
-from planner.plan import Plan, Request, build
+from planner.plan import Plan
 from planner.rollout import Asked, Rollout, State
 from planner.trace import Turn
 from scenarios import build as scenario_build

@@ -16,11 +16,12 @@ import pytest
 
 from backends.driver import Driver
 from backends.journal import MemoryJournal
+from planner.build import Request, build
 from planner.change import Action, Change, GuestPatch, ImageChange
 from planner.errors import InputError, PlatformError
 from planner.model import UpgradeMode
 from planner.phases import Phase
-from planner.plan import Plan, Request, build
+from planner.plan import Plan
 from planner.rollout import Asked, Rollout, State
 from tests.azure_inprocess import Emulated, of_world
 from tests.fleet import NEW, Case, Fleet

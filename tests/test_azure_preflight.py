@@ -11,11 +11,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from backends.azure.preflight import CODES, EVERYBODY, FLEXIBLE, images_of, kinds_of, may
+from planner.build import Request, build
 from planner.change import Change, GuestPatch, ImageChange, ImageIdChange
 from planner.commands import Kind
 from planner.lint import CODES as LINT
 from planner.lint import Grade
-from planner.plan import Plan, Request, build
+from planner.plan import Plan
 from tests.azure_arm import ARM, NEW, OLD, SET, SUB, Arm, Told, backend, error, instance_document, listening
 
 PERMISSIONS = f"{SET}/providers/Microsoft.Authorization/permissions"

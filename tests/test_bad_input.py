@@ -10,8 +10,9 @@ from typing import Any
 import msgspec
 import pytest
 
+from planner.build import Request, build
 from planner.change import ImageChange
-from planner.plan import Plan, Request, build
+from planner.plan import Plan
 from planner.planfile import decode, encode
 from tests.azure_arm import NEW, SECRET, SET, SUB, Arm, Told, backend, error, listening
 from tests.commands import Ran, vmss_sim

@@ -7,6 +7,7 @@ The world lives in this process and is served on loopback (`tests/loopback.py`),
 from __future__ import annotations
 
 import contextlib
+import inspect
 import os
 import random
 import re
@@ -20,14 +21,17 @@ from typing import Any
 
 import pytest
 
+from backends.executor import Signals
+from backends.lease import Lease
 from backends.store import Store
 from backends.store.files import FileStore
 from planner.model import UpgradeMode
 from planner.phases import Phase
 from planner.planfile import encode
 from planner.rollout import Rollout
+from tests.commands import vmss_sim
 from tests.fleet import Case, Fleet, Run
-from tests.loopback import Place, Started, served, start
+from tests.loopback import HANGS_S, Place, Started, served, start
 from tests.test_resume import footprint, sent_as_written
 from tests.test_rollout_properties import keeps_the_floor, safe
 
@@ -63,6 +67,12 @@ class Story:
     def state(self) -> Any:
         return self.store.journal(self.store.rollouts()[-1].id).last_state()
 
+    def came_to(self) -> list[str]:
+        """What `history` tells of each executor, without times."""
+        told = vmss_sim("history", "--format", "md", "--store", self.store.name).out.partition("## Executors")[2]
+        rows = [line.split("|")[4].strip() for line in told.partition("##")[0].splitlines() if line.startswith("| ")]
+        return [re.sub(r"( after)? [-0-9: ]*\d\d:\d\dZ?|; [\d.]+ \w+ until .*", "", row) for row in rows[2:]]
+
     def run(self) -> Run:
         """What came of it, as the other tests look at runs."""
 
@@ -77,26 +87,31 @@ class Story:
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_signal_without_a_terminal_detaches_within_five_seconds(tmp_path: Path, number: int) -> None:
+def test_a_signal_without_a_terminal_detaches(tmp_path: Path, number: int) -> None:
     case = Case(fleet=Fleet(size=2))
     with served(case.world(), case.fleet.scale_set()) as place:
         story = Story(tmp_path, place, case)
         place.hold = threading.Event()
         process = story.apply()
-        assert place.waiting.wait(30)
-        began = time.monotonic()
+        assert place.waiting.wait(HANGS_S)
         process.signal(number)
-        code, _, err = process.ended()
-        assert time.monotonic() - began < 5
+        code, _, err = process.ended()  # the set goes on waiting: by itself it never would
         assert code == 3, err
         assert "detached; what was sent goes on" in err
         assert story.state.ticket is not None
         assert story.store.holder("web") is None, "the lease is let go"
+        assert story.came_to() == ["let go: it was told to, by a signal"]
         place.hold.set()
         place.hold = None
         code, _, err = story.resume().ended()
         assert code == 0, err
         assert [one.kind for one in place.world.log].count("update-model") == 1, "it was adopted"
+
+
+def test_what_a_detach_waits_for_at_most_is_five_seconds() -> None:
+    """By its own bounds: an operation that hangs, and then a store that does. How long a machine takes for the rest is no test of it."""
+    store_s = inspect.signature(Lease.close).parameters["wait_s"].default
+    assert Signals(terminal=False).patience_s + store_s <= 5
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
@@ -105,15 +120,15 @@ def test_a_signal_after_it_has_let_go_ends_the_hooks_and_nothing_else(tmp_path: 
     with served(case.world(), case.fleet.scale_set()) as place:
         story = Story(tmp_path, place, case)
         begun = tmp_path / "begun"
-        process = story.apply("--hook", f"sh -c 'touch {begun}; exec sleep 12'")
-        deadline = time.monotonic() + 30
+        process = story.apply("--hook", f"sh -c 'touch {begun}; while [ -e {begun} ]; do sleep 0.1; done'")
+        deadline = time.monotonic() + HANGS_S
         while not (begun.exists() and story.store.holder("web") is None) and time.monotonic() < deadline:
             time.sleep(0.05)
-        began = time.monotonic()
         process.signal(number)
         code, _, err = process.ended()
-        assert time.monotonic() - began < 8, "the hooks are not waited for"
+        begun.unlink()
         assert code == 3, err
+        assert "not delivered in time" not in err, "the hooks are not waited for"
         assert "rests: approval needed" in err
 
 
@@ -141,7 +156,7 @@ class Terminal:
         """Without what moves the cursor and colours it."""
         return re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", self._text.decode(errors="replace"))
 
-    def shows(self, words: str, within_s: float = 30) -> bool:
+    def shows(self, words: str, within_s: float = HANGS_S) -> bool:
         deadline = time.monotonic() + within_s
         while words not in self.text and time.monotonic() < deadline:
             time.sleep(0.05)
@@ -156,7 +171,7 @@ def test_ctrl_c_on_a_terminal_asks_to_pause_after_the_current_operation(tmp_path
         story, terminal = Story(tmp_path, place, ON_A_TERMINAL), Terminal()
         place.hold = threading.Event()
         process = story.apply(TERMINAL=terminal.device, TERM="xterm", COLUMNS="80", LINES="24")
-        assert place.waiting.wait(30)
+        assert place.waiting.wait(HANGS_S)
         assert terminal.shows("in service, floor 1"), terminal.text
         terminal.press(b"\x03")
         assert terminal.shows("pausing after the current operation"), terminal.text
@@ -177,13 +192,11 @@ def test_a_second_ctrl_c_detaches_at_once(tmp_path: Path) -> None:
         story, terminal = Story(tmp_path, place, ON_A_TERMINAL), Terminal()
         place.hold = threading.Event()
         process = story.apply(TERMINAL=terminal.device, TERM="xterm", COLUMNS="80", LINES="24")
-        assert place.waiting.wait(30)
+        assert place.waiting.wait(HANGS_S)
         terminal.press(b"\x03")
         assert terminal.shows("pausing after the current operation"), terminal.text
-        began = time.monotonic()
         terminal.press(b"\x03")
         code, _, err = process.ended()
-        assert time.monotonic() - began < 5
         assert code == 3, err
         assert "detached; what was sent goes on" in err
         assert story.state.ticket is not None
@@ -237,8 +250,8 @@ def two_at_once(tmp_path: Path, store: Store | None = None, **environment: str) 
         story = Story(tmp_path, place, case, store)
         place.hold = threading.Event()
         one, two = story.apply(**environment), story.apply(**environment)
-        assert place.waiting.wait(30)
-        deadline = time.monotonic() + 30
+        assert place.waiting.wait(HANGS_S)
+        deadline = time.monotonic() + HANGS_S
         while one.running and two.running and time.monotonic() < deadline:
             time.sleep(0.05)
         loser, first = (two, one) if one.running else (one, two)
@@ -251,6 +264,26 @@ def two_at_once(tmp_path: Path, store: Store | None = None, **environment: str) 
 
 
 # -- killed ------------------------------------------------------------------------------------------------------------
+
+
+def test_one_that_was_killed_is_told_from_one_that_let_go(tmp_path: Path) -> None:
+    case = Case(fleet=Fleet(size=2))
+    with served(case.world(), case.fleet.scale_set()) as place:
+        story = Story(tmp_path, place, case)
+        place.hold = threading.Event()
+        process = story.apply()
+        assert place.waiting.wait(30)
+        process.signal(signal.SIGKILL)
+        assert process.ended()[0] == -signal.SIGKILL
+        place.hold.set()
+        place.hold = None
+        killed = "killed, or cut off from its store: nothing more was heard of it"
+        assert story.came_to() == [killed]
+        told = vmss_sim("status", "--store", story.store.name).out
+        assert "killed, or cut off from its store (it did not let go)" in " ".join(told.split())
+        code, _, err = story.resume("--max-runtime", "0s").ended()
+        assert code == 3, err
+        assert story.came_to() == [killed, "let go: its time (--max-runtime) was over"]
 
 
 def whole(tmp_path: Path, case: Case) -> tuple[dict[str, Any], int]:

@@ -284,16 +284,16 @@ def test_killed_and_gone_on_with_no_script_runs_twice(site: Callable[[str], Site
         here = site(f"killed-{story}")
         done(here.plan())
         for _ in range(4):
-            code, _, err = here.started("apply", str(here.file), "--yes", KILL_AT_WRITE=str(luck.randint(3, 24))).ended(
-                120
-            )
+            code, _, err = here.started(
+                "apply", str(here.file), "--yes", KILL_AT_WRITE=str(luck.randint(3, 24))
+            ).ended()
             if code != -signal.SIGKILL:
                 assert code == 0, err
                 break
             hits += 1
             here.azure.control.advance(luck.choice((0, luck.randint(1, 30), luck.randint(60, 600))))
         else:
-            code, _, err = here.started("apply", str(here.file), "--yes").ended(120)
+            code, _, err = here.started("apply", str(here.file), "--yes").ended()
             assert code == 0, err
         assert (here.state().phase, here.state().ending) == (Phase.ENDED, "finish")
         assert here.runs() == Counter({(str(one), here.name): 1 for one in range(6)})

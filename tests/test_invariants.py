@@ -18,13 +18,14 @@ from backends.journal import MemoryJournal
 from backends.simulated import SimulatedBackend
 from planner import invariants
 from planner.buckets import Memory
+from planner.build import Request, build
 from planner.change import ImageChange
 from planner.commands import Command, Kind
 from planner.errors import InvariantViolated
 from planner.invariants import ALL, Invariant, Sent, check
 from planner.model import Health, Provisioning, ScaleSet, UpgradeMode
 from planner.phases import Phase
-from planner.plan import Plan, Request, build
+from planner.plan import Plan
 from planner.rollout import Rollout, State, Surge, Ticket
 from planner.surge import FallBack
 from planner.trace import Refusal

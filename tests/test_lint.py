@@ -16,6 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from planner.arm_json import Gap, read_scale_set
+from planner.build import Request, build
 from planner.change import (
     Action,
     Change,
@@ -57,7 +58,7 @@ from planner.model import (
     UpgradeMode,
     scale_set,
 )
-from planner.plan import Deadlines, Plan, Request, Window, build
+from planner.plan import Deadlines, Plan, Window
 from planner.strategies import STRATEGIES, Batch, Parameters, Strategy
 from planner.surge import Quota
 from tests.fleet import Case, cases, examples, fleets, plan_or_none, strategies

@@ -11,7 +11,7 @@ import msgspec
 import pytest
 from rich.console import Console
 
-from backends.executor import Executor, Signals, Told, Why
+from backends.executor import Executor, Signals, TurnReport, Why
 from backends.lease import Lease
 from backends.simulated import SimulatedBackend
 from backends.store.files import FileStore
@@ -21,7 +21,7 @@ from planner.rollout import Asked, Note, State
 from planner.trace import Turn
 from planner.waiting import waits_for
 from tests.fleet import Case, Fleet
-from tests.loopback import served
+from tests.loopback import HANGS_S, served
 from tests.test_executor_process import Story
 from tests.test_store import Scripted, begun
 from vmss_sim.report import live, times
@@ -34,8 +34,8 @@ FORECAST = Forecast(
 )  # fmt: skip
 
 
-def turns(tmp_path: Path, case: Case = CASE) -> list[Told]:
-    told: list[Told] = []
+def turns(tmp_path: Path, case: Case = CASE) -> list[TurnReport]:
+    told: list[TurnReport] = []
     store = FileStore(tmp_path)
     made, place = begun(store, case), case.world()
     place.plan = case.plan()
@@ -80,7 +80,7 @@ def test_the_picture_fits_the_terminal_and_what_came_last_is_seen(
     state = State(phase=Phase.ROLLING, gate_ms=1, held_ms=2)
     notes = tuple(Note(rule="admitted", text=f"decision {n} " + "long " * 40) for n in range(30))
     record = Turn(number=1, now_ms=1, state=state, notes=notes)
-    told = Told(now_ms=1, scale_set=case.fleet.scale_set(), state=state, records=(record,))
+    told = TurnReport(now_ms=1, scale_set=case.fleet.scale_set(), state=state, records=(record,))
     for width, height in ((80, 24), (120, 40), (60, 16)):
         console = Console(width=width, height=height, file=io.StringIO(), force_terminal=False)
         picture = live.Picture(console, case.plan(), FORECAST, "web-prod-westeurope-1a2b3c4d")
@@ -171,7 +171,7 @@ def test_stay_waits_for_somebody_who_lets_it_go_on(tmp_path: Path) -> None:
     with served(case.world(), case.fleet.scale_set()) as place:
         story = Story(tmp_path, place, case)
         process = story.apply("--stay")
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + HANGS_S
         while time.monotonic() < deadline and not (
             story.store.rollouts() and story.state and story.state.phase is Phase.PAUSED
         ):

@@ -11,10 +11,11 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from planner.amount import amount, at_least, at_most, batch_size, follow, maximum, minimum
+from planner.build import Request, build
 from planner.change import Change, CurrentModel, ImageChange, PropertyChange, resolve
 from planner.errors import InputError
 from planner.model import Service, placement_key, scale_set, service
-from planner.plan import Plan, Request, build
+from planner.plan import Plan
 from planner.strategies import STRATEGIES, Example, Strategy, find
 from tests.fleet import (
     NEW,

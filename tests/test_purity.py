@@ -18,8 +18,8 @@ import msgspec
 import pytest
 
 from planner import metrics
+from planner.build import Request, build
 from planner.lint import lint_plan, lint_set
-from planner.plan import Request, build
 from planner.planfile import decode, encode
 from planner.rollout import Asked, Rollout
 from planner.trace import Turn, observations

@@ -76,6 +76,18 @@ def test_where_the_journal_is_there_it_is_gone_on_with(desk: Callable[[Case], De
     assert (ran.status, f"`vmss-sim resume {here.rollout}` goes on with it" in ran.err) == (2, True)
 
 
+def test_it_counts_approvals_as_apply_does(desk: Callable[[Case], Desk]) -> None:
+    here = lost(desk, CASE.but(more={"author": "ann"}))
+    sent, opened = here.sent(), here.opened
+    ran = here.run("recover", str(here.file), "--yes", "--require-approvals", "1")
+    assert (ran.status, ran.out, ran.err.count("\n")) == (2, "", 1), ran
+    assert "the plan is not approved by enough people" in ran.err
+    assert "found 0 (none)" in ran.err
+    assert (here.sent(), here.opened, here.store.rollouts()) == (sent, opened, ())
+    assert here.run("approve", str(here.file), "--by", "bob").status == 0
+    assert here.run("recover", str(here.file), "--yes", "--require-approvals", "1").status == 3
+
+
 SURGE = Case(fleet=Fleet(size=4), strategy="surge", parameters={"size": 2, "approve": True})
 
 

@@ -13,7 +13,7 @@ from backends.connect import open_backend
 from backends.driver import Driver
 from backends.emulator_clock import EmulatorSleeper
 from backends.journal import MemoryJournal
-from planner.plan import Request, build
+from planner.build import Request, build
 from planner.rollout import Rollout
 from planner.trace import Turn
 from scenarios import build as scenario_build

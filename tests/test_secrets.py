@@ -19,6 +19,7 @@ from planner.planfile import decode, encode
 from planner.secret import NAMES, kept, place_of
 from tests.commands import Ran, vmss_sim
 from tests.fleet import Case, Fleet
+from tests.test_apply_emulated import SCENARIO as FOUR
 from vmss_sim.arm.wire import HIDDEN
 from vmss_sim.checks.emulated import Emulated
 
@@ -153,21 +154,6 @@ def test_a_plan_file_with_one_is_refused() -> None:
 
 # -- everything that a rollout leaves behind -------------------------------------------------------------------------------
 
-FOUR = """
-title = "Four"
-why = "With secrets everywhere."
-[scale_set]
-instances = 4
-health = "extension"
-upgrade_mode = "rolling"
-repairs = { grace = "10m", action = "replace" }
-[change]
-version = "22.04.202606010"
-[failures]
-upgrade = 0.0
-[load]
-required = "50%"
-"""
 PLANTED = (
     "p4ssw0rd-admin",
     "cDRzcy1jdXN0b20=",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -49,7 +50,10 @@ def test_what_each_executor_came_to_and_how_long_nobody_was_there(desk: Callable
     here = desk(Case(fleet=Fleet(size=3), parameters={"approve": True}))
     assert here.run("apply", "--max-runtime", "0s").status == 3
     (only,) = executors(here)
-    assert only[3].startswith("nothing more was heard of it after ")
+    assert re.fullmatch(r"let go 20[-0-9: ]+Z: its time \(--max-runtime\) was over", only[3])
+    seen = here.status()["executor"]
+    assert (seen["alive"], seen["last"]["let_go"]["why"]) == (False, "its time (--max-runtime) was over")
+    assert "none; the last let go 20" in " ".join(here.run("status").out.split())
     here.world.run(here.world.now + 15 * 60_000, stop_on_wake=False)
     assert here.run("resume", "--yes").status == 3
     first, second = executors(here)

@@ -106,6 +106,21 @@ def test_it_may_expire_while_somebody_is_asked(desk: Callable[[Case], Desk], mon
     assert "plan.expires: no such day; found 2026-02-30T00:00Z" in here.run("apply").err
 
 
+def test_an_expired_plan_is_approved_by_nobody(desk: Callable[[Case], Desk], monkeypatch: pytest.MonkeyPatch) -> None:
+    here = desk(authored())
+    expiring(here, "2026-01-01T00:00Z")
+    ran = here.run("approve", str(here.file), "--by", "bob")
+    assert (ran.status, ran.err.count("\n"), ran.out) == (2, 1, "")
+    assert "plan.expires: the plan has expired; found 2026-01-01T00:00Z; expected a time after 20" in ran.err
+    assert here.run("approve", str(here.file), "--list") == (0, "", "")
+    expiring(here, "2999-01-01T00:00Z")
+    assert here.run("apply", "--max-runtime", "0s").status == 3
+    monkeypatch.setattr("backends.operate.now_ms", lambda: 1 << 45)
+    assert here.run("approve", str(here.file), "--by", "bob").status == 0, "it was begun, and goes on"
+    assert here.run("apply", "--require-approvals", "1").status == 0
+    assert here.run("approve", str(here.file), "--by", "eve").status == 2, "it has ended"
+
+
 def test_a_rollout_that_was_begun_goes_on(desk: Callable[[Case], Desk], monkeypatch: pytest.MonkeyPatch) -> None:
     here = desk(CASE)
     expiring(here, "2999-01-01T00:00Z")

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import json
+import re
 import shlex
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 import requests
 
+from backends.store import Entry
+from backends.store.files import FileStore
 from backends.where import Where
 from planner.change import GuestPatch, ImageIdChange, ImageUriChange, PropertyChange
 from planner.model import HealthSource, UpgradeMode
@@ -274,6 +278,29 @@ def test_a_mode_that_did_not_come_back_is_named_with_what_it_would_move(
     assert f"the platform would move {', '.join(moves)}" in told
 
 
+def test_what_is_still_changed_is_said_as_of_the_last_look(desk: Callable[[Case], Desk]) -> None:
+    """az puts the mode back by hand, and nobody looks since: whose word it is stands beside it."""
+    here = desk(ROLLING.but(parameters={"approve": True}))
+    assert here.run("apply").status == 3
+    assert here.status()["temporary_seen"] == {"by": "vmss-sim", "at": here.status()["evidence_at"]}
+    assert here.run("abort", "--yes").status == 1
+    act(here.world, Act(here.world.now, "update-model", args={"patch": {}, "mode": "rolling"}))
+    here.world.run(here.world.now + 60_000, stop_on_wake=False)
+    assert here.world.mode == "rolling"
+    status = here.status()
+    assert status["temporary_changes"] == ["mode manual instead of rolling"]
+    assert status["temporary_seen"] == {"by": "vmss-sim", "at": status["evidence_at"]}
+    told = " ".join(here.run("status").out.split())
+    assert re.search(r"mode manual instead of rolling \(as of 0:\d\d:\d\d, when vmss-sim last looked\)", told)
+
+
+def test_what_is_as_before_was_seen_by_nobody(desk: Callable[[Case], Desk]) -> None:
+    here = desk(ROLLING)
+    assert here.run("apply").status == 0
+    assert here.status()["temporary_seen"] is None
+    assert "as of" not in here.run("status").out
+
+
 def test_the_help_of_abort_promises_no_mode() -> None:
     told = " ".join(vmss_sim("abort", "--help").out.replace("│", " ").split())
     assert "The upgrade mode stays as the rollout set it" in told
@@ -339,6 +366,72 @@ def test_without_a_health_source_plan_and_apply_accept_that(desk: Callable[[Case
     *_, plan, apply = after_abort(desk(case))
     assert "--accept-no-health" in plan
     assert "--accept-no-health" in apply
+
+
+def _begun_at(monkeypatch: pytest.MonkeyPatch, here: Desk, where: Where) -> None:
+    """As if the rollout had been begun there."""
+    found = FileStore.rollouts
+
+    def rollouts(store: FileStore) -> tuple[Entry, ...]:
+        return tuple(msgspec.structs.replace(one, where=where) for one in found(store))
+
+    monkeypatch.setattr(FileStore, "rollouts", rollouts)
+    assert here.status()["at"] is not None
+
+
+LOCAL = Where(endpoint="https://localhost:8443", ca="/c a", credential="environment")
+AZ_FIRST = (
+    "export REQUESTS_CA_BUNDLE='/c a'",
+    "export AZURE_CORE_INSTANCE_DISCOVERY=false",
+    "az cloud register -n vmss-sim --endpoint-resource-manager https://localhost:8443/ || "
+    "az cloud update -n vmss-sim --endpoint-resource-manager https://localhost:8443/",
+    "az cloud set -n vmss-sim",
+    'az login --service-principal -u "$AZURE_CLIENT_ID" -p "$AZURE_CLIENT_SECRET" --tenant "$AZURE_TENANT_ID"',
+)
+GOVERNMENT = ("az cloud set -n AzureUSGovernment", "az login --tenant t")
+
+
+@pytest.mark.parametrize(
+    ("where", "first"),
+    [
+        (LOCAL, AZ_FIRST),
+        (Where(cloud="government", tenant="t"), GOVERNMENT),
+        (
+            Where(cloud="china", credential="managed-identity"),
+            ("az cloud set -n AzureChinaCloud", "az login --identity"),
+        ),
+        (Where(cloud="public"), ()),
+    ],
+    ids=["endpoint", "government", "china", "public"],
+)
+@pytest.mark.parametrize("script", [False, True], ids=["mode", "script"])
+def test_before_commands_of_az_stands_what_leads_it_there(
+    desk: Callable[[Case], Desk], monkeypatch: pytest.MonkeyPatch, where: Where, first: tuple[str, ...], script: bool
+) -> None:
+    change = {"change": GuestPatch(script="patch", undo="unpatch")} if script else {}
+    here = desk(approving(fleet=Fleet(size=3, mode=UpgradeMode.ROLLING), **change))
+    after_abort(here)
+    _begun_at(monkeypatch, here, where)
+    status, shown = here.status(), here.run("status").out
+    assert status["az_first"] == list(first)
+    uses = [*status["afterwards"], *(one["command"] for one in status["undo"])]
+    assert any("az vmss " in one for one in uses)
+    for line in first:
+        assert f"  {line}\n" in shown
+    if first and not script:
+        assert shown.index(first[-1]) < shown.index(status["undo"][0]["command"])
+    if script and where is LOCAL:
+        assert status["afterwards"][0].count(where.options) == 2, "plan and apply, both"
+
+
+def test_where_no_command_of_az_is_printed_it_needs_nothing(
+    desk: Callable[[Case], Desk], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here = desk(approving())
+    after_abort(here)
+    _begun_at(monkeypatch, here, LOCAL)
+    assert here.status()["az_first"] == []
+    assert "az cloud" not in here.run("status").out
 
 
 @pytest.mark.parametrize("kind", ["id", "uri"])

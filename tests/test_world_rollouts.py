@@ -251,6 +251,21 @@ def test_an_update_in_mode_rolling_takes_a_first_check() -> None:
     assert outages(world.vms["0"])[0][0] == 2 * MINUTE
 
 
+@pytest.mark.parametrize("cancelled", [False, True])
+def test_until_its_first_check_is_over_everything_is_pending(cancelled: bool) -> None:
+    world = rolling(4, platform=tuned(first_check_ms=MINUTE))
+    finish(world, accepted(world, "protect", "3", protected=True))
+    put(world)
+    until(world, world.now + 5 * SECOND)
+    if cancelled:
+        finish(world, accepted(world, "cancel-rolling-upgrade"))
+        wait(world, HOUR)
+    status = world.rolling_upgrade
+    assert status is not None
+    assert status.code == ("Cancelled" if cancelled else "RollingForward")
+    assert (status.successful, status.failed, status.in_progress, status.pending) == (0, 0, 0, 3)
+
+
 # -- who leaves meanwhile ---------------------------------------------------------------------------------------------
 
 

@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from backends.journal import asking
+from backends.journal import Remembering, asking
 from backends.lease import LeaseLost
 from backends.store.blob_service import BlobClient, HttpResponseError, ResourceExistsError, answers
-from planner.rollout import Asked, OperatorRequest, State
-from planner.trace import Receipt, Record, Recovered, Turn
+from planner.rollout import Asked, OperatorRequest
+from planner.trace import Record
 
 if TYPE_CHECKING:
     from backends.store.blobs import BlobStore
@@ -26,20 +26,18 @@ _encoder = msgspec.json.Encoder()
 _decoder = msgspec.json.Decoder(Record)
 
 
-class BlobJournal:
+class BlobJournal(Remembering):
     """A journal in append blobs. writes: whoever held it before can append no more."""
 
     def __init__(self, store: BlobStore, rollout: str, *, writes: bool) -> None:
+        super().__init__()
         self._store, self._rollout = store, rollout
-        self.turns = 0
-        self._state: State | None = None
-        self._receipts: dict[str, str] = {}
         self._part, self._position, self._blocks = 1, 0, 0
         self._writes = writes
         if writes:
             self._claim()
         for record in self.records():
-            self._note(record)
+            self.remember(record)
 
     # -- writing -------------------------------------------------------------------------------------------------
 
@@ -100,7 +98,7 @@ class BlobJournal:
                 self._next_part()
             if not self._append(_encoder.encode(record) + b"\n"):
                 raise LeaseLost("another executor writes this journal now")
-        self._note(record)
+        self.remember(record)
 
     def _next_part(self) -> None:
         """Go on in another blob; the end of this one is marked first, so that whoever was taken over cannot."""
@@ -110,27 +108,10 @@ class BlobJournal:
         self._create(self._blob(self._part))
         self._position = self._blocks = 0
 
-    def _note(self, record: Record) -> None:
-        if isinstance(record, Turn):
-            self.turns += 1
-            self._state = record.state
-        elif isinstance(record, Recovered):
-            self._state = record.state
-        elif isinstance(record, Receipt):
-            self._receipts[record.command] = record.handle
-
     # -- reading -------------------------------------------------------------------------------------------------
 
     def close(self) -> None:
         """Nothing is held open."""
-
-    def last_state(self) -> State | None:
-        """The State of the last turn."""
-        return self._state
-
-    def receipt(self, command: str) -> str:
-        """The handle of a command's last receipt."""
-        return self._receipts.get(command, "")
 
     def records(self) -> Iterator[Record]:
         """All records."""

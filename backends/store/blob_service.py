@@ -50,4 +50,6 @@ def answers(name: str) -> Iterator[None]:
             "StoreRefused", f"{name}: {getattr(error, 'error_code', None) or error.status_code}"
         ) from error
     except (ServiceRequestError, ServiceResponseError) as error:
-        raise PlatformError("StoreUnreachable", f"{name} does not answer") from error
+        raise PlatformError(
+            "StoreUnreachable", f"{name} does not answer; look at its name, and at the network"
+        ) from error

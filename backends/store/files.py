@@ -54,12 +54,11 @@ class FileStore:
             finally:
                 db.close()  # what was not committed is undone
         except (sqlite3.DatabaseError, OSError) as error:
-            raise InputError(
-                "the store cannot be used",
-                self.name,
-                str(error),
-                "a folder that can be written, or one that vmss-sim made",
-            ) from error
+            raise self._unusable(error) from error
+
+    def _unusable(self, error: Exception) -> InputError:
+        why = "a folder that can be written, or one that vmss-sim made"
+        return InputError("the store cannot be used", self.name, str(error), why)
 
     def _is_there(self) -> bool:
         """Was anything kept here yet? Raises InputError where the folder is none, or cannot be looked into."""
@@ -116,7 +115,10 @@ class FileStore:
 
     def _journal(self, rollout: str, fence: int | None) -> SqliteJournal:
         folder = self.folder / "rollouts"
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        try:
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        except OSError as error:
+            raise self._unusable(error) from error
         return SqliteJournal(folder / f"{rollout}.sqlite", fence=fence)
 
     # -- the lease -----------------------------------------------------------------------------------------------
@@ -167,6 +169,9 @@ class FileStore:
         with self._open() as db:
             rows = db.execute("SELECT body FROM approval WHERE sha256 = ? ORDER BY number", (plan_sha256,)).fetchall()
         return tuple(msgspec.json.decode(body, type=Approval) for (body,) in rows)
+
+    def close(self) -> None:
+        """Nothing is held open."""
 
 
 class _Held:

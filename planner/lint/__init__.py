@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from planner.arm_json import Gap
+from planner.build import Request
 from planner.lint.codes import CODES, Code, Finding, Grade, exit_status
 from planner.lint.fleet import fleet, members, untold
 from planner.lint.moves import moves
@@ -18,7 +19,7 @@ from planner.lint.request import refusals
 from planner.lint.surge import surge
 from planner.lint.target import target
 from planner.model import ScaleSet
-from planner.plan import Plan, Request
+from planner.plan import Plan
 
 __all__ = [
     "CODES",

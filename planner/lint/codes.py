@@ -59,7 +59,7 @@ _HEALTH = "azure-compute-docs, application health extension"
 _REPAIRS = "azure-compute-docs, automatic instance repairs"
 _MODES = "azure-compute-docs, orchestration modes"
 _SURGE = "azure-compute-docs, MaxSurge"
-_PLAN = "the rules of plans (planner/plan.py)"
+_PLAN = "the rules of plans (planner/plan.py, build.py, batching.py)"
 _MACHINE = "the rules of rollouts (planner/rollout.py)"
 
 CODES: dict[str, Code] = {
@@ -335,13 +335,13 @@ CODES: dict[str, Code] = {
         "list-incomplete",
         _E,
         "The instance list goes on, and the rest was not given: every percentage would be of the wrong number.",
-        "the rules of the reader (planner/arm_json.py)",
+        "the rules of the reader (planner/arm_json)",
     ),
     "VS212": Code(
         "not-told",
         _W,
         "The documents do not say something that a rollout is judged by.",
-        "the rules of the reader (planner/arm_json.py)",
+        "the rules of the reader (planner/arm_json)",
     ),
     # A plan.
     "VS301": Code(

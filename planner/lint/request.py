@@ -10,10 +10,10 @@ from collections.abc import Iterator
 from typing import Any
 
 from planner.amount import amount
+from planner.build import Request, build, parameters_of
 from planner.change import resolve
 from planner.errors import InputError
 from planner.lint.codes import Finding, finding
-from planner.plan import Request, build, parameters_of
 from planner.strategies import Parameters, Strategy, find
 
 NEW_INSTANCES = ("leave", "append", "stop")

@@ -12,6 +12,7 @@ from planner.change import PropertyChange
 from planner.commands import Command
 from planner.metrics import constant
 from planner.model import ScaleSet
+from planner.scripts import ran_as
 from planner.trace import Turn
 from tests.azure_inprocess import site_of
 from tests.fleet import NEW, OLD, OLDER, Case, Done, WatchedWorld, image, world_image
@@ -22,15 +23,16 @@ from vmss_sim.arm.emulator import Emulator, Stage
 from vmss_sim.arm.measured import Yardstick
 from vmss_sim.arm.session import Session
 from vmss_sim.arm.site import Site
-from vmss_sim.arm.standing import ManualClock
+from vmss_sim.arm.standing_clocks import ManualClock
 from vmss_sim.arm.trace import Trace
+from vmss_sim.world.vm import Vm
 
 
 @dataclass(kw_only=True)
 class Ground:
     """A world, served. seen: the set as an executor sees it, from which the plan is made. options, environment: what a process needs to
-    reach it; plain: what one needs that is started plainly (none: it cannot be). epoch_ms: what executors call the world's time 0.
-    halts: where waiting can be held up.
+    reach it; plain: what one needs that is started plainly (none: it cannot be). epoch_ms: what executors call the world's time 0. ran: which
+    run-commands a VM shows, by what was carried out last under each name. halts: where waiting can be held up.
     """
 
     world: WatchedWorld
@@ -41,6 +43,7 @@ class Ground:
     environment: Mapping[str, str] = field(default_factory=dict)
     plain: Mapping[str, str] = field(default_factory=dict)
     epoch_ms: int = 0
+    ran: Callable[[Vm], tuple[str, ...]] = lambda vm: vm.commands
     halts: Place | None = None
 
 
@@ -107,6 +110,7 @@ def azure(case: Case, folder: Path) -> Iterator[Ground]:
                 "NO_PROXY": "localhost,127.0.0.1",
             },
             epoch_ms=BEGINS_MS,
+            ran=lambda vm: _ran(emulator, vm),
         )
 
 
@@ -115,6 +119,13 @@ def _site(world: WatchedWorld, fleet: ScaleSet) -> Site:
     there = (world_image(image(version)) for version in (OLDER, OLD, NEW))
     made.images = tuple(one for one in there if one is not None)  # preflight asks whether target and way back are there
     return made
+
+
+def _ran(emulator: Emulator, vm: Vm) -> tuple[str, ...]:
+    """The world keeps names; a script and its undo have one, and its content tells which of them it was."""
+    kept = emulator.measured_set.instances.get(vm.vm_id, {}).get("runCommands", {})
+    scripts = {name: one["properties"]["source"]["script"] for name, one in kept.items()}
+    return tuple(ran_as(name, scripts.get(name.lower())) for name in vm.commands)
 
 
 GROUNDS = {"loopback": loopback, "azure": azure}

@@ -40,6 +40,7 @@ def judged(
     tale: Tale, place: Ground, plan: Plan, journal: Any, state: State, expected: dict[str, Any] | None
 ) -> dict[str, Any]:
     """The footprint, if everything holds. expected: the one that is left where nobody is killed."""
+    look(place)
     run = run_of(place, plan, journal, state)
     world = run.world
     sent_as_written(run)
@@ -53,6 +54,7 @@ def judged(
     the_mode_is_as_said(run)
     another = other_end(run)
     place.pass_time(LATER_MS)
+    look(place)
     left = footprint(run)
     assert begun(run) == left["begun"]
     if expected is not None and tale.same and another is not None:
@@ -61,6 +63,13 @@ def judged(
         }
         assert not differs, f"another end than without a death: {differs}"
     return left
+
+
+def look(place: Ground) -> None:
+    """Everything that has ended has left its effect, and run-commands are as their content tells."""
+    for vm in place.world.vms.values():
+        place.world.state(vm)
+        vm.commands = place.ran(vm)
 
 
 def released(journal: Any, plan: Plan, world: WatchedWorld) -> None:

@@ -3,29 +3,16 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from typing import Any
 
 from tests.replay.traffic import Exchange
+from vmss_sim.arm.changes import flat
 from vmss_sim.world import errors
 from vmss_sim.world.config import AutoOs, Image, Repairs, RollingPolicy
 
 PROFILE = "properties.virtualMachineProfile."
 ONE = re.compile(r"/virtualmachines/([^/]+)(?:/([^/]+))?")
 """The path of one instance, and of what is done to it."""
-
-
-def flat(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:
-    """The leaves of a document by path; list items by their name where they have one."""
-    if isinstance(value, dict):
-        for key, item in value.items():
-            yield from flat(item, f"{path}.{key}" if path else key)
-    elif isinstance(value, list):
-        for number, item in enumerate(value):
-            name = item.get("name", number) if isinstance(item, dict) else number
-            yield from flat(item, f"{path}[{name}]")
-    elif value is not None:
-        yield path, value
 
 
 def profile(document: dict[str, Any]) -> dict[str, Any]:

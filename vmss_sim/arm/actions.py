@@ -9,9 +9,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from vmss_sim.arm import lookups
 from vmss_sim.arm.call import Accepted, Call, instance_ids, member, missing, refused
 from vmss_sim.arm.http import Response
 from vmss_sim.world import admission, errors
+from vmss_sim.world.images import IMAGE
 
 Handler = Callable[[Call], Accepted | Response]
 
@@ -50,6 +52,7 @@ def _arguments(call: Call, kind: str, body: dict[str, Any]) -> dict[str, Any]:
     if kind in ("reimage", "reimage-all"):
         exact = member(body, "exactVersion", str)
         if exact:
+            lookups.require_version(call.site, {**call.one.world.model, IMAGE + "version": exact})
             args["exact_version"] = exact
         if member(body, "tempDisk", bool):
             args["temp_disk"] = True

@@ -22,7 +22,7 @@ import time
 from collections.abc import Iterator
 from http.client import HTTPConnection, HTTPResponse, HTTPSConnection
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 TIMEOUT_S = 60
@@ -37,6 +37,13 @@ class ControlError(Exception):
 
     def __str__(self) -> str:
         return f"{self.status} {self.code}: {self.message}"
+
+
+class Restored(NamedTuple):
+    """now_s: the time it stands at. stand_ins: how many texts read as what stands for them, since no snapshot holds them."""
+
+    now_s: float
+    stand_ins: int
 
 
 class Control:
@@ -96,9 +103,10 @@ class Control:
         """All that led here, as bytes: to be restored, or written to a file for `vmss-sim emulate --restore FILE`."""
         return self._bytes("GET", "snapshot")
 
-    def restore(self, snapshot: bytes) -> float:
-        """As it was when the snapshot was taken; returns the time then."""
-        return float(json.loads(self._bytes("POST", "restore", snapshot))["now_s"])
+    def restore(self, snapshot: bytes) -> Restored:
+        """As it was when the snapshot was taken, but for the texts that no snapshot holds."""
+        found = json.loads(self._bytes("POST", "restore", snapshot))
+        return Restored(now_s=float(found["now_s"]), stand_ins=int(found["stand_ins"]))
 
     def _json(self, method: str, what: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
         found = json.loads(self._bytes(method, what, None if body is None else json.dumps(body).encode()))

@@ -1,7 +1,7 @@
 """What time it is in the emulated world. The endpoint asks before each request; worlds are advanced to the answer.
 
 Virtual time only ever moves between two requests, or while one is answered; a clock says by how much. Those that stand still while
-clients work are in `standing.py`. Rules this module decides:
+clients work are in `standing_clocks.py`. Rules this module decides:
 
 1. A *gap* is the wall time from one request to the next. Time is one for all clients: gaps are of the whole emulator, waits of the
    operation that is waited for.
@@ -28,7 +28,7 @@ from typing import Literal, Protocol
 
 import msgspec
 
-from vmss_sim.arm.sleepers import OVER, Sleeper, Told
+from vmss_sim.arm.sleepers import OVER, SleepAnswer, Sleeper
 
 NOMINAL_S = 30
 """How often Azure's own clients poll where nobody tells them (azure-core, az)."""
@@ -165,18 +165,22 @@ class BaseClock:
         if told:
             self._told[told] = (self._wall_s, self._now_ms)
             if len(self._told) > REMEMBERED:
-                del self._told[next(iter(self._told))]
+                self._give_up(next(iter(self._told)))
         self._busy = busy
+
+    def _give_up(self, name: str) -> None:
+        """Nobody will poll this operation any more."""
+        del self._told[name]
 
     def advance(self, by_ms: float) -> None:
         """Somebody who does not sleep says that time passes."""
         self._move(self._now_ms + by_ms, "run_on", busy=self._busy)
 
-    def sleep(self, seconds: float, sleeper: Sleeper | None = None) -> Told:
+    def sleep(self, seconds: float, sleeper: Sleeper | None = None) -> SleepAnswer:
         """A client is about to sleep that long, and says so. sleeper: one who comes back with a ticket; None: who does not."""
         raise NotImplementedError
 
-    def back(self, ticket: str) -> Told:  # noqa: ARG002
+    def back(self, ticket: str) -> SleepAnswer:  # noqa: ARG002
         """A sleeper comes back with its ticket."""
         return OVER
 
@@ -221,12 +225,12 @@ class RealClock(BaseClock):
         """Rule 5."""
         return self.retry_after_s if self.speed == 1 else max(1, round(self.nominal_s / self.speed))
 
-    def sleep(self, seconds: float, sleeper: Sleeper | None = None) -> Told:  # noqa: ARG002
+    def sleep(self, seconds: float, sleeper: Sleeper | None = None) -> SleepAnswer:  # noqa: ARG002
         """A told sleep, in the wall's seconds: several at once pass at once."""
         self.arrived()
         wall_s = seconds / self.speed
         self._asleep_until_s = max(self._asleep_until_s, self._wall_s + wall_s)
-        return Told(wall_s)
+        return SleepAnswer(wall_s)
 
     def settle(self) -> None:
         """At speed 1 the wall is the clock; else a told sleep counts as it passes, and the rest when the next request shows what it was."""

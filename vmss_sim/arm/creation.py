@@ -82,8 +82,9 @@ def create(call: Call) -> Accepted:
     document = _filled_in(merged({}, said, PUT))
     policies.require_extensions(name, document, {})
     location = str(document["location"])
-    config = _config(site, name, document, secrets)
     number = site.founded + 1
+    unique = site.guid("unique", names["group"].lower(), name.lower(), number)
+    config = _config(site, name, unique, document, secrets)
     luck = site.luck(site.seed, number, len(config.machines))
     world = World(config, luck, site.faults, simpy.Environment(initial_time=site.now_ms))
     world.places = config.machines or policies.places(document)
@@ -96,7 +97,7 @@ def create(call: Call) -> Accepted:
             world=world,
             document=document,
             epoch=site.epoch,
-            unique_id=site.guid("unique", names["group"].lower(), name.lower(), number),
+            unique_id=unique,
             tenant=site.tenant,
         )
     )
@@ -143,7 +144,7 @@ def _filled_in(said: dict[str, Any]) -> dict[str, Any]:
     return defaults.fill(document, {})
 
 
-def _config(site: Site, name: str, document: dict[str, Any], secrets: dict[str, str]) -> WorldConfig:
+def _config(site: Site, name: str, unique: str, document: dict[str, Any], secrets: dict[str, str]) -> WorldConfig:
     """Rule 2."""
     flexible, capacity = policies.is_flexible(document), policies.capacity(document)
     model = {**changes.model_of(document), **secrets}
@@ -169,6 +170,7 @@ def _config(site: Site, name: str, document: dict[str, Any], secrets: dict[str, 
     operations["set-capacity"] = Constant(seconds=1)
     return WorldConfig(
         name=name,
+        unique=unique,
         machines=machines,
         model=model,
         timings=site.timings

@@ -24,20 +24,21 @@ from vmss_sim.arm import identity, measured, resources
 from vmss_sim.arm.clock import BaseClock
 from vmss_sim.arm.endpoint import Endpoint
 from vmss_sim.arm.http import Refused, Request, Response
-from vmss_sim.arm.redaction import clean_body
+from vmss_sim.arm.redaction import clean_body, stand_ins
 from vmss_sim.arm.sets import ArmSet
 from vmss_sim.arm.site import Site
-from vmss_sim.arm.sleepers import Sleeper, Told
+from vmss_sim.arm.sleepers import SleepAnswer, Sleeper
 from vmss_sim.arm.snapshots import SNAPSHOT, digest, entry_of, header_of
 from vmss_sim.arm.trace import READS, Trace, request_of
 from vmss_sim.world.config import Image
 from vmss_sim.world.faults import Fault
 from vmss_sim.world.images import image_of
 
+_BEARER = re.compile(r"bearer\s+\S+", re.IGNORECASE)
 _OPERATION = re.compile(r"/providers/microsoft\.compute/locations/[^/]+/operations/([^/?]+)", re.IGNORECASE)
-FOLDED_EVERY = 1_000
+FORGETS_EVERY = 100
 MOST_GONE = 200
-"""Requests that change something, or instances that are gone, after which a world's meter is folded."""
+"""Requests that change something, or instances that are gone, after which what is over is forgotten (`measured.py`, rule 6)."""
 IDLE_LIMIT_MS = 7 * 86_400_000
 
 Progress = Callable[[Request, Response, int], None]
@@ -118,7 +119,7 @@ class Emulator:
             return self._arm(request) if made is None else made
 
     def _arm(self, request: Request) -> Response:
-        if not request.headers.get("authorization", "").strip():
+        if not _BEARER.fullmatch(request.headers.get("authorization", "").strip()):
             return _unauthorized(request, self.site.tenant)
         request = msgspec.structs.replace(request, body=clean_body(request.body))
         poll = "" if request.tells else _operation(request.path)  # rule 7 of clock.py
@@ -142,10 +143,14 @@ class Emulator:
 
     def _note_change(self, response: Response, *, of_the_set: bool) -> None:
         self.counts["changing"] += 1
-        often = self.counts["changing"] % FOLDED_EVERY == 0
+        often = self.counts["changing"] % FORGETS_EVERY == 0
         for one in self.site.sets:
-            if often or len(one.world.gone) > MOST_GONE:
-                one.world.fold()
+            if not (often or len(one.world.gone) > MOST_GONE):
+                continue
+            if one is self.measured_set:
+                measured.forget(one, self.stage.yardstick, self.started_ms)
+            else:
+                one.world.forget(one.world.now)
         if response.status >= 400:
             self.counts["refused"] += 1
             return
@@ -209,14 +214,14 @@ class Emulator:
         back = [when for one in self.site.sets if (when := measured.back_at(one)) is not None]
         return min(back, default=None)
 
-    def sleep(self, seconds: float, sleeper: Sleeper | None = None) -> Told:
+    def sleep(self, seconds: float, sleeper: Sleeper | None = None) -> SleepAnswer:
         """A client is about to sleep: what it is told."""
         with self.lock:
             told = self.clock.sleep(seconds, sleeper)
             self.endpoint.advance(self.clock.now_ms())
             return told
 
-    def back(self, ticket: str) -> Told:
+    def back(self, ticket: str) -> SleepAnswer:
         """A sleeper comes back with its ticket."""
         with self.lock:
             told = self.clock.back(ticket)
@@ -256,7 +261,7 @@ class Emulator:
             yield from self.trace.changes(reads=self.throttle)
 
     def restore(self, lines: Iterable[bytes]) -> int:
-        """Rule 3; returns the virtual time it stands at. Raises Refused."""
+        """Rule 3; returns how many texts are stand-ins now for what no snapshot holds (user data, scripts). Raises Refused."""
         with self.lock:
             found = iter([line for line in lines if line.strip()])
             header = header_of(next(found, b""))
@@ -284,7 +289,7 @@ class Emulator:
             for entry in log:
                 self.trace.again(entry)
             self._use(endpoint, clock.at_ms)
-            return clock.at_ms
+            return len({text for entry in log for text in stand_ins(entry.get("request_body"))})
 
     def images(self) -> dict[str, str | None]:
         """The image that the set's model names, and the one that the scenario upgrades to."""
@@ -370,8 +375,10 @@ def _told(response: Response, poll: str) -> str:
 
 
 def _unauthorized(request: Request, tenant: str) -> Response:
+    given = request.headers.get("authorization", "").strip()
+    code, wrong = ("InvalidHeader", "provided in an invalid format") if given else ("", "missing")
     made = Refused(
-        401, "AuthenticationFailed", "Authentication failed. The 'Authorization' header is missing."
+        401, f"AuthenticationFailed{code}", f"Authentication failed. The 'Authorization' header is {wrong}."
     ).response()
     challenge = f'Bearer authorization_uri="{request.base}/{tenant}", error="invalid_token", error_description="none"'
     return msgspec.structs.replace(made, headers={"www-authenticate": challenge})

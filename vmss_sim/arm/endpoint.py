@@ -21,6 +21,7 @@ from datetime import datetime, timedelta
 
 import msgspec
 
+from vmss_sim.arm import charges
 from vmss_sim.arm.call import Accepted, Call, Silence
 from vmss_sim.arm.clock import Clock
 from vmss_sim.arm.http import TOLD, WAITS, Refused, Request, Response
@@ -38,6 +39,7 @@ _PLAIN = re.compile(r"[\w.:{}-]{1,128}", re.ASCII)
 MAY_BE_ABSENT = ("put-model", "delete-set")
 """Requests for a set that need not be there."""
 MOST_BUCKETS = 5_000
+RESOURCE = "x-ms-ratelimit-remaining-resource"
 COMMON = {"cache-control": "no-cache", "pragma": "no-cache", "expires": "-1", "x-content-type-options": "nosniff"}
 
 Others = Callable[[Request, Site], Response | None]
@@ -176,22 +178,22 @@ class Endpoint:
         one = call.found
         if one is None and "set" in names and route.uses not in MAY_BE_ABSENT:
             one = call.one  # refused: Resource Manager itself knows that it is not there
-        vms = 1
-        if one is not None and "vm" not in names:
-            vms = named_vms(call) if route.method == "POST" else len(one.world.vms)
+        vms = charges.vms(call, route.method, route.uses)
         resource = f"{one.id}/{names.get('vm', '')}" if one is not None else names.get("set", "")
         if "operation" in names:
             resource = names["operation"]
         subscription = names["subscription"].lower()
         buckets = self._buckets.setdefault(subscription, Buckets())
         if len(buckets) > MOST_BUCKETS:
-            buckets.forget_full(self.site.now_ms)
+            buckets.forget_full(self.site.now_ms, MOST_BUCKETS // 2)  # not with every request
         taken = buckets.take(route.uses, self.site.now_ms, vms=vms, resource=resource.lower())
         if isinstance(taken, Granted):
             remaining.update(headers(taken))
             by_vm = any(use.per == "vm" for use in USES[route.uses])
             if by_vm or route.method != "GET":
                 remaining["x-ms-request-charge"] = str(vms if by_vm else 0)
+            if route.method != "GET" and RESOURCE in remaining:
+                remaining[RESOURCE] += f",{charges.QUEUED}"
         elif self.throttle:
             raise TooMany(taken, self.site.epoch + timedelta(milliseconds=self.site.now_ms), subscription)
 
@@ -206,17 +208,6 @@ class Endpoint:
         if _PLAIN.fullmatch(client) and request.headers.get("x-ms-return-client-request-id", "").lower() == "true":
             told["x-ms-client-request-id"] = client
         return msgspec.structs.replace(response, headers={**told, **remaining, **response.headers})
-
-
-def named_vms(call: Call) -> int:
-    """How many instances an action names; all where it names none."""
-    one = call.one
-    try:
-        said = call.body().get("instanceIds")
-    except Refused:
-        said = None
-    total = len(one.world.vms)
-    return min(len(said), total) if isinstance(said, list) and said and "*" not in said else total
 
 
 def version(request: Request) -> str:

@@ -46,7 +46,7 @@ def in_play(site: Site) -> dict[tuple[str, str, str], list[str]]:
         key = spelt.setdefault((named[0].lower(), named[1].lower(), named[2].lower()), named)
         versions = (image.exact, image.version, latest)
         found.setdefault(key, set()).update(one for one in versions if one and one.lower() != "latest")
-    return {key: sorted(versions, key=_by_number) for key, versions in sorted(found.items())}
+    return {key: sorted(versions, key=by_number) for key, versions in sorted(found.items())}
 
 
 def require_version(site: Site, model: Mapping[str, Any]) -> None:
@@ -70,7 +70,8 @@ def require_version(site: Site, model: Mapping[str, Any]) -> None:
 _PARTS = ("publisher", "offer", "sku", "version")
 
 
-def _by_number(version: str) -> tuple[tuple[int, str], ...]:
+def by_number(version: str) -> tuple[tuple[int, str], ...]:
+    """The order of versions, the newest last."""
     return tuple((int(part), "") if part.isdecimal() else (-1, part) for part in version.split("."))
 
 

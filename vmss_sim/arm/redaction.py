@@ -21,6 +21,7 @@ from __future__ import annotations
 import hashlib
 import re
 import secrets
+from collections.abc import Iterator
 from typing import Any
 
 import msgspec
@@ -126,11 +127,31 @@ def _private(value: Any, name: str = "") -> Any:
     if not isinstance(value, dict):
         return value
     return {
-        key: _digest(one)
-        if one and (key.lower() in SHOWN_AGAIN or (name == PARAMETERS and key.lower() == "value"))
-        else _private(one, PARAMETERS if name == PARAMETERS and isinstance(one, dict) else key.lower())
+        key: _digest(one) if one and _is_private(key, name) else _private(one, _below(key, one, name))
         for key, one in value.items()
     }
+
+
+def stand_ins(value: Any, name: str = "") -> Iterator[str]:
+    """Of JSON that was in a file: the texts that stand where something private stood, and are shown in its place once it is restored."""
+    if isinstance(value, list):
+        for one in value:
+            yield from stand_ins(one, name)
+    elif isinstance(value, dict):
+        for key, one in value.items():
+            if _is_private(key, name):
+                yield from _TOLD.findall(msgspec.json.encode(one).decode())
+            else:
+                yield from stand_ins(one, _below(key, one, name))
+
+
+def _is_private(key: str, name: str) -> bool:
+    return key.lower() in SHOWN_AGAIN or (name == PARAMETERS and key.lower() == "value")
+
+
+def _below(key: str, value: Any, name: str) -> str:
+    """What the member is called to what is in it: a parameter's own name says nothing."""
+    return PARAMETERS if name == PARAMETERS and isinstance(value, dict) else key.lower()
 
 
 def clean_text(text: str) -> str:

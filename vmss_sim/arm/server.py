@@ -19,6 +19,7 @@ from __future__ import annotations
 import asyncio
 import ipaddress
 import logging
+import re
 import socket
 import ssl
 import threading
@@ -48,6 +49,9 @@ PIECE = 65_536
 BODY_S, IDLE_S = 30.0, 75
 LOOPBACK = ("127.0.0.1", "::1")
 LOCAL = frozenset({"localhost", "127.0.0.1", "[::1]"})
+
+_LABEL = r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?"
+_NAME = re.compile(rf"{_LABEL}(?:\.{_LABEL})*", re.ASCII | re.I)
 
 Answer = Callable[[Request], Response]
 
@@ -176,6 +180,12 @@ class App:
         self._worker.shutdown()
 
 
+def require_address(said: str) -> None:
+    """What `unsafe_bind` says is an address or a name: the empty string would be every address there is. Raises InputError."""
+    if not (said == said.strip("[]") and _is_address(said)) and not _NAME.fullmatch(said):
+        raise InputError("not an address", "--unsafe-bind", repr(said), "an address of this machine, or a name for one")
+
+
 def _is_address(name: str) -> bool:
     try:
         ipaddress.ip_address(name.strip("[]"))
@@ -245,9 +255,7 @@ class Server:
             if http or tls is None:
                 self.http_url = f"http://{name}:{self._listen(addresses, http_port if tls else port, None, limits)}"
         except InputError:
-            self._app.close()
-            for one in (each for group in self._sockets for each in group):
-                one.close()
+            self._close()
             raise
         self.url = self.url or self.http_url
         self._thread = threading.Thread(target=self._run, name="vmss-sim-server", daemon=True)
@@ -286,7 +294,7 @@ class Server:
     def start(self) -> Server:
         """Returns when requests are answered."""
         self._thread.start()
-        self._ready.wait(10)
+        self._ready.wait()
         return self
 
     def stop(self) -> None:
@@ -295,7 +303,12 @@ class Server:
             one.should_exit = True
         if self._thread.is_alive():
             self._thread.join(15)
+        self._close()
+
+    def _close(self) -> None:
         self._app.close()
+        for one in (each for group in self._sockets for each in group):
+            one.close()
 
     def __enter__(self) -> Server:
         return self.start()
@@ -304,7 +317,10 @@ class Server:
         self.stop()
 
     def _run(self) -> None:
-        asyncio.run(self._serve())
+        try:
+            asyncio.run(self._serve())
+        finally:
+            self._ready.set()  # also where it could not: nobody waits for ever
 
     async def _serve(self) -> None:
         pairs = zip(self._servers, self._sockets, strict=True)

@@ -20,8 +20,8 @@ from vmss_sim.arm import certificates, identity
 from vmss_sim.arm.at_work import AtWork, Machine
 from vmss_sim.arm.control import Control
 from vmss_sim.arm.emulator import Emulator
-from vmss_sim.arm.server import Limits, Server
-from vmss_sim.arm.standing import StandingClock
+from vmss_sim.arm.server import Limits, Server, require_address
+from vmss_sim.arm.standing_clocks import StandingClock
 
 SLEEP = '''\
 """`sleep` for whoever is measured by vmss-sim: it tells the emulator, and sleeps as long as that says."""
@@ -100,6 +100,8 @@ class Session:
         unsafe_bind: str | None = None,
         limits: Limits | None = None,
     ) -> None:
+        if unsafe_bind is not None:
+            require_address(unsafe_bind)
         self.emulator = emulator
         self.token = secrets.token_urlsafe(32)
         self.authority = certificates.authority(ca_dir or certificates.home()) if tls else None
@@ -116,6 +118,7 @@ class Session:
         try:
             self._write_files(self._folder)
         except OSError as error:
+            self.__exit__()
             raise InputError(
                 "the token cannot be written",
                 str(self._folder),

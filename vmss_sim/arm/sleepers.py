@@ -23,14 +23,14 @@ HELD_S = 0.05
 """How long a sleeper waits before it comes back, in wall time."""
 
 
-class Told(msgspec.Struct, frozen=True):
+class SleepAnswer(msgspec.Struct, frozen=True):
     """What a sleeper is told: to wait so long, in wall time; then to come back with the ticket, or, without one, that its sleep is over."""
 
     wall_s: float = 0.0
     ticket: str = ""
 
 
-OVER = Told()
+OVER = SleepAnswer()
 
 
 class Sleeper(msgspec.Struct, frozen=True, kw_only=True):

@@ -49,11 +49,9 @@ class Trace:
             ) from error
         self._file = os.fdopen(handle, "wb")
         self._begins = 0
-        self.exchanges = 0
 
     def exchange(self, request: Request, response: Response, at_ms: int) -> None:
         """Write an exchange down."""
-        self.exchanges += 1
         query = f"?{urlencode(request.query, safe='$,')}" if request.query else ""
         line: dict[str, Any] = {
             "at_ms": at_ms,

@@ -30,7 +30,7 @@ Examples:
   vmss-sim apply plan.json --store azblob://ACCOUNT/CONTAINER
 
 \b
-Exit status: 0 done or nothing to do, 1 failed, stopped by a gate or aborted, 2 refused, nothing sent,
+Exit status: 0 done or nothing to do, 1 failed, stopped by a gate or aborted, 2 refused or could not begin, nothing sent,
 3 paused or detached, 5 done with exceptions.
 """
 
@@ -48,9 +48,7 @@ def register(app: typer.Typer) -> None:
             str | None,
             typer.Option("--expect", metavar="sha256:…", help="Refuse any plan but this one.", show_default=False),
         ] = None,
-        require_approvals: Annotated[
-            int, typer.Option("--require-approvals", min=0, metavar="N", help="Approvals by others than its author.")
-        ] = 0,
+        require_approvals: operating.RequireApprovals = 0,
         accept_no_health: Annotated[
             bool,
             typer.Option("--accept-no-health", help="Go by running alone; the plan must have been made with it too."),

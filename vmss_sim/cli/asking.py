@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from backends.store import Entry, Store
     from planner.planfile import PlanFile
     from planner.rollout import Asked
-    from vmss_sim.report.status import Status
+    from vmss_sim.report.status_words import Status
 
 
 def _over(store: Store, entry: Entry) -> str:

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import signal
+from collections.abc import Iterator
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
+from threading import Event
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -134,9 +138,7 @@ def register(app: typer.Typer) -> None:
         *,
         beside: options.Beside,
     ) -> None:
-        from contextlib import ExitStack, closing  # noqa: PLC0415  # heavy imports wait until a command runs
-
-        import msgspec  # noqa: PLC0415
+        import msgspec  # noqa: PLC0415  # heavy imports wait until a command runs
 
         from scenarios import files, surroundings, to_arm  # noqa: PLC0415
         from vmss_sim.arm.emulator import Emulator  # noqa: PLC0415
@@ -146,6 +148,7 @@ def register(app: typer.Typer) -> None:
         from vmss_sim.report import console, emulation  # noqa: PLC0415
         from vmss_sim.study.replicate import breaches  # noqa: PLC0415
 
+        _apart({"--trace": trace, "--report": report, "--env": env})
         for path in (trace, report, env):
             options.refuse_existing(path, force=force)
         given = None
@@ -160,13 +163,16 @@ def register(app: typer.Typer) -> None:
         said = console.err() if as_json else console.out()
         told = None if quiet else lambda *seen: emulation.line(console.err(), *seen)
         with ExitStack() as stack:
+            asked = stack.enter_context(_asked_to_end())  # before anybody is told that it is there
             kept = stack.enter_context(closing(Trace(trace)))
             emulator = Emulator(made, keeper, trace=kept, throttle=throttle, opaque_urls=opaque_urls, progress=told)
             if restore is not None:
                 try:
-                    emulator.restore(files.read_bytes(restore).splitlines())
+                    stand_ins = emulator.restore(files.read_bytes(restore).splitlines())
                 except Refused as refusal:
                     raise _not_restored(restore, refusal.message) from refusal
+                if stand_ins:
+                    emulation.restored(console.err(), restore, stand_ins)
             session = stack.enter_context(
                 Session(emulator, ca_dir=ca_dir, port=port, http=http, unsafe_bind=unsafe_bind)
             )
@@ -175,7 +181,8 @@ def register(app: typer.Typer) -> None:
             emulation.opening(said, session)
             if env is not None:
                 console.write_file(env, session.script().encode())
-            _wait()
+            while not asked.wait(0.5):  # woken now and then, so that a signal is seen on every platform
+                pass
             session.server.stop()
             found = emulator.finish()
         if report is not None:
@@ -185,6 +192,18 @@ def register(app: typer.Typer) -> None:
         else:
             emulation.report(said, found)
         raise typer.Exit(1 if found["refused"] else 0)
+
+
+def _apart(named: dict[str, Path | None]) -> None:
+    """Each file is written by one option. Raises InputError."""
+    from planner.errors import InputError  # noqa: PLC0415  # heavy imports wait until a command runs
+
+    seen: dict[Path, str] = {}
+    for option, path in named.items():
+        if path is not None and (path.is_file() or not path.exists()):
+            first = seen.setdefault(path.resolve(), option)
+            if first != option:
+                raise InputError("two options write one file", option, str(path), f"another file than that of {first}")
 
 
 def _scenario(name: str, beside: options.Beside) -> tuple[tuple[Scenario, Path, str], bool]:
@@ -206,7 +225,7 @@ def _clock(kind: str, speed: float | None, poll: float | None, retry_after: int 
     """The clock that the options name. Raises InputError."""
     from planner.errors import InputError  # noqa: PLC0415  # heavy imports wait until a command runs
     from vmss_sim.arm.clock import NOMINAL_S, RealClock  # noqa: PLC0415
-    from vmss_sim.arm.standing import JumpClock, ManualClock  # noqa: PLC0415
+    from vmss_sim.arm.standing_clocks import JumpClock, ManualClock  # noqa: PLC0415
 
     belongs: dict[str, tuple[Any, tuple[str, ...]]] = {
         "--speed": (speed, ("real",)),
@@ -235,16 +254,21 @@ def _not_restored(path: Path, why: str) -> Exception:
     return InputError(f"the snapshot cannot be restored: {why}", str(path))
 
 
-def _wait() -> None:
-    """Until Ctrl-C or SIGTERM."""
-    import signal  # noqa: PLC0415  # heavy imports wait until a command runs
-    import threading  # noqa: PLC0415
+@contextmanager
+def _asked_to_end() -> Iterator[Event]:
+    """Set by Ctrl-C or SIGTERM; a second one breaks off what takes too long."""
+    asked = Event()
 
-    asked = threading.Event()
-    before = {one: signal.signal(one, lambda *_: asked.set()) for one in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        while not asked.wait(0.5):  # woken now and then, so that a signal is seen on every platform
-            pass
-    finally:
+    def over() -> None:
         for one, handler in before.items():
             signal.signal(one, handler)
+
+    def hear(*_: object) -> None:
+        over()
+        asked.set()
+
+    before = {one: signal.signal(one, hear) for one in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield asked
+    finally:
+        over()

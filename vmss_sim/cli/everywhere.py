@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing, contextmanager
+from collections.abc import Callable, Sequence
+from contextlib import closing
 from dataclasses import asdict
-from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 import typer
@@ -48,23 +46,6 @@ def judged(
                 found.append((msgspec.structs.replace(taken, document=None), made))
                 progress(len(found), len(listed))
     return of, found
-
-
-@contextmanager
-def as_file(document: dict[str, Any]) -> Iterator[Path]:
-    """A snapshot where commands look for one, while the `with` lasts; what is wrong with it is said without the name of the file."""
-    import msgspec  # noqa: PLC0415  # heavy imports wait until a command runs
-
-    from planner.errors import InputError  # noqa: PLC0415
-
-    with TemporaryDirectory(prefix="vmss-sim-") as folder:
-        path = Path(folder) / "snapshot.json"
-        path.write_bytes(msgspec.json.encode(document))
-        try:
-            yield path
-        except InputError as error:
-            where = error.where.replace(str(path), "the snapshot")
-            raise InputError(error.what, where, error.found, error.expected, error.fix) from error
 
 
 def end(found: Sequence[tuple[Taken, Judged | None]], status: Callable[[Judged], int]) -> NoReturn:

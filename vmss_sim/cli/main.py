@@ -1,7 +1,8 @@
 """`vmss-sim`: the front door. Commands stand in the files beside this one; what is heavy is imported when it runs.
 
-Exit codes, one table for all commands: 0 done or nothing to do; 1 failed, stopped by a gate, or findings; 2 bad input or
-refused, nothing sent; 3 paused or detached; 4 changes pending; 5 done with exceptions.
+Exit codes, one table for all commands: 0 done or nothing to do; 1 failed, stopped by a gate, or findings; 2 bad input,
+refused, or it could not begin (Azure or the store does not answer), nothing sent; 3 paused or detached; 4 changes pending;
+5 done with exceptions. A platform that fails once a rollout is carried out never comes this far: its executor detaches.
 """
 
 from __future__ import annotations
@@ -46,8 +47,8 @@ Start here:
   vmss-sim emulate seed-article         az and the SDKs against a scale set on this machine
 
 \b
-Exit codes: 0 done, 1 failed or findings, 2 bad input or refused, 3 paused,
-4 changes pending, 5 done with exceptions.
+Exit codes: 0 done, 1 failed or findings, 2 bad input, refused or could not begin
+(nothing sent), 3 paused, 4 changes pending, 5 done with exceptions.
 """
 
 app = typer.Typer(
@@ -102,11 +103,9 @@ def main(arguments: list[str] | None = None) -> None:
 
     try:
         app(args=arguments)
-    except InputError as error:
+    except (InputError, PlatformError) as error:
         _fail(str(error), 2)
     except PlannerBug as error:
-        _fail(str(error), 1)
-    except PlatformError as error:
         _fail(str(error), 1)
     except BrokenPipeError:
         # The reader (head, less) went away: that is not an error of ours.

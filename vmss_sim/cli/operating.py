@@ -8,16 +8,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from vmss_sim.cli import options
+from vmss_sim.cli import opened, options
 
 if TYPE_CHECKING:
-    from backends.executor import Told
+    from backends.executor import TurnReport
     from backends.lease import Held
     from backends.operate import Ended
     from backends.store import Entry, Store
     from planner.planfile import PlanFile
     from planner.rollout import Asked, State
-    from vmss_sim.report.status import Status
+    from vmss_sim.report.status_words import Status
 
 StoreName = Annotated[
     str | None,
@@ -39,6 +39,9 @@ Name = Annotated[
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
 Reason = Annotated[
     str | None, typer.Option("--reason", metavar="TEXT", help="Why; kept in the journal.", show_default=False)
+]
+RequireApprovals = Annotated[
+    int, typer.Option("--require-approvals", min=0, metavar="N", help="Approvals by others than its author.")
 ]
 
 
@@ -97,22 +100,23 @@ def status_of(store: Store, entry: Entry) -> Status:
     from backends.operate import plan_of  # noqa: PLC0415  # heavy imports wait until a command runs
     from backends.store import as_option, now_ms  # noqa: PLC0415
     from backends.succession import left_before, since  # noqa: PLC0415
-    from planner.standing import past, standing  # noqa: PLC0415
-    from planner.trace import Unread  # noqa: PLC0415
-    from vmss_sim.report.status import Status  # noqa: PLC0415
+    from planner.standing import Beside, standing  # noqa: PLC0415
+    from vmss_sim.report.status_words import Status  # noqa: PLC0415
 
     read = plan_of(store, entry)
     journal = store.journal(entry.id)
     last = journal.last_state()
     unheard = journal.requests(last.request if last is not None else 0)
-    unread: list[Unread] = []
-    made = standing(read.plan, past(journal.records(), unread), unheard=unheard)
+    beside = Beside(journal.records())
+    made = standing(read.plan, beside, unheard=unheard)
     return Status(
         entry=entry,
         plan=read.plan,
         forecast=read.forecast,
         standing=made,
-        unread=unread[0] if unread else None,
+        unread=beside.unread,
+        last=beside.executor,
+        let_go=beside.let_go,
         holder=store.holder(entry.scale_set),
         now_ms=now_ms(),
         store=as_option(store),
@@ -217,9 +221,7 @@ def carry_on(
     recovered: State | None = None,
 ) -> int:
     """Be the executor until the rollout ends or rests; print how that came. Returns the exit status."""
-    from contextlib import closing, nullcontext  # noqa: PLC0415  # heavy imports wait until a command runs
-
-    from backends.executor import Signals, Why  # noqa: PLC0415
+    from backends.executor import Signals, Why  # noqa: PLC0415  # heavy imports wait until a command runs
     from backends.hooks import Hooks  # noqa: PLC0415
     from backends.operate import drive  # noqa: PLC0415
     from vmss_sim.report import console, live  # noqa: PLC0415
@@ -238,12 +240,11 @@ def carry_on(
     )
     trace = told("trace", store, entry)
     view_of = live.view(read.plan, read.forecast, entry.id, running.log_format, console.out(), trace)
-    closes = closing(backend) if hasattr(backend, "close") else nullcontext()
     with signals.after():
-        with closes, view_of as view:
+        with view_of as view:
             signals.says = hooks.says = VOICE.says = view.say
 
-            def listen(turn: Told) -> None:
+            def listen(turn: TurnReport) -> None:
                 view.show(turn)
                 hooks.listen(turn)
 
@@ -296,7 +297,7 @@ def _end(store: Store, entry: Entry, ended: Ended) -> int:
 
 def _left(status: Status) -> None:
     """What is still changed, where the rollout changed something for its own time."""
-    from vmss_sim.report.status import temporary_of  # noqa: PLC0415  # heavy imports wait until a command runs
+    from vmss_sim.report.status_words import temporary_of  # noqa: PLC0415  # heavy imports wait until a command runs
 
     plan, now = status.plan, status.standing
     if now is not None and status.temporary:
@@ -324,14 +325,14 @@ FIRST_S, LOOK_S, BY_PERSON_S = 60.0, 20.0, 900.0
 
 
 def open_world(read: PlanFile, reach: options.Azure, *, first_s: float | None = None) -> Any:
-    """The backend; through the module, so that there is one place to choose it. first_s: so soon a host is given up that has not answered yet;
+    """The backend, until the command ends; through the module, so that there is one place to choose it. first_s: so soon a host is given up that has not answered yet;
     a rollout that was begun is worth ten minutes.
     """
     from backends import connect  # noqa: PLC0415  # heavy imports wait until a command runs
     from backends.probes import Probed  # noqa: PLC0415
 
     made = connect.open_backend(read.plan, asdict(reach) | {"says": VOICE} | ({"first_s": first_s} if first_s else {}))
-    return made if read.plan.hooks is None else Probed(made, read.plan, read.plan.hooks)
+    return opened.until_the_end(made if read.plan.hooks is None else Probed(made, read.plan, read.plan.hooks))
 
 
 def seconds(given: str | None) -> float | None:

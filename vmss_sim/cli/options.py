@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from vmss_sim.cli import logs
+from vmss_sim.cli import logs, opened
 
 if TYPE_CHECKING:
     from backends.store import Store
@@ -185,7 +185,7 @@ class Login:
         """The store of this name, with this login where it needs one. Raises InputError."""
         from backends import store as stores  # noqa: PLC0415  # heavy imports wait until a command runs
 
-        return stores.open_store(store, stores.Login.of(asdict(self)))
+        return opened.until_the_end(stores.open_store(store, stores.Login.of(asdict(self))))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -301,7 +301,8 @@ def spread(command: Callable[..., None]) -> Callable[..., None]:
         if logs_in:
             logs.turn_on_as_asked(given.pop("verbose"))
         made = {name: group(**{field: given.pop(field) for field in fields[name]}) for name, group in groups.items()}
-        command(**made, **given)
+        with opened.command():
+            command(**made, **given)
 
     run.__signature__ = inspect.Signature([one.replace(kind=one.KEYWORD_ONLY) for one in seen])  # type: ignore[attr-defined]
     return run
@@ -347,8 +348,13 @@ def scenario_from(scenario: str | None, model: Path | None, beside: Beside) -> t
 
 
 def refuse_existing(output: Path | None, *, force: bool) -> None:
-    """Raises InputError where a file would be replaced, before anything is worked out."""
+    """Raises InputError where a file would be replaced, or has no place to be, before anything is worked out."""
     from planner.errors import InputError  # noqa: PLC0415  # heavy imports wait until a command runs
 
-    if output is not None and output.is_file() and not force:
+    if output is None:
+        return
+    if output.is_dir() or not output.resolve().parent.is_dir():
+        found = "a folder" if output.is_dir() else "No such file or directory"
+        raise InputError("the file cannot be written", str(output), found, "a path in a folder that exists")
+    if output.is_file() and not force:
         raise InputError("the file exists", str(output), "", "", "choose another name, or say --force")

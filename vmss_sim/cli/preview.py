@@ -127,12 +127,12 @@ def _all(
     """Every set of a subscription or a group."""
     import msgspec  # noqa: PLC0415  # heavy imports wait until a command runs
 
-    from vmss_sim.cli import everywhere  # noqa: PLC0415
+    from vmss_sim.cli import everywhere, snapshot  # noqa: PLC0415
     from vmss_sim.report import console, fleet  # noqa: PLC0415
     from vmss_sim.study.own import fails, simulate  # noqa: PLC0415
 
     def judge(document: dict[str, Any]) -> fleet.Previewed:
-        with everywhere.as_file(document) as path:
+        with snapshot.as_file(document) as path:
             made = look(None, path)
         return made, simulate(made, seed=seed, replications=replications, jobs=jobs)
 

@@ -19,8 +19,9 @@ HELP = """Rebuild where a rollout stands from its plan and the set, when its jou
 Where the journal is there, `resume` goes on with it, and this refuses.
 
 \b
-Example:
+Examples:
   vmss-sim recover plan.json
+  vmss-sim recover plan.json --yes --require-approvals 1 --added none
 """
 
 
@@ -42,11 +43,12 @@ def register(app: typer.Typer) -> None:
                 show_default=False,
             ),
         ] = None,
+        require_approvals: operating.RequireApprovals = 0,
         *,
         running: operating.Running,
         reach: options.Azure,
     ) -> None:
-        from backends import operate  # noqa: PLC0415  # heavy imports wait until a command runs
+        from backends import approvals, operate  # noqa: PLC0415  # heavy imports wait until a command runs
         from backends.where import where_of  # noqa: PLC0415
         from planner.errors import InputError  # noqa: PLC0415
         from scenarios.plan_files import read_plan  # noqa: PLC0415
@@ -64,6 +66,7 @@ def register(app: typer.Typer) -> None:
                 "",
                 f"{operating.told('resume', kept, known[0])} goes on with it",
             )
+        approvals.check(kept, read, require_approvals)
         backend = operating.open_world(read, reach)
         found = _look(read, backend, added)
         if found.refused:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -25,7 +27,7 @@ Examples:
 
 \b
 Left out: protected settings, user data, keys, and the settings of extensions other than the health extension.
-Exit status: 0 done, 1 Azure failed, 2 bad input or refused.
+Exit status: 0 done, 2 bad input or refused, or Azure does not answer.
 """
 
 
@@ -46,9 +48,7 @@ def taken(which: options.WhichSet, azure: options.Azure, *, scripts: bool = Fals
 
 def setup_of(which: options.WhichSet, azure: options.Azure, scenario: str | None, beside: options.Beside) -> Setup:
     """The scenario or snapshot of a command line, or a set in Azure as it is now. Raises InputError where it is neither, or both."""
-    import msgspec  # noqa: PLC0415  # heavy imports wait until a command runs
-
-    from planner.errors import InputError  # noqa: PLC0415
+    from planner.errors import InputError  # noqa: PLC0415  # heavy imports wait until a command runs
 
     of_set, reach = (
         [name for name, value in options.named(asdict(given)).items() if value is not None] for given in (which, azure)
@@ -69,13 +69,24 @@ def setup_of(which: options.WhichSet, azure: options.Azure, scenario: str | None
     if scenario is not None or beside.instances is not None:
         found = scenario or "--instances"
         raise InputError("the scale set is said twice", ", ".join(of_set), found, "a set in Azure, or a file")
-    with TemporaryDirectory() as folder:  # what reads a set reads files; without secrets, and gone at once
-        file = Path(folder) / "snapshot.json"
-        file.write_bytes(msgspec.json.encode(taken(which, azure, scripts=beside.run_command is not None)))
+    with as_file(taken(which, azure, scripts=beside.run_command is not None)) as path:
+        return options.setup_from(str(path), None, beside)
+
+
+@contextmanager
+def as_file(document: dict[str, Any]) -> Iterator[Path]:
+    """A set that was read, where commands look for one: in a file, without secrets, gone after the `with`, which no message names."""
+    import msgspec  # noqa: PLC0415  # heavy imports wait until a command runs
+
+    from planner.errors import InputError  # noqa: PLC0415
+
+    with TemporaryDirectory(prefix="vmss-sim-") as folder:
+        path = Path(folder) / "snapshot.json"
+        path.write_bytes(msgspec.json.encode(document))
         try:
-            return options.setup_from(str(file), None, beside)
+            yield path
         except InputError as error:
-            where = error.where.replace(str(file), "the set")
+            where = error.where.replace(str(path), "the set")
             raise InputError(error.what, where, error.found, error.expected, error.fix) from error
 
 

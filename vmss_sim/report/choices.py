@@ -9,12 +9,12 @@ Rules this module decides:
    Once another rollout of the set came, that one's status tells it: what is told here is of this one's last look.
 4. Of a model that still gives what was given up it is said what putting it back moves, by the mode that the set is in: by az without any
    floor of ours, by the plan that takes back with its floor.
+5. Commands of vmss-sim lead to the set by their options; before those of az stands what az needs to lead there (`Where.az`).
 """
 
 from __future__ import annotations
 
 import shlex
-from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -27,10 +27,8 @@ from planner.rollout import Asked, OperatorRequest
 from planner.standing import Change, Heard, Standing, Temporary
 from vmss_sim.report import way_back
 from vmss_sim.report.console import plain
+from vmss_sim.report.status_words import Status
 from vmss_sim.report.times import coarse, when
-
-if TYPE_CHECKING:
-    from vmss_sim.report.status import Status
 
 COMMANDS = {
     Asked.EMERGENCY: "rollback --emergency",
@@ -139,6 +137,12 @@ def _undo(plan: Plan, one: Temporary, ending: str) -> tuple[Temporary, str, str]
     return one, why, f"az vmss update {where} --set upgradePolicy.mode={old.capitalize()}"
 
 
+def az_first_of(status: Status) -> tuple[str, ...]:
+    """Rule 5."""
+    where, said = status.entry.where, (*afterwards_of(status), *(command for _, _, command in undo_of(status)))
+    return where.az if where is not None and any("az vmss " in one for one in said) else ()
+
+
 def _az(scale_set_id: str, name: str) -> str:
     parts = scale_set_id.split("/")
     if len(parts) < 9:
@@ -169,6 +173,6 @@ def afterwards_of(status: Status) -> tuple[str, ...]:
         on = "The way on: `apply --again` of the same plan, or a new plan"
         return (plain(f"this rollout is over; {words}. {on}"),)
     reach = status.entry.where.options if status.entry.where is not None else ""
-    how = way_back.why_none(status.plan, now) or "To take them back, make a new plan:"
+    how = way_back.why_none(status.plan, now, reach) or "To take them back, make a new plan:"
     lines = [f"this rollout is over; {stays}. {how}", *way_back.commands(status.plan, now, reach, status.store)]
     return tuple(plain(one) for one in lines)

@@ -43,15 +43,16 @@ def write_file(path: Path, data: bytes) -> None:
     special = path.exists() and not path.is_file()  # asked before a link is followed: /dev/stdout leads to no path
     if not special:
         path = path.resolve()
-    beside = path.with_name(f".{path.name}.part")
+    beside = None if special else path.with_name(f".{path.name}.part")
     try:
-        if special:
+        if beside is None:
             path.write_bytes(data)
             return
         beside.write_bytes(data)
         beside.replace(path)
     except OSError as error:
-        beside.unlink(missing_ok=True)
+        if beside is not None:
+            beside.unlink(missing_ok=True)
         raise InputError(
             "the file cannot be written", str(path), error.strerror or str(error), "a path in a folder that exists"
         ) from error

@@ -6,6 +6,7 @@ Contract: nothing secret. It may end in the log of a pipeline; the control token
 from __future__ import annotations
 
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -54,6 +55,15 @@ def blocks(console: Console, found: Iterable[Block]) -> None:
         console.print(Text(f"# {one.client}{note}", style="cyan"), soft_wrap=True)
         for line in one.lines:
             console.print(Text(line), soft_wrap=True)
+
+
+def restored(console: Console, file: Path, stand_ins: int) -> None:
+    """What is not as it was when the snapshot was taken."""
+    texts = "1 text" if stand_ins == 1 else f"{stand_ins} texts"
+    console.print(
+        Text(f"{file}: no snapshot holds user data, scripts or their parameters: {texts} read as `(removed …)`"),
+        soft_wrap=True,
+    )
 
 
 def line(console: Console, request: Request, response: Response, at_ms: int) -> None:

@@ -5,8 +5,8 @@ Rules this module decides:
 1. Everything comes from the journal: times of evidence, rules, the platform's errors, its request and operation ids.
 2. Fewest in service is as seen, and stands beside the forecast.
 3. A table has one row a decision; what repeats itself within a turn stands once.
-4. What an executor came to is told from the last turn under it: the end, a rest, or that nothing more was heard of it (it let go, or was
-   killed), and how long nobody was at work until the next one looked.
+4. What an executor came to is told from the last turn under it and its own last word: the end, a rest, that it let go and why; without a last word
+   it was killed, or cut off from its store. And how long nobody was at work until the next one looked.
 5. Executors that never got to look at the set, one after another, are one row: how many, from when to when, and why the last did not.
 """
 
@@ -22,8 +22,18 @@ from planner.commands import Status as OutcomeStatus
 from planner.phases import Phase
 from planner.planfile import describe
 from planner.standing import looks
-from planner.trace import Executor, Found, Receipt, Record, Refusal, Turn, Unread
-from vmss_sim.report.status import Status, counts_of, executor_of, state_of, temporary_of, trouble, why_of
+from planner.trace import Executor, Found, LetGo, Receipt, Record, Refusal, Turn, Unread
+from vmss_sim.report.console import plain
+from vmss_sim.report.status_words import (
+    CUT_OFF,
+    Status,
+    counts_of,
+    executor_of,
+    state_of,
+    temporary_of,
+    trouble,
+    why_of,
+)
 from vmss_sim.report.times import coarse, when
 
 
@@ -118,6 +128,7 @@ def _executors(records: Sequence[Record], *, alive: bool) -> tuple[tuple[str, ..
     begun: Executor | None = None
     working: list[str] | None = None
     last: Turn | None = None
+    left: LetGo | None = None
     for one in records:
         if isinstance(one, Executor):
             if begun is not None:
@@ -125,30 +136,35 @@ def _executors(records: Sequence[Record], *, alive: bool) -> tuple[tuple[str, ..
             begun = one
         elif isinstance(one, Unread) and one.why:
             why = f"{one.host}: {one.why}" if one.host else one.why
+        elif isinstance(one, LetGo):
+            left, why = (left, why or one.why) if begun is not None else (one, why)
         elif isinstance(one, Turn):
             fold()
             if begun is not None:
                 if working is not None and last is not None:
-                    working[3] = _came_to(last, one.now_ms)
+                    working[3] = _came_to(last, left, one.now_ms)
+                left = None
                 rows.append(working := [when(begun.wall_ms), begun.name, str(begun.fence), ""])
             begun, why, last = None, "", one
     if begun is not None:
         tries.append(begun)
     fold()
     if working is not None and last is not None:
-        working[3] = "at work" if alive and begun is None else _came_to(last, None)
+        working[3] = "at work" if alive and begun is None else _came_to(last, left, None)
     return (("began", "executor", "lease", "came to"), *(tuple(row) for row in rows))
 
 
-def _came_to(last: Turn, next_ms: int | None) -> str:
-    """Rule 4. last: its last turn. next_ms: when the next executor looked."""
+def _came_to(last: Turn, left: LetGo | None, next_ms: int | None) -> str:
+    """Rule 4. last: its last turn. left: its last word. next_ms: when the next executor looked."""
     state = last.state
     if state.phase is Phase.ENDED:
         return f"the end: {state.ending}"
     if state.phase is Phase.PAUSED:
         came = f"rested: {state.reason}"
+    elif left is not None:
+        came = f"let go {when(left.wall_ms)}: {left.why}"
     else:
-        came = f"nothing more was heard of it after {when(last.now_ms)}"
+        came = f"{CUT_OFF}: nothing more was heard of it after {when(last.now_ms)}"
     return came if next_ms is None else f"{came}; {coarse((next_ms - last.now_ms) / 1000)} until somebody looked again"
 
 
@@ -254,7 +270,7 @@ def text(status: Status, records: Sequence[Record]) -> str:
     lines = [f"{status.entry.id}: {state_of(status)}", *_short(status)[1:], ""]
     for row in _decisions(records)[1:]:
         told = f"  [{row[4]}]" if row[4] else ""
-        lines.append(_plain(f"{row[0]}  {row[1]:<20} {row[3]}{told}"))
+        lines.append(plain(f"{row[0]}  {row[1]:<20} {row[3]}{told}"))
     return "\n".join(lines) + "\n"
 
 
@@ -278,12 +294,12 @@ def page(status: Status, records: Sequence[Record]) -> str:
     for block in blocks(status, records):
         body.append(f"<h2>{html.escape(block.title)}</h2>")
         if block.lines:
-            items = "".join(f"<li>{html.escape(_plain(line))}</li>" for line in block.lines)
+            items = "".join(f"<li>{html.escape(plain(line))}</li>" for line in block.lines)
             body.append(f"<ul>{items}</ul>")
         if block.table:
             head, *rest = block.table
             rows = [f"<tr>{''.join(f'<th>{html.escape(one)}</th>' for one in head)}</tr>"]
-            rows += [f"<tr>{''.join(f'<td>{html.escape(_plain(one))}</td>' for one in row)}</tr>" for row in rest]
+            rows += [f"<tr>{''.join(f'<td>{html.escape(plain(one))}</td>' for one in row)}</tr>" for row in rest]
             body.append(f"<table>{''.join(rows)}</table>")
     return (
         "<!doctype html>\n<html lang='en'><head><meta charset='utf-8'>"
@@ -302,8 +318,4 @@ FORMATS: dict[str, Callable[[Status, Sequence[Record]], str]] = {"text": text, "
 
 
 def _cell(value: str) -> str:
-    return _plain(value).replace("\\", "\\\\").replace("|", "\\|").replace("<", "&lt;")
-
-
-def _plain(value: str) -> str:
-    return "".join(one if one.isprintable() else " " for one in value)
+    return plain(value).replace("\\", "\\\\").replace("|", "\\|").replace("<", "&lt;")

@@ -16,7 +16,7 @@ from rich.console import Console, Group
 from rich.live import Live
 from rich.text import Text
 
-from backends.executor import Told
+from backends.executor import TurnReport
 from planner.model import in_service
 from planner.phases import Phase
 from planner.plan import Plan
@@ -26,6 +26,7 @@ from planner.trace import Found, Receipt, Turn
 from planner.waiting import waits_for
 from vmss_sim.report import plans
 from vmss_sim.report.colours import LOUD
+from vmss_sim.report.console import plain
 from vmss_sim.report.heatmap import fitted, legend_lines
 from vmss_sim.report.times import at, clock, stamp
 
@@ -39,7 +40,7 @@ KEPT, FEWEST = 20, 4
 class View(Protocol):
     """How a run is shown."""
 
-    def show(self, told: Told) -> None:
+    def show(self, told: TurnReport) -> None:
         """One turn."""
 
     def say(self, text: str) -> None:
@@ -53,7 +54,7 @@ class Log:
         self._console, self._plan, self._trace = console, plan, trace
         self._last_ms: int | None = None
 
-    def show(self, told: Told) -> None:
+    def show(self, told: TurnReport) -> None:
         """One turn."""
         _found(self._console, told, self._trace)
         lines = list(note_lines(told))
@@ -63,7 +64,7 @@ class Log:
             waits = waits_for(self._plan, told.state, told.scale_set, told.now_ms)
             if waits:
                 self._last_ms = told.now_ms
-                lines.append(Text(f"{at(told.now_ms):>9}  {'':<20}{_plain(waits)}"))
+                lines.append(Text(f"{at(told.now_ms):>9}  {'':<20}{plain(waits)}"))
         for line in lines:
             self._console.print(line, soft_wrap=True)
 
@@ -75,7 +76,7 @@ class Log:
 class JsonLog:
     """One JSON object a line: decisions, commands, how operations ended."""
 
-    def show(self, told: Told) -> None:
+    def show(self, told: TurnReport) -> None:
         """One turn."""
         for record in told.records:
             match record:
@@ -103,7 +104,7 @@ class JsonLog:
                 does=one.does,
             )
 
-    def _turn(self, record: Turn, told: Told) -> None:
+    def _turn(self, record: Turn, told: TurnReport) -> None:
         now: dict[str, Any] = {"at": stamp(record.now_ms), "phase": record.state.phase.value}
         for outcome in record.outcomes:
             self._line(
@@ -143,26 +144,22 @@ class JsonLog:
         print(msgspec.json.encode(fields).decode(), flush=True)
 
 
-def note_lines(told: Told) -> Iterator[Text]:
+def note_lines(told: TurnReport) -> Iterator[Text]:
     """The decisions of a turn, as lines of a log."""
     for record in told.records:
         for note in record.notes if isinstance(record, Turn) else ():
             line = Text(f"{at(told.now_ms):>9}  ")
             line.append(f"{note.rule:<20}", style=LOUD.get(note.rule, "cyan"))
             ids = f"  [{', '.join(note.ids[:LISTED])}{', …' if len(note.ids) > LISTED else ''}]" if note.ids else ""
-            line.append(_plain(note.text + ids))
+            line.append(plain(note.text + ids))
             yield line
 
 
-def _found(console: Console, told: Told, trace: str) -> None:
+def _found(console: Console, told: TurnReport, trace: str) -> None:
     """What moved while nobody looked, where that was found just now."""
     for record in told.records:
         if isinstance(record, Found):
             plans.since(console, record, trace)
-
-
-def _plain(text: str) -> str:
-    return "".join(one if one.isprintable() else " " for one in text)
 
 
 class Picture:
@@ -170,7 +167,7 @@ class Picture:
 
     def __init__(self, console: Console, plan: Plan, forecast: Forecast | None, title: str, trace: str = "") -> None:
         self._console, self._plan, self._forecast, self._title, self._trace = console, plan, forecast, title, trace
-        self._told: Told | None = None
+        self._told: TurnReport | None = None
         self._shown_s = time.monotonic()
         self._lines: list[Text] = []
         self._live: Live | None = None
@@ -183,7 +180,7 @@ class Picture:
         ) as self._live:
             yield self
 
-    def show(self, told: Told) -> None:
+    def show(self, told: TurnReport) -> None:
         """One turn."""
         _found(self._console, told, self._trace)
         self._lines = [*self._lines, *note_lines(told)][-KEPT:]
@@ -212,7 +209,7 @@ class Picture:
         if state.batch < len(sequence):
             where.append(f" ({sequence[state.batch].why})")
         where.append(f"  {self._elapsed(told)}")
-        doing = Text(_plain(self._doing(told)))
+        doing = Text(plain(self._doing(told)))
         width, height = self._console.size
         # Nothing is folded and nothing runs out of the screen: what came last stands last, and is seen.
         legend = legend_lines(told.scale_set, plan.resolved.target, width, flying)
@@ -224,7 +221,7 @@ class Picture:
             line.truncate(width, overflow="ellipsis")
         return Group(*lines)
 
-    def _elapsed(self, told: Told) -> str:
+    def _elapsed(self, told: TurnReport) -> str:
         began = told.state.started_ms if told.state.started_ms is not None else told.now_ms
         since = told.now_ms - began + int((time.monotonic() - self._shown_s) * 1000)
         duration = self._forecast.metrics.get("duration_s") if self._forecast is not None else None
@@ -234,7 +231,7 @@ class Picture:
             f"{clock(since)} elapsed, forecast {clock(int(duration.p50 * 1000))} to {clock(int(duration.p95 * 1000))}"
         )
 
-    def _doing(self, told: Told) -> str:
+    def _doing(self, told: TurnReport) -> str:
         state = told.state
         if state.phase in (Phase.PAUSED, Phase.ENDED):
             return state.reason or state.ending

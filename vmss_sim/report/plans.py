@@ -13,7 +13,7 @@ from planner.lint import Finding
 from planner.plan import Plan
 from planner.planfile import Forecast, describe
 from planner.trace import Found
-from vmss_sim.report.console import folded, table
+from vmss_sim.report.console import folded, plain, table
 from vmss_sim.report.times import when
 from vmss_sim.report.words import WORDS
 
@@ -113,7 +113,7 @@ def since(console: Console, found: Found, trace: str) -> None:
     console.print(Text(f"What moved since the last look, {when(found.since_ms)}: {told}", style="bold"))
     for one in found.moved[:MOVED]:
         line = Text(f"  {DOES[one.verdict]:<5} ", style=STYLES[one.verdict])
-        line.append(_plain(f"{one.kind:<9} {one.what}: {one.found} (was {one.before}): {one.does}"), style="none")
+        line.append(plain(f"{one.kind:<9} {one.what}: {one.found} (was {one.before}): {one.does}"), style="none")
         console.print(line, soft_wrap=True)
     if len(found.moved) > MOVED:
         console.print(f"  and {len(found.moved) - MOVED} more: {trace} has all", soft_wrap=True)
@@ -128,7 +128,7 @@ def differences(console: Console, found: Sequence[Changed]) -> None:
     for one in found:
         line = Text(f"{one.about}: ", style="bold")
         line.append(
-            _plain(
+            plain(
                 f"{one.before} -> {one.after}".strip(" ->")
                 if not (one.before and one.after)
                 else f"{one.before} -> {one.after}"
@@ -137,7 +137,3 @@ def differences(console: Console, found: Sequence[Changed]) -> None:
         if one.weight != "other":
             line.append(f"  ({one.weight} risk)", style=styles[one.weight])
         console.print(line, soft_wrap=True)
-
-
-def _plain(text: str) -> str:
-    return "".join(one if one.isprintable() else " " for one in text)

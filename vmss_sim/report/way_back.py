@@ -33,7 +33,7 @@ _SHARED = {field.name for field in msgspec.structs.fields(Parameters)}
 
 def commands(plan: Plan, now: Standing, reach: str, store: str) -> tuple[str, ...]:
     """Snapshot, plan and apply; empty where `why_none` tells. reach: options that lead to the set. store: to the store."""
-    if why_none(plan, now):
+    if why_none(plan, now, reach):
         return ()
     health = " --accept-no-health" if plan.scale_set.health_source is HealthSource.NONE else ""
     target = f" --target {shlex.quote(now.back_to)}" if now.back_to else ""
@@ -53,13 +53,13 @@ def _beside(reach: str, store: str) -> str:
     return "".join(f" {one}" for one in made if one not in reach)
 
 
-def why_none(plan: Plan, now: Standing) -> str:
-    """Why no plan from a snapshot takes them back, in a sentence; empty where one does (rule 3)."""
+def why_none(plan: Plan, now: Standing, reach: str) -> str:
+    """Why no plan from a snapshot takes them back, in a sentence; empty where one does (rule 3). reach: as of `commands`."""
     resolved = plan.resolved
     if now.back_to:
         return ""
     if isinstance(resolved.change, GuestPatch):
-        return _script_back(plan, now)
+        return _script_back(plan, now, reach)
     if isinstance(resolved.change, PropertyChange):
         settings = now.scale_set.model.settings
         if all(settings.get(path) == value for path, value in resolved.reverse.items()):
@@ -68,7 +68,7 @@ def why_none(plan: Plan, now: Standing) -> str:
     return "they did not run one version before: what each ran stands in the plan file, under scale_set.instances"
 
 
-def _script_back(plan: Plan, now: Standing) -> str:
+def _script_back(plan: Plan, now: Standing, reach: str) -> str:
     """Rule 4."""
     change, state = plan.resolved.change, now.state
     undo = isinstance(change, GuestPatch) and change.undo is not None
@@ -79,9 +79,10 @@ def _script_back(plan: Plan, now: Standing) -> str:
     whence = "its undo (`vmss-sim show PLAN.JSON` prints it)" if undo else "what undoes it (this plan has no undo)"
     scope = plan.scale_set.id or plan.scale_set.name
     health = " --accept-no-health" if plan.scale_set.health_source is HealthSource.NONE else ""
+    there = f" {reach}" if reach else ""
     return (
         f"save {whence} as undo.sh; `vmss-sim plan --scale-set {scope} --run-command undo.sh -s selected -p selected.ids={ids}{health}"
-        f" -o back.json`, and its `apply`, take it back there; then delete the run-command {plan.resolved.target.run_command} of these"
+        f" -o back.json{there}`, and `vmss-sim apply back.json{health}{there}`, take it back there; then delete the run-command {plan.resolved.target.run_command} of these"
         " (`az vmss run-command delete`): it says that they have the script"
     )
 

@@ -13,9 +13,10 @@ from typing import Any
 import msgspec
 
 from backends.schedule import ADAPTIVE
+from planner.build import Request, build
 from planner.errors import InputError
 from planner.lint import Finding, lint_plan, lint_request, lint_set
-from planner.plan import MovedBy, Plan, Request, build
+from planner.plan import MovedBy, Plan
 from planner.planfile import Assumption, Forecast
 from planner.rollout import Rollout
 from planner.strategies import STRATEGIES, Strategy

@@ -15,10 +15,11 @@ from backends.driver import Driver
 from backends.journal import MemoryJournal
 from backends.simulated import SimulatedBackend
 from planner.amount import at_least
+from planner.build import Request, build
 from planner.change import at_target
 from planner.metrics import Measures, count_intervals, from_intervals, left_broken, measure
 from planner.phases import Phase
-from planner.plan import Plan, Request, build
+from planner.plan import Plan
 from planner.rollout import Asked, Rollout, State
 from planner.strategies import STRATEGIES, Strategy
 from scenarios.build import Setup, build_world

@@ -224,6 +224,7 @@ class WorldConfig(_Config, frozen=True, kw_only=True):
     restart_on_delta: whether applying a model change without a new image takes a VM down (undocumented in general;
     yes is the careful answer). patch_disrupts: whether a guest patch does (a patched OS reboots).
     quota_cores: cores this set may use; cores_per_vm of its size; addresses: of its subnet. None: no limit.
+    unique: tells it from others of its name, so that no vmId is given twice; empty where the vmIds of its first machines do.
     """
 
     name: str
@@ -246,5 +247,6 @@ class WorldConfig(_Config, frozen=True, kw_only=True):
     quota_cores: int | None = None
     cores_per_vm: int = 1
     addresses: int | None = None
+    unique: str = ""
     platform: Platform = Platform()
     disturbances: tuple[Disturbance, ...] = ()

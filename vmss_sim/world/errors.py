@@ -571,8 +571,6 @@ ZONAL_ALLOCATION: Final = AzureError(
 ALL: Final[tuple[AzureError, ...]] = tuple(value for value in globals().values() if isinstance(value, AzureError))
 """Every row, in the order of this file."""
 
-BY_NAME: Final[dict[str, AzureError]] = {row.name: row for row in ALL}
-
 
 def rows_of(code: str) -> tuple[AzureError, ...]:
     """Every situation in which Azure uses this code."""

@@ -37,7 +37,7 @@ def leaves_version_open(model: Mapping[str, Any]) -> bool:
     image_id = "" if URI in model else (_id(model) or "").lower()
     if image_id:
         return "galleries/" in image_id and "/versions/" not in image_id
-    return URI not in model and model.get(IMAGE + "version") == "latest"
+    return URI not in model and str(model.get(IMAGE + "version")).lower() == "latest"
 
 
 def _id(model: Mapping[str, Any]) -> str | None:

@@ -255,10 +255,9 @@ def add(world: World, instead_of: Vm | None = None, image: Any = None) -> tuple[
 
 def _vm_id(world: World) -> str:
     """The vmId of the VM that is born next: a GUID as Azure's are, the same in every run."""
-    machines = world.config.machines
-    return str(
-        uuid.uuid5(uuid.NAMESPACE_OID, f"{world.config.name}/{machines[0].vm_id if machines else ''}/{world.born}")
-    )
+    config = world.config
+    of = config.unique or (config.machines[0].vm_id if config.machines else "")
+    return str(uuid.uuid5(uuid.NAMESPACE_OID, f"{config.name}/{of}/{world.born}"))
 
 
 def _without_heir(world: World) -> Vm | None:

@@ -96,7 +96,6 @@ class RollingUpgrade:
         self.started_ms = self.last_action_ms = world.now
         self.ended_ms: int | None = None
         self.error: tuple[str, str] = ("", "")
-        self.batches: list[tuple[str, ...]] = []
         self.done: list[tuple[str, ...]] = []
         """The batches carried out, in order: ground truth for tests and reports."""
         self.successful: dict[str, None] = {}
@@ -114,6 +113,8 @@ class RollingUpgrade:
         self.overrun = 0
         """Where VMs in flight count: how many were unhealthy while a batch was out, if that was too many."""
         self.process: simpy.Process | None = None
+        self.batches: list[tuple[str, ...]] = [tuple(one.id for one in self._members())]
+        """What is still to come; formed when the first check is over, pending before (API: not started yet)."""
 
     @property
     def open(self) -> bool:
@@ -458,6 +459,7 @@ class RollingUpgrade:
     def _close(self, code: str, error: str = "", message: str = "") -> None:
         world = self.world
         self.code, self.ended_ms, self.in_progress = code, world.now, ()
+        self.before, self.ends, self.heirs = {}, {}, {}  # nobody goes back any more
         if code == "Completed" and self.failed and world.config.platform.failed_within_limits == "fails":
             error, message = self.error
         self.end_operation(error, message)

@@ -134,7 +134,6 @@ class Stage:
     def __init__(self, site: Site, title: str, day: str, sessions: list[Session]) -> None:
         self.site, self.title, self.day = site, title, day
         self.draws = Scripted()
-        self.staged = self.vanished = 0
         self._sessions = {one.index: session for session in sessions for one in session.exchanges}
 
     def find(self, one: Sent) -> ArmSet | None:
@@ -155,7 +154,6 @@ class Stage:
         there = _there(one)
         if found is not None and created:
             self.site.remove(found)  # the answer says that it was not there
-            self.vanished += 1
         elif found is None and there and not created:
             session = self._sessions.get(one.exchange.index)
             lone = Session(self.title, self.day, one.key[1], (one.exchange,), {})
@@ -163,7 +161,6 @@ class Stage:
             self.add(one.subscription, group, one.path.split("/")[8], config, document)
         elif found is not None and there is False and not found.world.running:
             self.site.remove(found)
-            self.vanished += 1
         if _code(one) != "ResourceGroupNotFound":
             self.site.add_group(one.subscription, group, UNKNOWN_LOCATION)
         else:
@@ -190,11 +187,9 @@ class Stage:
             key = (found.group.lower(), found.name.lower())
             if key not in shown and group in (None, found.group) and not found.world.running:
                 self.site.remove(found)
-                self.vanished += 1
 
     def add(self, subscription: str, group: str, name: str, config: WorldConfig, document: dict[str, Any]) -> ArmSet:
         """Put a set behind the endpoint."""
-        self.staged += 1
         return creation.host(
             self.site,
             config,

@@ -24,7 +24,7 @@ import time
 from collections.abc import Callable, Iterable
 
 from vmss_sim.arm.clock import LONG_S, NOMINAL_S, BaseClock, Kind
-from vmss_sim.arm.sleepers import HELD_S, OVER, Sleeper, Sleepers, Told
+from vmss_sim.arm.sleepers import HELD_S, OVER, SleepAnswer, Sleeper, Sleepers
 
 FARTHEST_MS = 3_600_000
 """Rule 2: as far as one poll goes after an end that nobody knows."""
@@ -63,7 +63,12 @@ class StandingClock(BaseClock):
             self._polling.pop(told, None)
         super().answered(poll, told, busy=busy, port=port)
 
-    def sleep(self, seconds: float, sleeper: Sleeper | None = None) -> Told:
+    def _give_up(self, name: str) -> None:
+        """See `BaseClock`."""
+        self._polling.pop(name, None)
+        super()._give_up(name)
+
+    def sleep(self, seconds: float, sleeper: Sleeper | None = None) -> SleepAnswer:
         """Rule 3."""
         self.arrived()
         ends_ms = self._now_ms + seconds * 1000
@@ -72,7 +77,7 @@ class StandingClock(BaseClock):
             return OVER
         return self.back(self.sleepers.tell(ends_ms, self._wall_s, sleeper))
 
-    def back(self, ticket: str) -> Told:
+    def back(self, ticket: str) -> SleepAnswer:
         """Rule 3."""
         wall = self.wall()
         one = self.sleepers.back(ticket, wall)
@@ -84,7 +89,7 @@ class StandingClock(BaseClock):
             if one.ends_ms > self._now_ms:
                 self._walk(min(one.ends_ms, self.sleepers.bound(self._now_ms, wall, ticket)))
         if one.ends_ms > self._now_ms:
-            return Told(held_s or HELD_S, ticket)
+            return SleepAnswer(held_s or HELD_S, ticket)
         self.sleepers.over(ticket)
         self._heard_s = wall
         return OVER
@@ -190,6 +195,12 @@ class JumpClock(StandingClock):
             self._watched.pop(poll, None)
             self._open.pop(poll, None)
         super().answered(poll, told, busy=busy, port=port)
+
+    def _give_up(self, name: str) -> None:
+        """See `BaseClock`."""
+        for kept in (self._watched, self._open, self._due_s):
+            kept.pop(name, None)
+        super()._give_up(name)
 
     def _first_look(self, accepted_ms: int, ends_at_ms: int) -> int:
         """When a client that polls sees the end."""
