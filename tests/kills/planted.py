@@ -30,14 +30,22 @@ def acts_before_it_writes() -> None:
 
 def sends_again() -> None:
     """Who takes over sends what is in flight, instead of adopting it."""
-    begins = Driver.__init__
+    turns = Driver.turn
 
-    def init(self: Any, *arguments: Any, **more: Any) -> None:
-        begins(self, *arguments, **more)
-        for one in self.in_flight.values():
-            self.backend.submit(one.command)
+    def turn(self: Any) -> Any:
+        looks, in_flight = self.backend.observe, list(self.in_flight.values())
+        if self.before is None and in_flight:
 
-    Driver.__init__ = init  # type: ignore[method-assign]
+            def observe() -> Any:
+                seen, self.backend.observe = looks(), looks
+                for one in in_flight:
+                    self.backend.submit(one.command)
+                return seen
+
+            self.backend.observe = observe
+        return turns(self)
+
+    Driver.turn = turn  # type: ignore[method-assign]
 
 
 def forgets_repairs() -> None:
