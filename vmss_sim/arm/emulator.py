@@ -36,9 +36,9 @@ from vmss_sim.world.images import image_of
 
 _BEARER = re.compile(r"bearer\s+\S+", re.IGNORECASE)
 _OPERATION = re.compile(r"/providers/microsoft\.compute/locations/[^/]+/operations/([^/?]+)", re.IGNORECASE)
-FOLDED_EVERY = 1_000
+FORGETS_EVERY = 100
 MOST_GONE = 200
-"""Requests that change something, or instances that are gone, after which a world's meter is folded."""
+"""Requests that change something, or instances that are gone, after which what is over is forgotten (`measured.py`, rule 6)."""
 IDLE_LIMIT_MS = 7 * 86_400_000
 
 Progress = Callable[[Request, Response, int], None]
@@ -143,10 +143,14 @@ class Emulator:
 
     def _note_change(self, response: Response, *, of_the_set: bool) -> None:
         self.counts["changing"] += 1
-        often = self.counts["changing"] % FOLDED_EVERY == 0
+        often = self.counts["changing"] % FORGETS_EVERY == 0
         for one in self.site.sets:
-            if often or len(one.world.gone) > MOST_GONE:
-                one.world.fold()
+            if not (often or len(one.world.gone) > MOST_GONE):
+                continue
+            if one is self.measured_set:
+                measured.forget(one, self.stage.yardstick, self.started_ms)
+            else:
+                one.world.forget(one.world.now)
         if response.status >= 400:
             self.counts["refused"] += 1
             return

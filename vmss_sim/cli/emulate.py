@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import signal
+from collections.abc import Iterator
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
+from threading import Event
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -134,9 +138,7 @@ def register(app: typer.Typer) -> None:
         *,
         beside: options.Beside,
     ) -> None:
-        from contextlib import ExitStack, closing  # noqa: PLC0415  # heavy imports wait until a command runs
-
-        import msgspec  # noqa: PLC0415
+        import msgspec  # noqa: PLC0415  # heavy imports wait until a command runs
 
         from scenarios import files, surroundings, to_arm  # noqa: PLC0415
         from vmss_sim.arm.emulator import Emulator  # noqa: PLC0415
@@ -166,6 +168,7 @@ def register(app: typer.Typer) -> None:
         said = console.err() if as_json else console.out()
         told = None if quiet else lambda *seen: emulation.line(console.err(), *seen)
         with ExitStack() as stack:
+            asked = stack.enter_context(_asked_to_end())  # before anybody is told that it is there
             kept = stack.enter_context(closing(Trace(trace)))
             emulator = Emulator(made, keeper, trace=kept, throttle=throttle, opaque_urls=opaque_urls, progress=told)
             if restore is not None:
@@ -183,7 +186,8 @@ def register(app: typer.Typer) -> None:
             emulation.opening(said, session)
             if env is not None:
                 console.write_file(env, session.script().encode())
-            _wait()
+            while not asked.wait(0.5):  # woken now and then, so that a signal is seen on every platform
+                pass
             session.server.stop()
             found = emulator.finish()
         if report is not None:
@@ -261,19 +265,22 @@ def _not_restored(path: Path, why: str) -> Exception:
     return InputError(f"the snapshot cannot be restored: {why}", str(path))
 
 
-def _wait() -> None:
-    """Until Ctrl-C or SIGTERM, or until the terminal is closed."""
-    import signal  # noqa: PLC0415  # heavy imports wait until a command runs
-    import threading  # noqa: PLC0415
-
-    asked = threading.Event()
-    ends = [signal.SIGINT, signal.SIGTERM]
+@contextmanager
+def _asked_to_end() -> Iterator[Event]:
+    """Set by Ctrl-C or SIGTERM, of which a second one breaks off what takes too long; and when the terminal is closed, which may be told twice."""
+    asked = Event()
+    breaks_off, ends = (signal.SIGINT, signal.SIGTERM), [signal.SIGINT, signal.SIGTERM]
     if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) is signal.SIG_DFL:  # not under nohup
         ends.append(signal.SIGHUP)
-    before = {one: signal.signal(one, lambda *_: asked.set()) for one in ends}
+
+    def hear(*_: object) -> None:
+        for one in breaks_off:
+            signal.signal(one, before[one])
+        asked.set()
+
+    before = {one: signal.signal(one, hear) for one in ends}
     try:
-        while not asked.wait(0.5):  # woken now and then, so that a signal is seen on every platform
-            pass
+        yield asked
     finally:
         for one, handler in before.items():
             signal.signal(one, handler)
