@@ -5,7 +5,8 @@ Rules this module decides:
 1. Without windows it is always open; with windows, within any of them. A window whose end is before its start ends on the next day.
 2. A freeze closes, whatever the windows say.
 3. Times are local to the IANA zone named. A time that a change of clocks skips is taken as if it had not been skipped, one that comes
-   twice is the first; so a window is as long as it is on that day.
+   twice is the first; so a window is as long as it is on that day, and one of whose time nothing is left is not open on it. Whether a window ends on
+   the next day is read off its clock times.
 """
 
 from __future__ import annotations
@@ -45,13 +46,23 @@ def opening(plan: Plan, now_ms: int) -> Opening:
             forever = not plan.windows and end - now > timedelta(days=AHEAD - 2)
             return Opening(open=True) if forever else _until(plan, end, is_open=True)
         if start > now:
-            return _until(plan, start, is_open=False)
-    return Opening(open=False, until_ms=None)
+            return _until(plan, start, is_open=False, frozen=_frozen_by(plan, now))
+    return Opening(open=False, until_ms=None, frozen=_frozen_by(plan, now))
 
 
-def _until(plan: Plan, when: datetime, *, is_open: bool) -> Opening:
+def _frozen_by(plan: Plan, now: datetime) -> str:
+    """The freeze that shuts it, in words; '' where none does."""
+    for one in plan.freezes:
+        start, end = _frozen(one)
+        if start <= now < end:
+            return f"a freeze ({one.why})" if one.why else "a freeze"
+    return ""
+
+
+def _until(plan: Plan, when: datetime, *, is_open: bool, frozen: str = "") -> Opening:
     zone = [*(one.time_zone for one in plan.windows), *(one.time_zone for one in plan.freezes)][0]
-    return Opening(open=is_open, until_ms=_ms(when), until=f"{when.astimezone(_zone(zone)):%Y-%m-%d %H:%M} {zone}")
+    until = f"{when.astimezone(_zone(zone)):%Y-%m-%d %H:%M} {zone}"
+    return Opening(open=is_open, until_ms=_ms(when), until=until, frozen=frozen)
 
 
 def longest_ms(plan: Plan, now_ms: int) -> int | None:
@@ -94,8 +105,10 @@ def _windows(windows: tuple[Window, ...], now: datetime, days: int) -> Iterator[
         for offset in range(-1, days):
             day = today + timedelta(days=offset)
             if day.weekday() in named:
-                start, end = _at(day, window.start, zone), _at(day, window.end, zone)
-                yield (start, end) if end > start else (start, _at(day + timedelta(days=1), window.end, zone))
+                last = day if window.end > window.start else day + timedelta(days=1)
+                start, end = _at(day, window.start, zone), _at(last, window.end, zone)
+                if end > start:
+                    yield start, end
 
 
 def _frozen(freeze: Freeze, where: str = "plan.freezes") -> tuple[datetime, datetime]:

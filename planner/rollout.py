@@ -219,11 +219,14 @@ class OperatorRequest(_Value, frozen=True, kw_only=True):
 
 
 class Opening(_Value, frozen=True, kw_only=True):
-    """The plan's windows as they are now: open until, or shut until; None: for ever. until: the same for people, in the plan's time zone."""
+    """The plan's windows as they are now: open until, or shut until; None: for ever. until: the same for people, in the plan's time zone.
+    frozen: the freeze that shuts it now, with its reason.
+    """
 
     open: bool
     until_ms: int | None = None
     until: str = ""
+    frozen: str = ""
 
 
 class Observation(_Value, frozen=True, kw_only=True):

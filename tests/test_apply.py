@@ -23,6 +23,7 @@ from planner.rollout import Asked
 from planner.trace import Opened
 from tests.commands import Ran, vmss_sim
 from tests.fleet import NEW, SETTING, Act, Case, Fleet, WatchedWorld, act
+from tests.operate_shapes import holds
 from vmss_sim.world.faults import Fault
 from vmss_sim.world.scale_set import IMAGE
 
@@ -70,7 +71,7 @@ class Desk:
     def status(self) -> dict[str, Any]:
         ran = vmss_sim("status", self.rollout, "--json")
         assert ran.status == 0, ran.err
-        return json.loads(ran.out)  # type: ignore[no-any-return]
+        return holds("status", json.loads(ran.out))  # type: ignore[no-any-return]
 
     def sent(self) -> list[tuple[str, tuple[str, ...]]]:
         return [(one.kind, one.ids) for one in self.world.log if one.ours]
@@ -574,6 +575,36 @@ def test_release_undoes_and_stays_paused(desk: Callable[[Case], Desk]) -> None:
     assert here.state.phase is Phase.PAUSED
     assert here.run("resume", "--yes").status == 0
     assert here.world.mode == "rolling"
+
+
+def test_release_of_a_rollout_whose_executor_is_gone_moves_nothing_more(desk: Callable[[Case], Desk]) -> None:
+    here = desk(Case(fleet=Fleet(size=3, mode=UpgradeMode.ROLLING, repairs=True)))
+    for _ in range(6):  # each detaches after a turn
+        assert here.run("apply", "--max-runtime", "0s").status == 3
+        if here.sent()[-1][0] == "upgrade":
+            break
+        here.world.run(here.world.now + 10_000, stop_on_wake=False)
+    assert here.state.phase is Phase.ROLLING
+    ran = here.run("release", "--yes")
+    assert ran.status == 3, ran
+    assert here.state.phase is Phase.PAUSED
+    assert not here.world.repairs_suspended
+    assert [ids for kind, ids in here.sent() if kind == "upgrade"] == [("0",)]
+    assert here.run("resume", "--yes").status == 0
+    assert here.world.mode == "rolling"
+
+
+def test_release_of_a_rollout_that_somebody_carries_on_is_refused(desk: Callable[[Case], Desk]) -> None:
+    here = desk(Case(fleet=Fleet(size=3, mode=UpgradeMode.ROLLING, repairs=True)))
+    assert here.run("apply", "--max-runtime", "0s").status == 3
+    held = here.store.take(here.store.rollouts()[-1])
+    try:
+        ran = here.run("release", "--yes")
+    finally:
+        held.release()
+    assert (ran.status, "a rollout that goes on is not released" in ran.err) == (2, True), ran
+    assert f"`vmss-sim pause {here.rollout}` first" in ran.err
+    assert not here.store.journal(here.rollout).requests(0)
 
 
 def test_release_that_keeps_the_mode_says_so_and_is_not_offered_again(desk: Callable[[Case], Desk]) -> None:

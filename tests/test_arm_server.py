@@ -128,6 +128,12 @@ def test_arm_wants_a_bearer_token_and_takes_any(azure: Emulated, az: Az) -> None
     assert az.ask("GET").status_code == 200
 
 
+@pytest.mark.parametrize("header", ["Basic YTpi", "Bearer", "anything"])
+def test_what_is_no_bearer_token_is_refused(az: Az, header: str) -> None:
+    answer = az.ask("GET", headers={"Authorization": header})
+    assert (answer.status_code, code_of(answer)) == (401, "AuthenticationFailedInvalidHeader")
+
+
 def test_unsafe_bind_answers_to_that_address_too() -> None:
     with Server(lambda _: Response(status=204), tls=None, unsafe_bind="127.0.0.2") as server:
         assert server.url.startswith("http://127.0.0.2:")

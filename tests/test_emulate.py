@@ -116,6 +116,30 @@ def test_a_script_with_sleeps_is_measured(tmp_path: Path, clock: str, speed: str
     assert len([line for line in err.splitlines() if "POST web/restart" in line]) == 2
 
 
+SNAPSHOTS = "scenarios/snapshots"
+
+
+def test_where_nobody_said_a_target_none_is_told(tmp_path: Path) -> None:
+    files = (f"{SNAPSHOTS}/web-model.json", "--instances", f"{SNAPSHOTS}/web-instances.json")
+    with _running(tmp_path, *files, "--quiet") as running:
+        found = running.control.report()
+        _, out, _ = running.end()
+    assert (found["scenario"], found["images"]["target"]) == ("web", None)
+    assert "any version of it is accepted" in out
+    assert "--target VERSION" in out
+    assert "next" not in out
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGHUP"), reason="no terminals here")
+def test_a_closed_terminal_ends_it_with_the_report(tmp_path: Path) -> None:
+    report = tmp_path / "report.json"
+    with _running(tmp_path, "two-vms", "--report", str(report)) as running:
+        status, _, _ = running.end(signal.SIGHUP)
+        assert not running.token_file.exists()
+    assert status == 0
+    assert json.loads(report.read_text())["schema"] == "vmss-sim/emulate/1"
+
+
 def test_what_is_printed_and_what_is_left(tmp_path: Path) -> None:
     trace = tmp_path / "trace.jsonl"
     with _running(tmp_path, "two-vms", "--http", "--trace", str(trace)) as running:

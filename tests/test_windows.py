@@ -34,8 +34,9 @@ NIGHT = Window(days=("Mon", "Tue", "Wed", "Thu", "Fri"), start="22:00", end="04:
 CASE = Case(fleet=Fleet(size=3))
 
 
-def berlin(until: str, *, is_open: bool) -> Opening:
-    return Opening(open=is_open, until_ms=ms(until.replace(" ", "T"), "Europe/Berlin"), until=f"{until} Europe/Berlin")
+def berlin(until: str, *, is_open: bool, frozen: str = "") -> Opening:
+    at = ms(until.replace(" ", "T"), "Europe/Berlin")
+    return Opening(open=is_open, until_ms=at, until=f"{until} Europe/Berlin", frozen=frozen)
 
 
 def ms(text: str, zone: str = "UTC") -> int:
@@ -72,12 +73,31 @@ def test_a_window_is_as_long_as_the_night_of_a_change_of_clocks() -> None:
     assert lengths == [5 * HOUR, 7 * HOUR]
 
 
+@pytest.mark.parametrize(
+    ("start", "end", "hours"),
+    [
+        ("02:30", "03:15", 0),
+        ("02:00", "03:00", 0),
+        ("02:30", "03:45", 0.25),
+        ("01:30", "02:30", 1),
+        ("23:00", "02:30", 3.5),
+    ],
+)
+def test_a_window_in_the_hour_that_is_skipped_is_not_open_for_a_day(start: str, end: str, hours: float) -> None:
+    sunday = Window(days=("Sun",) if start < end else ("Sat",), start=start, end=end, time_zone="Europe/Berlin")
+    looks = range(ms("2026-03-28T12:00"), ms("2026-03-30T12:00"), HOUR // 4)
+    sunday_plan = plan(windows=(sunday,))
+    assert sum(opening(sunday_plan, at).open for at in looks) == hours * 4
+
+
 def test_a_freeze_closes_whatever_the_windows_say() -> None:
     freeze = Freeze(start="2026-11-27T00:00", end="2026-12-01T00:00", time_zone="Europe/Berlin")
     both = plan(windows=(NIGHT,), freezes=(freeze,))
     assert opening(both, ms("2026-11-26T23:00", "Europe/Berlin")).until_ms == ms("2026-11-27T00:00", "Europe/Berlin")
     shut = opening(both, ms("2026-11-27T01:00", "Europe/Berlin"))
-    assert shut == berlin("2026-12-01 00:00", is_open=False), "Monday's window is open then"
+    assert shut == berlin("2026-12-01 00:00", is_open=False, frozen="a freeze"), "Monday's window is open then"
+    busy = plan(freezes=(msgspec.structs.replace(freeze, why="the shop is busy"),))
+    assert opening(busy, ms("2026-11-28T00:00")).frozen == "a freeze (the shop is busy)"
     alone = plan(freezes=(freeze,))
     assert opening(alone, ms("2026-11-20T00:00")) == berlin("2026-11-27 00:00", is_open=True)
     assert opening(alone, ms("2027-01-01T00:00")) == Opening(open=True)
@@ -338,7 +358,7 @@ def test_apply_waits_for_its_window_and_goes_on_in_the_next(
     assert here.sent() == []
     assert "window: it is shut and opens 1970-01-01 01:00 UTC" in here.status()["why"]
     assert "    window  shut; opens 1970-01-01 01:00 UTC, in 60 min\n" in here.run("status").out
-    assert here.status()["window"] == {"open": False, "until": 3600.0}
+    assert here.status()["window"] == {"open": False, "until": 3600.0, "frozen": ""}
     here.world.run(HOUR, stop_on_wake=False)
     assert here.run("apply").status == 3, "a pipeline that runs again goes on"
     assert [ids for kind, ids in here.sent() if kind == "upgrade"] == [("0",)]

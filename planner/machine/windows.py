@@ -39,7 +39,7 @@ def why_shut(t: Turn) -> str:
         return f"{REASON}its plan does not say what a batch needs of one, so none starts; abort or roll back, and plan again"
     if not window.open:
         when = "and does not open again" if window.until_ms is None else f"and opens {_when(window, window.until_ms)}"
-        return f"{REASON}it is shut {when}"
+        return f"{REASON}it is shut {f'by {window.frozen} ' if window.frozen else ''}{when}"
     needed = needs_ms(t)
     if window.until_ms is not None and t.now + needed > window.until_ms:
         return f"{REASON}batch {t.batch + 1} takes {span(needed)} (95 of 100), and it shuts {_when(window, window.until_ms)}"

@@ -11,8 +11,12 @@ from vmss_sim.cli import operating, options
 if TYPE_CHECKING:
     from backends.store import Entry, Store
     from planner.planfile import PlanFile
-    from planner.rollout import Asked
-    from vmss_sim.report.status import Status
+    from planner.rollout import Asked, State
+    from vmss_sim.report.status_words import Status
+
+
+RESTED = 3
+"""Exit status of an executor that came to rest, or detached."""
 
 
 def _over(store: Store, entry: Entry) -> str:
@@ -43,6 +47,26 @@ def _refuse_well(status: Status, ids: tuple[str, ...]) -> None:
             raise InputError("nothing of this instance failed", f"{status.entry.id}, instance {name}", found, failed)
 
 
+def _rests_first(read: PlanFile, entry: Entry, state: State | None, told: str, *, alive: bool) -> bool:
+    """Has a rollout to be brought to rest before what it changed is released? Raises InputError where that is somebody else's to do: released is
+    what rests, and nothing else is moved for it.
+    """
+    from planner.errors import InputError  # noqa: PLC0415  # heavy imports wait until a command runs
+    from planner.phases import Phase  # noqa: PLC0415
+    from planner.plan import MovedBy  # noqa: PLC0415
+
+    phase = Phase.PREPARING if state is None else state.phase
+    if phase in (Phase.PAUSED, Phase.FINISHING):
+        return False
+    if read.plan.moved_by is MovedBy.PLATFORM:
+        hint = "the platform moves the instances in this mode; abort ends it"
+        raise InputError("a rollout that goes on is not released", entry.id, phase.value, "one that is paused", hint)
+    if alive:
+        hint = f"{told} first, and release it once it rests"
+        raise InputError("a rollout that goes on is not released", entry.id, phase.value, "one that is paused", hint)
+    return True
+
+
 def by_number(name: str) -> tuple[int, str]:
     """Instances as people count them: 2 before 10, names after numbers."""
     return (int(name), "") if name.isdecimal() else (1 << 62, name)
@@ -63,6 +87,7 @@ def ask(
 ) -> None:
     """Append the request; where it has to be carried out and no executor is alive, be it. by: who asks; the account's user by default."""
     from backends.approvals import refuse_author  # noqa: PLC0415  # heavy imports wait until a command runs
+    from backends.executor import rests  # noqa: PLC0415
     from backends.operate import is_alive, plan_of  # noqa: PLC0415
     from backends.store import find  # noqa: PLC0415
     from planner.errors import InputError  # noqa: PLC0415
@@ -88,6 +113,9 @@ def ask(
     if asked is Asked.RETRY and state is not None:
         _refuse_well(operating.status_of(kept, entry), ids)
     alive = is_alive(kept, entry)
+    rests_first = asked is Asked.RELEASE and _rests_first(
+        read, entry, state, operating.told("pause", kept, entry), alive=alive
+    )
     if alive and asked is Asked.ABORT:  # final, whoever carries it out
         operating.confirm(_question(asked, entry, read), yes=yes)
     if alive or not drives:
@@ -103,6 +131,13 @@ def ask(
     running.check()
     backend = None if yes else operating.tell_moved(kept, entry, read, reach, running.log_format)
     operating.confirm(_question(asked, entry, read), yes=yes)
+    if rests_first:
+        ended = operating.carry_on(
+            kept, entry, read, reach, running, backend=backend, ask=Asked.PAUSE, reason="to be released", by=by
+        )
+        state, backend = journal.last_state(), None
+        if ended != RESTED or state is None or not rests(state):
+            raise typer.Exit(ended)
     raise typer.Exit(
         operating.carry_on(kept, entry, read, reach, running, backend=backend, ask=asked, reason=reason, by=by)
     )

@@ -37,7 +37,7 @@ Examples:
   vmss-sim emulate seed-article --env env.sh & until [ -s env.sh ]; do sleep 1; done; . ./env.sh
 
 \b
-Exit status (on Ctrl-C or SIGTERM): 0 the report was printed, 1 the report has no figures since the clock distorts them,
+Exit status (on Ctrl-C or SIGTERM, or when the terminal is closed): 0 the report was printed, 1 the report has no figures since the clock distorts them,
 2 bad input, or the port is in use.
 """
 
@@ -157,7 +157,12 @@ def register(app: typer.Typer) -> None:
             given = surroundings.faults_of(tables, str(faults))
         found_scenario, open_target = _scenario(scenario, beside)
         made = to_arm.stage(
-            *found_scenario, seed=seed, breaches=breaches, faults=given, any_version=any_version or open_target
+            *found_scenario,
+            seed=seed,
+            breaches=breaches,
+            faults=given,
+            any_version=any_version or open_target,
+            target_known=not open_target,
         )
         keeper = _clock(clock, speed, poll, retry_after)
         said = console.err() if as_json else console.out()
@@ -210,15 +215,21 @@ def _scenario(name: str, beside: options.Beside) -> tuple[tuple[Scenario, Path, 
     """The scenario; for a snapshot of which nobody says what it becomes, the next image, whatever that is: then, too, it is open."""
     from dataclasses import replace  # noqa: PLC0415  # heavy imports wait until a command runs
 
+    from msgspec import structs  # noqa: PLC0415
+
     from scenarios import files  # noqa: PLC0415
     from vmss_sim.study.what_if import assumed_target  # noqa: PLC0415
 
     path = files.find_scenario(name)
-    open_target = not beside.changes and files.is_snapshot(path)
-    if open_target:
-        paths = [path, *([beside.instances] if beside.instances else [])]
-        beside = replace(beside, target=assumed_target(files.read_snapshot(paths).scale_set))
-    return options.scenario_from(name, None, beside), open_target
+    if beside.changes or not files.is_snapshot(path):
+        return options.scenario_from(name, None, beside), False
+    paths = [path, *([beside.instances] if beside.instances else [])]
+    fleet = files.read_snapshot(paths).scale_set
+    target = assumed_target(fleet)
+    scenario, folder, where = options.scenario_from(name, None, replace(beside, target=target))
+    if target is not None:
+        scenario = structs.replace(scenario, title=fleet.model.name)  # without what nobody said
+    return (scenario, folder, where), True
 
 
 def _clock(kind: str, speed: float | None, poll: float | None, retry_after: int | None) -> BaseClock:
@@ -256,19 +267,20 @@ def _not_restored(path: Path, why: str) -> Exception:
 
 @contextmanager
 def _asked_to_end() -> Iterator[Event]:
-    """Set by Ctrl-C or SIGTERM; a second one breaks off what takes too long."""
+    """Set by Ctrl-C or SIGTERM, of which a second one breaks off what takes too long; and when the terminal is closed, which may be told twice."""
     asked = Event()
-
-    def over() -> None:
-        for one, handler in before.items():
-            signal.signal(one, handler)
+    breaks_off, ends = (signal.SIGINT, signal.SIGTERM), [signal.SIGINT, signal.SIGTERM]
+    if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) is signal.SIG_DFL:  # not under nohup
+        ends.append(signal.SIGHUP)
 
     def hear(*_: object) -> None:
-        over()
+        for one in breaks_off:
+            signal.signal(one, before[one])
         asked.set()
 
-    before = {one: signal.signal(one, hear) for one in (signal.SIGINT, signal.SIGTERM)}
+    before = {one: signal.signal(one, hear) for one in ends}
     try:
         yield asked
     finally:
-        over()
+        for one, handler in before.items():
+            signal.signal(one, handler)

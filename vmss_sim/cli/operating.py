@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from backends.store import Entry, Store
     from planner.planfile import PlanFile
     from planner.rollout import Asked, State
-    from vmss_sim.report.status import Status
+    from vmss_sim.report.status_words import Status
 
 StoreName = Annotated[
     str | None,
@@ -101,7 +101,7 @@ def status_of(store: Store, entry: Entry) -> Status:
     from backends.store import as_option, now_ms  # noqa: PLC0415
     from backends.succession import left_before, since  # noqa: PLC0415
     from planner.standing import Beside, standing  # noqa: PLC0415
-    from vmss_sim.report.status import Status  # noqa: PLC0415
+    from vmss_sim.report.status_words import Status  # noqa: PLC0415
 
     read = plan_of(store, entry)
     journal = store.journal(entry.id)
@@ -297,7 +297,7 @@ def _end(store: Store, entry: Entry, ended: Ended) -> int:
 
 def _left(status: Status) -> None:
     """What is still changed, where the rollout changed something for its own time."""
-    from vmss_sim.report.status import temporary_of  # noqa: PLC0415  # heavy imports wait until a command runs
+    from vmss_sim.report.status_words import temporary_of  # noqa: PLC0415  # heavy imports wait until a command runs
 
     plan, now = status.plan, status.standing
     if now is not None and status.temporary:

@@ -16,15 +16,17 @@ def now_of(plan: Plan, now_ms: int) -> Opening | None:
 
 
 def document(found: Opening | None) -> dict[str, Any] | None:
-    """The JSON: `open`, and `until` when that changes (null: never)."""
+    """The JSON: `open`, `until` when that changes (null: never), and `frozen`: the freeze that shuts it, or ''."""
     if found is None:
         return None
-    return {"open": found.open, "until": None if found.until_ms is None else stamp(found.until_ms)}
+    until = None if found.until_ms is None else stamp(found.until_ms)
+    return {"open": found.open, "until": until, "frozen": found.frozen}
 
 
 def text(found: Opening, now_ms: int) -> str:
-    """`shut; opens 2026-11-27 22:00 Europe/Berlin, in 9.0 h`."""
+    """`shut by a freeze (the shop is busy); opens 2026-11-27 22:00 Europe/Berlin, in 9.0 h`."""
+    shut = f"shut by {found.frozen}" if found.frozen else "shut"
     if found.until_ms is None:
-        return "open" if found.open else "shut, and does not open again"
-    word = "open until" if found.open else "shut; opens"
+        return "open" if found.open else f"{shut}, and does not open again"
+    word = "open until" if found.open else f"{shut}; opens"
     return f"{word} {found.until}, in {coarse((found.until_ms - now_ms) / 1000)}"
