@@ -569,7 +569,7 @@ def test_after_an_abort_that_undid_all_it_is_as_before(desk: Callable[[Case], De
     ran = here.run("abort", "--yes")
     assert "what was changed for the time of the rollout is as before" in ran.err
     assert undo(here) == []
-    assert "nothing: all is as before" in here.run("status").out
+    assert "nothing: mode and repairs are as before" in here.run("status").out
     assert not here.world.repairs_suspended
 
 
@@ -599,6 +599,29 @@ def test_rollback_from_another_desk(desk: Callable[[Case], Desk]) -> None:
     assert ran.status == 1, ran
     assert here.state.ending == "rollback"
     assert [ids for kind, ids in here.sent() if kind == "upgrade"] == [("0",), ("0",)]
+
+
+def test_a_way_back_that_stops_says_what_is_not_back(desk: Callable[[Case], Desk]) -> None:
+    here = desk(Case(fleet=Fleet(size=3), parameters={"on_failure": "rollback-all"}, fails={1: (1, 2, 3, 4)}))
+    assert here.run("apply").status == 1
+    assert (here.state.ending, here.state.back) == ("stop", True)
+    told = " ".join(vmss_sim("status", here.rollout).out.split())
+    assert "1 as before (2), 1 not yet back (0)" in told
+    assert "not back yet, and left so: 0; failed: 1." in told
+    assert "nothing: mode and repairs are as before" in told
+    assert "on target, and left so" not in told
+
+
+def test_a_refusal_says_in_how_long_it_is_tried_again(desk: Callable[[Case], Desk]) -> None:
+    here = desk(Case(fleet=Fleet(size=2), faults=(Fault(verdict="refuse", first=2, last=2, of="upgrade"),)))
+    ran = here.run("apply")
+    assert ran.status == 0, ran
+    assert "attempt 1; again in 5 s" in ran.out
+
+
+def test_the_longest_rule_does_not_run_into_its_text(desk: Callable[[Case], Desk]) -> None:
+    here = desk(Case(fleet=Fleet(size=2), faults=(Fault(verdict="fail", first=1, last=1, of="update-model"),)))
+    assert "set-operation-failed update-model failed" in here.run("apply").out
 
 
 def test_skip_retry_and_replace_need_a_rollout_that_knows_the_instance(desk: Callable[[Case], Desk]) -> None:
