@@ -4,17 +4,25 @@ VENV := .venv
 BIN := $(VENV)/bin
 SCENARIO ?= seed-article
 
-.PHONY: demo test check clients mutants bench soak azurite clean .clients/oav
+.PHONY: demo test pythons check clients mutants bench soak azurite clean .clients/oav
 
 demo: $(VENV)/.demo
 	@$(BIN)/vmss-sim compare $(SCENARIO)
 
 test: $(VENV)/.test
+	@$(BIN)/python -V
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/python -m pytest -n 2
+
+# The same on each Python from 3.11 to 3.13 that is found here, in an environment of its own.
+pythons:
+	@for python in python3.11 python3.12 python3.13; do \
+		$$python -V 2>/dev/null || { echo "$$python is not here"; continue; }; \
+		$(MAKE) test PYTHON=$$python VENV=.venv-$$python || exit 1; \
+	done
 
 # What takes minutes more: the machine and the world under thousands of orders of events, `apply` of a whole rollout of 1000 VMs (each look
 # is half a second of work), Azure's rules broken one by one, and the benchmarks run once (they check themselves).
@@ -81,4 +89,4 @@ azurite: $(VENV)/.test .clients/azurite/.installed
 	@touch $@
 
 clean:
-	rm -rf $(VENV) .clients build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) .venv-python3.* .clients build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis

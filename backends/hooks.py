@@ -195,8 +195,9 @@ def _post(url: str, event: str, body: bytes) -> str:
         try:
             with urllib.request.urlopen(request, timeout=POST_S):
                 return ""
-        except urllib.error.HTTPError as error:
-            problem = f"HTTP {error.code}"
+        except urllib.error.HTTPError as error:  # an answer, too: it is closed like one
+            with error:
+                problem = f"HTTP {error.code}"
         except urllib.error.URLError as error:
             problem = str(getattr(error.reason, "strerror", None) or type(error.reason).__name__)
         except OSError as error:

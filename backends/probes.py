@@ -98,7 +98,8 @@ class Probed:
         self.inner.adopt(command, handle)
 
     def close(self) -> None:
-        """As of the backend, where it has anything open."""
+        """As of the backend, where it has anything open; hooks are not waited for."""
+        self._pool.shutdown(wait=False, cancel_futures=True)
         getattr(self.inner, "close", lambda: None)()
 
     def wait(self, wait: Wait) -> bool:

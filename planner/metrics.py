@@ -23,8 +23,9 @@ The same code measures a simulated and a real rollout; where the function comes 
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
+from collections import Counter
 from collections.abc import Iterable
-from itertools import accumulate, compress
+from itertools import accumulate, compress, pairwise
 from operator import lt, mul, not_, sub
 
 import msgspec
@@ -123,6 +124,31 @@ def count_intervals(intervals: Iterable[tuple[int, int | None]], start_ms: int) 
     # The start stays although nothing changes at it; any other instant with as many going as coming is no change.
     times = [start_ms, *sorted([time for time, change in changes.items() if change and time != start_ms])]
     return StepFunction(times_ms=tuple(times), values=tuple(accumulate(map(changes.__getitem__, times))))
+
+
+def condensed(function: StepFunction, until_ms: int, cuts_ms: Iterable[int]) -> StepFunction:
+    """Its past until then in as few steps as say the same: in each piece between two cuts the same values for as long, rising.
+
+    Every integral from cut to cut, of the values and of what is made of each by itself, is what it was, and so are minima.
+    """
+    times: list[int] = []
+    values: list[int] = []
+    first = function.times_ms[0]
+    edges = [first, *sorted({cut for cut in cuts_ms if first < cut < until_ms}), until_ms]
+    for start_ms, end_ms in pairwise(edges):
+        inner = [start_ms, *_changes(function, start_ms, end_ms)]
+        held: Counter[int] = Counter()
+        for value, span in zip(_values(function, inner), _spans(inner, end_ms), strict=True):
+            held[value] += span
+        values += sorted(held)
+        times += accumulate([held[value] for value in sorted(held)[:-1]], initial=start_ms)
+    return StepFunction(times_ms=tuple(times), values=tuple(values))
+
+
+def followed(first: StepFunction, then: StepFunction) -> StepFunction:
+    """The first until the other begins."""
+    kept = bisect_left(first.times_ms, then.times_ms[0])
+    return StepFunction(times_ms=first.times_ms[:kept] + then.times_ms, values=first.values[:kept] + then.values)
 
 
 def measure(

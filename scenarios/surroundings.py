@@ -216,6 +216,6 @@ def _made(given: Mapping[str, Any], kind: type[T], where: str) -> T:
             continue
         if key in CHOICES and value not in CHOICES[key]:
             near = did_you_mean(str(value), CHOICES[key])
-            raise InputError("unknown choice", at, reprlib.repr(value), ", ".join(CHOICES[key]), near)
+            raise InputError("unknown choice", at, reprlib.repr(value), ", ".join(filter(None, CHOICES[key])), near)
         made[key] = tuple(value) if isinstance(value, list) else value
     return convert(made, kind, where)

@@ -53,9 +53,14 @@ def stage(
     breaches: Callable[[Setup, Measures], tuple[str, ...]],
     faults: tuple[Fault, ...] | None = None,
     any_version: bool = False,
+    target_known: bool = True,
 ) -> Stage:
-    """The stage of a scenario. faults: instead of its own; breaches: what a study counts as such; any_version: rule 7. Raises InputError."""
-    setup = newest(versioned(build.setup(scenario, folder, where)))
+    """The stage of a scenario. faults: instead of its own; breaches: what a study counts as such; any_version: rule 7; target_known: did
+    anybody say what the set becomes? Raises InputError.
+    """
+    setup = versioned(build.setup(scenario, folder, where))
+    if target_known:
+        setup = newest(setup)
     if faults is not None:
         setup = msgspec.structs.replace(setup, faults=faults)
     given = _given(scenario, folder)
@@ -63,7 +68,7 @@ def stage(
         title=setup.title,
         seed=seed,
         digest=_digest(setup, given, any_version),
-        make=lambda: site(setup, given, seed, any_version=any_version),
+        make=lambda: site(setup, given, seed, any_version=any_version, target_known=target_known),
         yardstick=Yardstick(
             total=setup.total,
             required=setup.required,
@@ -75,14 +80,21 @@ def stage(
     )
 
 
-def site(setup: Setup, given: dict[str, Any] | None, seed: int, *, any_version: bool = False) -> Site:
+def site(
+    setup: Setup,
+    given: dict[str, Any] | None,
+    seed: int,
+    *,
+    any_version: bool = False,
+    target_known: bool = True,
+) -> Site:
     """A fresh site with the scenario's set."""
     model = setup.scale_set.model
     found = _ID.match(model.id)
     subscription = found["subscription"] if found else DEFAULT_SUBSCRIPTION
     group, location = found["group"] if found else GROUP, model.location or LOCATION
     made = Site(epoch=EPOCH, seed=seed, subscriptions=(subscription,))
-    made.images, made.versions_known = _images(setup), not any_version
+    made.images, made.versions_known = _images(setup) if target_known else (), not any_version
     made.timings, made.platform = setup.world.timings, setup.world.platform
     document = model_document.of(
         setup.world,

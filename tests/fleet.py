@@ -231,7 +231,7 @@ class Done(NamedTuple):
     """A request to the world: who asked for what, and what it did (ground truth).
 
     before, after: the VMs that serve. right: those where the change wants them, before. started: those on which an
-    operation really began. total: how many VMs there are.
+    operation really began. in_vain: of these, those whose operation fails and leaves everything as it was. total: how many VMs there are.
     """
 
     now: int
@@ -245,6 +245,7 @@ class Done(NamedTuple):
     right: frozenset[str]
     started: tuple[str, ...]
     total: int
+    in_vain: tuple[str, ...] = ()
 
     @property
     def ours(self) -> bool:
@@ -296,7 +297,10 @@ class WatchedWorld(World):
         total = len(self.vms)
         reply = super().submit(name, kind, ids, **args)
         started = tuple(one.id for one in self.vms.values() if one.attempt > attempts.get(one.id, 0))
-        self.log.append(Done(self.now, name, kind, ids, args, reply.kind, before, self.serves(), right, started, total))
+        effects = {name: self.vms[name].effect for name in started}
+        in_vain = tuple(name for name, one in effects.items() if one is not None and one.error and not one.dead)
+        done = Done(self.now, name, kind, ids, args, reply.kind, before, self.serves(), right, started, total, in_vain)
+        self.log.append(done)
         return reply
 
     def serves(self) -> frozenset[str]:

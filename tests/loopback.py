@@ -24,6 +24,9 @@ from planner.model import ScaleSet
 from tests.fleet import WatchedWorld
 from tests.loopback_process import KEY, run
 
+HANGS_S = 300
+"""Nothing here takes so long, however busy the machine: what does, hangs."""
+
 
 class Place:
     """The world and who is connected to it. hold: every wait takes real time until this is set."""
@@ -113,7 +116,7 @@ class Started:
         assert self._process.pid is not None
         os.kill(self._process.pid, number)
 
-    def ended(self, within_s: float = 60) -> tuple[int, str, str]:
+    def ended(self, within_s: float = HANGS_S) -> tuple[int, str, str]:
         """Exit status, stdout and stderr. Fails where it does not end."""
         self._process.join(within_s)
         code = self._process.exitcode

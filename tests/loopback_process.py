@@ -1,7 +1,8 @@
 """A process that is `vmss-sim …` with the world at an address (`tests/loopback.py`) in place of Azure: the front door, the store,
 the lease and the journal are the product's own.
 
-TERMINAL: a pseudo-terminal's device, to be seen and controlled on. KILL_AT_WRITE: the process is killed at that write of the journal. KILL_AFTER_S: after so long. Processes are forked from one that has
+TERMINAL: a pseudo-terminal's device, to be seen and controlled on. KILL_AT_WRITE: the process is killed at that write of the journal. KILL_AFTER_S: after so long.
+PLANTED: with a bug (`tests/kills/planted.py`). Processes are forked from one that has
 imported everything (`tests/loopback_preload.py`).
 """
 
@@ -25,6 +26,7 @@ from backends.protocol import Seen, Wait
 from backends.store.blob_journal import BlobJournal
 from planner.commands import Command
 from planner.plan import Plan
+from tests.kills.planted import PLANTED
 from vmss_sim.arm.client import Control
 from vmss_sim.checks.emulated import Credential
 from vmss_sim.cli.main import main as front_door
@@ -137,11 +139,15 @@ def run(address: str, arguments: tuple[str, ...], environment: dict[str, str], f
         os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
     sys.stdin, sys.stdout, sys.stderr = open(0), open(1, "w"), open(2, "w")  # noqa: SIM115  # for as long as the process lives
     faulthandler.register(signal.SIGUSR1, file=sys.stderr)
+    # Whoever runs the tests in the background may have it ignored.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     os.environ.update(environment)
     if address.startswith("https://"):
         connect.open_backend = lambda plan, _options: Unasked(over_azure(plan, address, environment))  # type: ignore[assignment]
     else:
         connect.open_backend = lambda _plan, _options: Remote(address)
+    if "PLANTED" in environment:
+        PLANTED[environment["PLANTED"]]()
     at_write, after_s = environment.get("KILL_AT_WRITE"), environment.get("KILL_AFTER_S")
     if at_write:
         for journal in (SqliteJournal, BlobJournal):

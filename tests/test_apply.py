@@ -24,6 +24,7 @@ from planner.rollout import Asked
 from planner.trace import Opened
 from tests.commands import Ran, vmss_sim
 from tests.fleet import NEW, SETTING, Act, Case, Fleet, WatchedWorld, act
+from tests.operate_shapes import holds
 from vmss_sim.world.faults import Fault
 from vmss_sim.world.scale_set import IMAGE
 
@@ -72,7 +73,7 @@ class Desk:
     def status(self) -> dict[str, Any]:
         ran = vmss_sim("status", self.rollout, "--json")
         assert ran.status == 0, ran.err
-        return json.loads(ran.out)  # type: ignore[no-any-return]
+        return holds("status", json.loads(ran.out))  # type: ignore[no-any-return]
 
     def sent(self) -> list[tuple[str, tuple[str, ...]]]:
         return [(one.kind, one.ids) for one in self.world.log if one.ours]

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,6 +13,7 @@ from planner.trace import Turn
 from scenarios import build, files
 from scenarios.choose import choose, known_strategies
 from tests.arm_http import Az
+from vmss_sim.arm.snapshots import digest
 from vmss_sim.arm.standing_clocks import JumpClock
 from vmss_sim.checks.emulated import Emulated
 from vmss_sim.study.replicate import Run, plan_for, run
@@ -209,21 +211,71 @@ def test_a_rollout_that_azure_does_itself_is_seconds_of_polling(vmss_emulator: M
     assert found["time"]["polls_s"] >= found["metrics"]["duration_s"] - 60
 
 
-def test_what_is_folded_measures_the_same(vmss_emulator: Make) -> None:
-    azure = vmss_emulator("two-vms")
+NEW = "22.04.202606010"
+
+
+def _lives(azure: Emulated, every: int, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[Any, Any, int]]:
+    """Restarts that overlap, sets that go and come, instances that do; after each what is reported, the site, and how many outages it keeps."""
+    monkeypatch.setattr("vmss_sim.arm.emulator.FORGETS_EVERY", every)
     az = Az(azure)
-    for number in range(6):
-        az.do("POST", "restart", {"instanceIds": [str(number % 2)]})
-    world = azure.emulator.measured_set.world
-    before, report = sorted(world.outages(), key=str), azure.control.report()
-    kept = sum(len(vm.outages) for vm in world.vms.values())
-    for _ in range(2):
-        world.fold()
-    assert sum(len(vm.outages) for vm in world.vms.values()) < kept
-    assert sorted(world.outages(), key=str) == before
-    assert azure.control.report() == report
-    az.do("POST", "restart", {"instanceIds": ["0"]})
-    assert len(list(world.outages())) == len(before) + 1
+    body = az.ask("GET").json()
+    asks: list[tuple[str, str, Any]] = [
+        *(("POST", "restart", {"instanceIds": [str(number % 2)]}) for number in range(3)),
+        ("PATCH", "", {"sku": {"capacity": 4}}),
+        ("POST", "restart", {"instanceIds": ["*"]}),
+        (
+            "PATCH",
+            "",
+            {"properties": {"virtualMachineProfile": {"storageProfile": {"imageReference": {"version": NEW}}}}},
+        ),
+        ("POST", "manualupgrade", {"instanceIds": ["*"]}),
+        ("PATCH", "", {"sku": {"capacity": 2}}),
+        ("DELETE", "", None),
+        ("PUT", "", body),
+        ("POST", "reimage", {"instanceIds": ["0"]}),
+        (
+            "PUT",
+            f"{azure.id.partition('/Microsoft.Compute')[0]}/Microsoft.Network/virtualNetworks/net",
+            {"location": "x"},
+        ),
+        ("POST", "poweroff", {"instanceIds": ["1"]}),
+        ("POST", "restart", {"instanceIds": ["0"]}),
+    ]
+    for number, (method, path, said) in enumerate(asks * 2):
+        azure.control.advance(20 + 37 * number)
+        az.ask(method, path, body=said)
+        azure.control.advance(60 * (number % 3))
+        one = azure.emulator.measured_set
+        yield azure.control.report(), digest(azure.emulator.site), len(list(one.outages()))
+        if method in ("DELETE", "PUT"):
+            azure.control.run_until_idle()
+    yield azure.report(), "", 0
+
+
+SHORT = """
+title = "A short horizon, a load that changes, and images that may be bad"
+starts_at = "08:30"
+scale_set = {instances = 2}
+change = {version = "22.04.202606010"}
+timing = {ready = "60s"}
+failures = {bad_image = {share = 0.7}}
+load = {curve = [["00:00", 1], ["08:45", 2], ["09:20", 1], ["10:00", 2]], time_zone = "Europe/Berlin"}
+objective = {horizon = "40m"}
+"""
+
+
+def test_what_is_forgotten_measures_the_same(
+    vmss_emulator: Make, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    file = tmp_path / "short.toml"
+    file.write_text(SHORT)
+    every, never = (vmss_emulator(file, clock="manual") for _ in range(2))
+    forgets, keeps = list(_lives(every, 1, monkeypatch)), list(_lives(never, 10**9, monkeypatch))
+    assert [each[:2] for each in forgets] == [each[:2] for each in keeps]
+    assert max(each[2] for each in forgets) < 15 < max(each[2] for each in keeps)
+    assert all(
+        forgets[-1][0]["metrics"][one] > 0 for one in ("bad_exposure_vm_s", "downtime_s", "unserved_vm_s", "outage_s")
+    )
 
 
 def test_a_set_that_is_created_again_goes_on_being_measured(vmss_emulator: Make) -> None:

@@ -8,6 +8,7 @@ import pytest
 
 from tests.arm_site import Client, config
 from tests.test_arm_changes import EXTENSION
+from vmss_sim.arm.wire import moment
 from vmss_sim.world.config import Machine, Platform
 from vmss_sim.world.faults import Fault
 
@@ -374,3 +375,32 @@ def test_a_refusal_names_the_operation_as_azure_does(path: str, told: str) -> No
     client.do("PUT", "/virtualMachines/0", {"properties": {"protectionPolicy": {"protectFromScaleSetActions": True}}})
     found = client.ask("POST", f"/{path}", {"instanceIds": ["0"]})
     assert found.body["error"]["message"].startswith(f"Operation '{told}' is not allowed on instance '0'")
+
+
+def test_the_sets_own_state_is_that_since_its_last_operation_ended() -> None:
+    client = Client(config(mode="manual"))
+    first = client.ask("GET", "/instanceView").body["statuses"][0]
+    client.clock.advance(60_000)
+    assert client.ask("PATCH", "", {"tags": {"a": "b"}}).status == 200
+    assert client.ask("GET", "/instanceView").body["statuses"] == [
+        {"code": "ProvisioningState/updating", "level": "Info", "displayStatus": "Updating"}
+    ]
+    client.clock.advance(60_000)
+    last = client.ask("GET", "/instanceView").body["statuses"][0]
+    assert last["code"] == "ProvisioningState/succeeded"
+    assert first["time"] < last["time"] == moment(client.site.epoch, client.site.sets[0].ended_ms)
+
+
+@pytest.mark.parametrize(
+    ("mode", "domains", "status"),
+    [("Uniform", 0, 400), ("Uniform", 5, 201), ("Uniform", 6, 400), ("Flexible", 3, 201), ("Flexible", 4, 400)],
+)
+@pytest.mark.parametrize("capacity", [0, 2])
+def test_a_set_has_no_more_fault_domains_than_there_are(mode: str, domains: int, status: int, capacity: int) -> None:
+    client = Client()
+    body = _body(capacity, orchestrationMode=mode, platformFaultDomainCount=domains)
+    answer = client.ask("PUT", client.group + SETS + "/New", body)
+    assert answer.status == status
+    if status == 400:
+        assert "platformFaultDomainCount" in answer.body["error"]["message"]
+        assert len(client.site.sets) == 1

@@ -37,6 +37,11 @@ def test_compare_json_is_the_published_schema_and_nothing_else() -> None:
     jsonschema.validate(document, json.loads((ROOT / "docs" / "compare.schema.json").read_text()))
     assert [one["name"] for one in document["strategies"]][-1] == "today"
     assert {one["origin"] for one in document["assumptions"]} <= {"yours", "measured", "documented", "guessed"}
+    front = set(document["pareto_front"])
+    assert {"one-by-one", "per-ud"} <= front
+    assert "ramp" not in front  # as gentle as per-ud, and slower
+    told = vmss_sim("compare", "seed-article", *QUICK).out
+    assert f"fewest in service and completing: {', '.join(document['pareto_front'])}" in " ".join(told.split())
 
 
 def test_compare_takes_files_and_options_directly_and_says_what_it_guessed() -> None:

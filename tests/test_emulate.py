@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import json
 import os
 import re
 import shutil
 import signal
+import socket
 import stat
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -22,8 +25,11 @@ from rich.console import Console
 
 from tests.arm_http import VERSION
 from tests.commands import vmss_sim
+from tests.loopback import HANGS_S
+from vmss_sim.arm import server
 from vmss_sim.arm.client import Control
 from vmss_sim.arm.http import Request, Response
+from vmss_sim.arm.session import Session
 from vmss_sim.checks.emulated import Emulated
 from vmss_sim.report import emulation
 
@@ -47,7 +53,7 @@ class Running:
 
     def end(self, how: int = signal.SIGINT) -> tuple[int, str, str]:
         self.process.send_signal(how)
-        out, err = self.process.communicate(timeout=30)
+        out, err = self.process.communicate(timeout=HANGS_S)
         return self.process.returncode, out, err
 
 
@@ -68,10 +74,10 @@ def _running(tmp_path: Path, *arguments: str) -> Iterator[Running]:
     ]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=ROOT)
     try:
-        until = time.monotonic() + 30
+        until = time.monotonic() + HANGS_S
         while not env.exists() and process.poll() is None and time.monotonic() < until:
             time.sleep(0.05)
-        assert env.exists(), process.communicate(timeout=5)
+        assert env.exists(), process.communicate(timeout=HANGS_S)
         yield Running(process, env)
     finally:
         if process.poll() is None:
@@ -97,7 +103,7 @@ def test_a_script_with_sleeps_is_measured(tmp_path: Path, clock: str, speed: str
         one = running.control.state()["sets"][0]["id"]
         path = f"{running.path_first}:{os.environ['PATH']}"
         env = {**os.environ, **running.variables, "PATH": path, "NO_PROXY": "localhost"}
-        subprocess.run(["sh", "-c", SCRIPT, "script", one], env=env, check=True, timeout=60)
+        subprocess.run(["sh", "-c", SCRIPT, "script", one], env=env, check=True, timeout=HANGS_S)
         status, out, err = running.end(signal.SIGTERM)
     assert status == 0, err
     found = json.loads(out)
@@ -108,6 +114,30 @@ def test_a_script_with_sleeps_is_measured(tmp_path: Path, clock: str, speed: str
     assert 630.5 < found["metrics"]["duration_s"] < 1261
     assert 630 <= found["time"]["declared_s"] <= 1261.1
     assert len([line for line in err.splitlines() if "POST web/restart" in line]) == 2
+
+
+SNAPSHOTS = "scenarios/snapshots"
+
+
+def test_where_nobody_said_a_target_none_is_told(tmp_path: Path) -> None:
+    files = (f"{SNAPSHOTS}/web-model.json", "--instances", f"{SNAPSHOTS}/web-instances.json")
+    with _running(tmp_path, *files, "--quiet") as running:
+        found = running.control.report()
+        _, out, _ = running.end()
+    assert (found["scenario"], found["images"]["target"]) == ("web", None)
+    assert "any version of it is accepted" in out
+    assert "--target VERSION" in out
+    assert "next" not in out
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGHUP"), reason="no terminals here")
+def test_a_closed_terminal_ends_it_with_the_report(tmp_path: Path) -> None:
+    report = tmp_path / "report.json"
+    with _running(tmp_path, "two-vms", "--report", str(report)) as running:
+        status, _, _ = running.end(signal.SIGHUP)
+        assert not running.token_file.exists()
+    assert status == 0
+    assert json.loads(report.read_text())["schema"] == "vmss-sim/emulate/1"
 
 
 def test_what_is_printed_and_what_is_left(tmp_path: Path) -> None:
@@ -164,9 +194,24 @@ def test_the_lines_for_az_may_be_pasted_again(vmss_emulator: Make, tmp_path: Pat
         (block,) = (one for one in azure.session.blocks() if one.client == "az CLI")
         lines = [line for line in block.lines if line.startswith("az cloud")]
         env = {"PATH": f"{tmp_path / 'bin'}:{os.environ['PATH']}", "CLOUDS": str(clouds)}
-        subprocess.run(["sh", "-ec", "\n".join(lines)], env=env, check=True, timeout=20)
+        subprocess.run(["sh", "-ec", "\n".join(lines)], env=env, check=True, timeout=HANGS_S)
         assert (clouds / "active").read_text() == "vmss-sim\n", port
         assert (clouds / "vmss-sim").read_text() == f"{azure.url}/\n", port
+
+
+def test_a_signal_as_soon_as_it_is_there_ends_it_with_its_report(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    opening = emulation.opening
+
+    def opens(*told: Any) -> None:
+        opening(*told)
+        signal.raise_signal(signal.SIGINT)
+
+    monkeypatch.setattr(emulation, "opening", opens)
+    ran = vmss_sim("emulate", "two-vms", "--json", "--ca-dir", str(tmp_path / "ca"))
+    assert ran.status == 0, ran
+    assert "metrics" in json.loads(ran.out)
 
 
 def test_figures_that_the_clock_distorts_are_status_1(tmp_path: Path) -> None:
@@ -255,6 +300,30 @@ def test_bad_input_is_one_line_and_status_2(tmp_path: Path, arguments: tuple[str
     assert len(ran.err.splitlines()) == 1
 
 
+def test_a_disk_that_is_full_is_one_line_and_nothing_stays_behind(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    listened: list[socket.socket] = []
+    bound = server._bound
+
+    def bind(*at: Any) -> socket.socket:
+        listened.append(bound(*at))
+        return listened[-1]
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(server, "_bound", bind)
+    monkeypatch.setattr(Session, "_write_files", full)
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "temporary"))
+    (tmp_path / "temporary").mkdir()
+    ran = vmss_sim("emulate", "two-vms", "--ca-dir", str(tmp_path / "ca"))
+    assert (ran.status, len(ran.err.splitlines())) == (2, 1), ran
+    assert "the token cannot be written" in ran.err and "No space left" in ran.err
+    assert listened and all(one.fileno() == -1 for one in listened), "it listens no more"
+    assert list((tmp_path / "temporary").iterdir()) == []
+
+
 @pytest.mark.parametrize(
     ("file", "text", "says"),
     [
@@ -311,9 +380,10 @@ def test_faults_of_a_file_instead_of_the_scenarios(tmp_path: Path) -> None:
 
 
 def _sleep(azure: Emulated, *arguments: str) -> tuple[subprocess.CompletedProcess[str], float]:
+    """Also how long it took; one that slept what it was told to would be given up."""
     started = time.monotonic()
     ran = subprocess.run(
-        [f"{azure.path_first}/sleep", *arguments], capture_output=True, text=True, check=False, timeout=20
+        [f"{azure.path_first}/sleep", *arguments], capture_output=True, text=True, check=False, timeout=80
     )
     return ran, time.monotonic() - started
 
@@ -324,10 +394,9 @@ def _sleep(azure: Emulated, *arguments: str) -> tuple[subprocess.CompletedProces
 )
 def test_sleep_tells_and_takes_no_time(vmss_emulator: Make, arguments: tuple[str, ...], seconds: float) -> None:
     azure = vmss_emulator()
-    ran, took = _sleep(azure, *arguments)
+    ran, _ = _sleep(azure, *arguments)
     assert (ran.returncode, ran.stderr) == (0, "")
     assert azure.control.state()["now_s"] == seconds
-    assert took < 5
 
 
 @pytest.mark.parametrize("arguments", [(), ("x",), ("-1",), ("1w",), ("nan",)])

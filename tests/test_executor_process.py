@@ -7,6 +7,7 @@ The world lives in this process and is served on loopback (`tests/loopback.py`),
 from __future__ import annotations
 
 import contextlib
+import inspect
 import os
 import random
 import re
@@ -20,6 +21,8 @@ from typing import Any
 
 import pytest
 
+from backends.executor import Signals
+from backends.lease import Lease
 from backends.store import Store
 from backends.store.files import FileStore
 from planner.model import UpgradeMode
@@ -28,7 +31,7 @@ from planner.planfile import encode
 from planner.rollout import Rollout
 from tests.commands import vmss_sim
 from tests.fleet import Case, Fleet, Run
-from tests.loopback import Place, Started, served, start
+from tests.loopback import HANGS_S, Place, Started, served, start
 from tests.test_resume import footprint, sent_as_written
 from tests.test_rollout_properties import keeps_the_floor, safe
 
@@ -84,17 +87,15 @@ class Story:
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_signal_without_a_terminal_detaches_within_five_seconds(tmp_path: Path, number: int) -> None:
+def test_a_signal_without_a_terminal_detaches(tmp_path: Path, number: int) -> None:
     case = Case(fleet=Fleet(size=2))
     with served(case.world(), case.fleet.scale_set()) as place:
         story = Story(tmp_path, place, case)
         place.hold = threading.Event()
         process = story.apply()
-        assert place.waiting.wait(30)
-        began = time.monotonic()
+        assert place.waiting.wait(HANGS_S)
         process.signal(number)
-        code, _, err = process.ended()
-        assert time.monotonic() - began < 5
+        code, _, err = process.ended()  # the set goes on waiting: by itself it never would
         assert code == 3, err
         assert "detached; what was sent goes on" in err
         assert story.state.ticket is not None
@@ -107,21 +108,27 @@ def test_a_signal_without_a_terminal_detaches_within_five_seconds(tmp_path: Path
         assert [one.kind for one in place.world.log].count("update-model") == 1, "it was adopted"
 
 
+def test_what_a_detach_waits_for_at_most_is_five_seconds() -> None:
+    """By its own bounds: an operation that hangs, and then a store that does. How long a machine takes for the rest is no test of it."""
+    store_s = inspect.signature(Lease.close).parameters["wait_s"].default
+    assert Signals(terminal=False).patience_s + store_s <= 5
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_after_it_has_let_go_ends_the_hooks_and_nothing_else(tmp_path: Path, number: int) -> None:
     case = Case(fleet=Fleet(size=2), parameters={"approve": True})
     with served(case.world(), case.fleet.scale_set()) as place:
         story = Story(tmp_path, place, case)
         begun = tmp_path / "begun"
-        process = story.apply("--hook", f"sh -c 'touch {begun}; exec sleep 12'")
-        deadline = time.monotonic() + 30
+        process = story.apply("--hook", f"sh -c 'touch {begun}; while [ -e {begun} ]; do sleep 0.1; done'")
+        deadline = time.monotonic() + HANGS_S
         while not (begun.exists() and story.store.holder("web") is None) and time.monotonic() < deadline:
             time.sleep(0.05)
-        began = time.monotonic()
         process.signal(number)
         code, _, err = process.ended()
-        assert time.monotonic() - began < 8, "the hooks are not waited for"
+        begun.unlink()
         assert code == 3, err
+        assert "not delivered in time" not in err, "the hooks are not waited for"
         assert "rests: approval needed" in err
 
 
@@ -149,7 +156,7 @@ class Terminal:
         """Without what moves the cursor and colours it."""
         return re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", self._text.decode(errors="replace"))
 
-    def shows(self, words: str, within_s: float = 30) -> bool:
+    def shows(self, words: str, within_s: float = HANGS_S) -> bool:
         deadline = time.monotonic() + within_s
         while words not in self.text and time.monotonic() < deadline:
             time.sleep(0.05)
@@ -164,7 +171,7 @@ def test_ctrl_c_on_a_terminal_asks_to_pause_after_the_current_operation(tmp_path
         story, terminal = Story(tmp_path, place, ON_A_TERMINAL), Terminal()
         place.hold = threading.Event()
         process = story.apply(TERMINAL=terminal.device, TERM="xterm", COLUMNS="80", LINES="24")
-        assert place.waiting.wait(30)
+        assert place.waiting.wait(HANGS_S)
         assert terminal.shows("in service, floor 1"), terminal.text
         terminal.press(b"\x03")
         assert terminal.shows("pausing after the current operation"), terminal.text
@@ -185,13 +192,11 @@ def test_a_second_ctrl_c_detaches_at_once(tmp_path: Path) -> None:
         story, terminal = Story(tmp_path, place, ON_A_TERMINAL), Terminal()
         place.hold = threading.Event()
         process = story.apply(TERMINAL=terminal.device, TERM="xterm", COLUMNS="80", LINES="24")
-        assert place.waiting.wait(30)
+        assert place.waiting.wait(HANGS_S)
         terminal.press(b"\x03")
         assert terminal.shows("pausing after the current operation"), terminal.text
-        began = time.monotonic()
         terminal.press(b"\x03")
         code, _, err = process.ended()
-        assert time.monotonic() - began < 5
         assert code == 3, err
         assert "detached; what was sent goes on" in err
         assert story.state.ticket is not None
@@ -245,8 +250,8 @@ def two_at_once(tmp_path: Path, store: Store | None = None, **environment: str) 
         story = Story(tmp_path, place, case, store)
         place.hold = threading.Event()
         one, two = story.apply(**environment), story.apply(**environment)
-        assert place.waiting.wait(30)
-        deadline = time.monotonic() + 30
+        assert place.waiting.wait(HANGS_S)
+        deadline = time.monotonic() + HANGS_S
         while one.running and two.running and time.monotonic() < deadline:
             time.sleep(0.05)
         loser, first = (two, one) if one.running else (one, two)
@@ -331,9 +336,7 @@ def survives(
         safe(run, case)
         keeps_the_floor(run)
         left = footprint(run)
-        assert {**left, "begun": None} == {**expected, "begun": None}
-        for (name, kind), count in left["begun"].items():
-            assert count <= expected["begun"].get((name, kind), 0), f"{kind} of {name} began {count} times"
+        assert left == expected
         assert run.state.phase is Phase.ENDED
         assert not place.world.repairs_suspended
         assert place.world.mode == case.fleet.mode.value
@@ -357,5 +360,5 @@ def test_the_checks_can_fail(tmp_path: Path) -> None:
     """A rollout in which somebody upgraded an instance a second time is noticed."""
     expected, _ = whole(tmp_path, HELD)
     wrong = {**expected, "begun": type(expected["begun"])()}
-    with pytest.raises(AssertionError, match="began"):
+    with pytest.raises(AssertionError, match="begun"):
         survives(tmp_path / "x", HELD, [], random.Random(1), wrong)

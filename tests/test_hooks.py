@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import io
 import json
 import sys
 import threading
+import urllib.error
 from collections.abc import Callable, Iterator
+from email.message import Message
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -113,6 +116,19 @@ def test_a_secret_in_an_address_is_never_shown(desk: Callable[[Case], Desk], hea
     assert "hush" not in ran.out + ran.err
     kept = b"".join(path.read_bytes() for path in here.folder.rglob("*") if path.is_file())
     assert b"secret-token" not in kept
+
+
+def test_an_answer_that_is_a_refusal_is_closed_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    answers: list[io.BytesIO] = []
+
+    def refuses(*_: object, **__: object) -> None:
+        answers.append(io.BytesIO(b"no"))
+        raise urllib.error.HTTPError("http://127.0.0.1/", 403, "Forbidden", Message(), answers[-1])
+
+    monkeypatch.setattr("urllib.request.urlopen", refuses)
+    monkeypatch.setattr("time.sleep", lambda _: None)
+    assert hooks._post("http://127.0.0.1/", "rollout-begun", b"{}") == "HTTP 403"
+    assert [one.closed for one in answers] == [True, True]
 
 
 def test_a_hook_that_hangs_is_given_up(desk: Callable[[Case], Desk], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,14 +7,19 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
-from tests.fleet import Case, Done, Fleet, image, world_image
+from planner.machine import handover
+from planner.rollout import Asked
+from tests.fleet import Ask, Case, Done, Fleet, image, world_image
 from tests.kills import KILLS, SEED
 from tests.kills.grounds import GROUNDS, attributed
-from tests.kills.run import once, run
-from tests.kills.tales import TABLE, Tale, tale_of
+from tests.kills.run import once, run, table
+from tests.kills.tales import SAYS, TABLE, Tale, here, tale_of
 from tests.kills.telling import Left, Telling, plainly, tell
+from tests.test_rollout_properties import one_at_a_time
+from vmss_sim.world.faults import Fault
 
 
 @pytest.mark.parametrize("ground", GROUNDS)
@@ -25,18 +30,31 @@ def test_killed_again_and_again(ground: str, capsys: pytest.CaptureFixture[str])
 
     done = run(ground, KILLS, SEED, says=says if KILLS > 1_000 else lambda _text: None)
     assert done.kills >= KILLS
+    said = {word for tale in here(ground)[: len(SAYS) // 2] for word in tale.heard}
+    assert said <= {word for word, _ in done.killed}, f"somebody is killed at every word:\n{table(done.killed)}"
+    if KILLS > 1_000:
+        says(table(done.killed))
+
+
+def test_every_word_is_said_on_some_ground() -> None:
+    said = {word for ground in GROUNDS for tale in here(ground)[: len(SAYS) // 2] for word in tale.heard}
+    assert said == {one.value for one in Asked} - {"approve"} | {"recover"}, (
+        "approvals are a tale of their own, in which nobody has to be killed at one"
+    )
 
 
 HELD = next(one for one in TABLE if one.name == "one by one, a retry")
 BACK = next(one for one in TABLE if one.name == "rolled back")
 
 
-def _told(folder: Path, tale: Tale, spoil: Any = None, kills: int = 0, expected: Left | None = None) -> Left:
+def _told(
+    folder: Path, tale: Tale, spoil: Any = None, kills: int = 0, expected: Left | None = None, at: int = 32
+) -> Left:
     """A tale, spoilt right before it is judged."""
     with GROUNDS["loopback"](tale.case, folder) as place:
         here = Path(tempfile.mkdtemp(dir=folder))
         telling = Telling(place, tale, here, kills, random.Random(1), 5)
-        telling.kill = lambda: {"KILL_AT_WRITE": "32"} if telling.hits < kills else {}  # type: ignore[method-assign]
+        telling.kill = lambda _words: {"KILL_AT_WRITE": str(at)} if telling.hits < kills else {}  # type: ignore[method-assign]
         telling.to_the_end()
         if spoil is not None:
             spoil(telling)
@@ -83,6 +101,56 @@ def test_another_end_and_one_operation_more_are_noticed(tmp_path: Path) -> None:
     for wrong in ({**whole.footprint, "begun": begun - begun}, {**whole.footprint, "mode": "manual"}):
         with pytest.raises(AssertionError):
             _told(tmp_path, HELD, kills=1, expected=whole._replace(footprint=wrong))
+
+
+SICK = Tale("sick and repaired", Case(fleet=Fleet(size=3, sick=(2,), repairs=True), more={"floor": 1}))
+
+
+def test_a_set_that_is_sick_and_repaired_comes_to_the_same_end_unless_it_was_repaired_before_it_ended(
+    tmp_path: Path,
+) -> None:
+    whole = tell("loopback", SICK, tmp_path, 0, random.Random(0), None)
+    wrong = whole._replace(footprint={**whole.footprint, "mode": "rolling"})
+    with pytest.raises(AssertionError, match="another end than without a death"):
+        _told(tmp_path, SICK, kills=1, expected=wrong, at=14)
+
+    def repaired(telling: Telling) -> None:
+        telling.place.world.repair_service.log.append((0, "2", "replace"))
+
+    _told(tmp_path, SICK, repaired, kills=1, expected=wrong, at=14)
+
+
+def test_what_died_unanswered_is_counted_unless_it_left_everything_as_it_was(tmp_path: Path) -> None:
+    """Killed between sending and its receipt: whether it failed cannot be told from whether it arrived, and it is tried again."""
+    case = Case(
+        fleet=HELD.case.fleet, fails={0: (1,)}, becomes="old-image", parameters={"retries": 0}, more={"floor": 1}
+    )
+    left = _told(tmp_path, Tale("in vain", case), kills=1, at=19)
+    assert left.footprint["begun"]["0", "upgrade"] == 2, "one more than the plan allows"
+    assert left.footprint["ending"] == "finish"
+
+    def not_in_vain(telling: Telling) -> None:
+        world = telling.place.world
+        world.log = [one._replace(in_vain=()) for one in world.log]
+
+    with pytest.raises(AssertionError, match="2 operations began on 0, at most 1 may"):
+        _told(tmp_path, Tale("in vain", case), not_in_vain, kills=1, at=19)
+
+
+def test_a_platform_whose_rollout_is_cancelled_twice_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    lost = Fault(verdict="lose-request", first=1, last=99, of="cancel-rolling-upgrade")
+    case = Case(fleet=Fleet(size=6), strategy="platform-rolling", asks=(Ask(200_000, Asked.ABORT),), faults=(lost,))
+    one_at_a_time(case.run())
+    looks = handover.look_at_cancel
+
+    def look(t: Any) -> None:
+        looks(t)
+        if t.handed.cancel is not None:
+            t.put(handed=msgspec.structs.replace(t.handed, cancel=None, later_ms=t.now))
+
+    monkeypatch.setattr(handover, "look_at_cancel", look)
+    with pytest.raises(AssertionError, match="cancelled twice"):
+        one_at_a_time(case.run())
 
 
 def test_a_vm_that_did_not_go_back_is_noticed(tmp_path: Path) -> None:

@@ -21,7 +21,7 @@ from planner.rollout import Asked, Note, State
 from planner.trace import Turn
 from planner.waiting import waits_for
 from tests.fleet import Case, Fleet
-from tests.loopback import served
+from tests.loopback import HANGS_S, served
 from tests.test_executor_process import Story
 from tests.test_store import Scripted, begun
 from vmss_sim.report import live, times
@@ -171,7 +171,7 @@ def test_stay_waits_for_somebody_who_lets_it_go_on(tmp_path: Path) -> None:
     with served(case.world(), case.fleet.scale_set()) as place:
         story = Story(tmp_path, place, case)
         process = story.apply("--stay")
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + HANGS_S
         while time.monotonic() < deadline and not (
             story.store.rollouts() and story.state and story.state.phase is Phase.PAUSED
         ):

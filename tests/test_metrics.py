@@ -11,7 +11,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from planner.errors import InputError
-from planner.metrics import Measures, StepFunction, constant, count_intervals, from_intervals, integral, measure
+from planner.metrics import (
+    Measures,
+    StepFunction,
+    condensed,
+    constant,
+    count_intervals,
+    followed,
+    from_intervals,
+    integral,
+    measure,
+)
 
 START = 100
 SPAN = 40
@@ -222,6 +232,44 @@ def test_windows_add_up(healthy: StepFunction, required: StepFunction, middle: i
     for name in Measures.__struct_fields__:
         if name.endswith("_ms"):
             assert getattr(first, name) + getattr(second, name) == getattr(both, name), name
+
+
+@relaxed
+@given(
+    healthy=functions(),
+    required=functions(),
+    bad=functions(),
+    lengths=st.tuples(st.integers(0, SPAN), st.integers(0, 20), st.integers(0, 20)).map(sorted),
+    horizon_ms=st.integers(1, SPAN + 20),
+)
+def test_a_past_in_fewer_steps_measures_the_same(
+    healthy: StepFunction, required: StepFunction, bad: StepFunction, lengths: list[int], horizon_ms: int
+) -> None:
+    """Condensed twice, at any time that is not after the end, as long as that cuts at the start, the horizon and what is required."""
+
+    def run(healthy: StepFunction, bad: StepFunction) -> Measures:
+        ended = START + lengths[2]
+        return measure(
+            healthy, total=6, required=required, started_ms=START, ended_ms=ended, horizon_ms=horizon_ms, bad=bad
+        )
+
+    def short(one: StepFunction) -> StepFunction:
+        for length in lengths[:2]:
+            until = START + length
+            rest = steps(
+                (until, *(t for t in one.times_ms if t > until)),
+                tuple(naive_at(one, t) for t in (until, *(t for t in one.times_ms if t > until))),
+            )
+            one = followed(condensed(one, until, cuts), rest)
+        return one
+
+    cuts = (START, START + horizon_ms, *required.times_ms)
+    assert run(short(healthy), short(bad)) == run(healthy, bad)
+
+
+def test_a_past_has_no_more_steps_than_values() -> None:
+    saws = steps(tuple(range(START, START + 1000)), (5, 3) * 500)
+    assert condensed(saws, START + 900, (START + 100,)) == steps((100, 150, 200, 600), (3, 5, 3, 5))
 
 
 @relaxed

@@ -12,8 +12,9 @@ from planner.change import Action, CurrentModel, ImageChange, PropertyChange, Ta
 from planner.commands import Command, Kind
 from planner.effects import touched
 from planner.model import UpgradeMode
+from planner.phases import Phase
 from planner.rollout import Asked
-from tests.fleet import NEW, SETTING, Ask, Case, Fleet, at_target, world
+from tests.fleet import NEW, SETTING, Ask, Case, Fleet, at_target, fault, world
 
 
 @pytest.mark.parametrize("mode", [UpgradeMode.AUTOMATIC, UpgradeMode.ROLLING])
@@ -73,3 +74,17 @@ def test_who_was_left_alone_and_is_stale_keeps_the_mode_away() -> None:
     run = Case(fleet=Fleet(size=3, mode=UpgradeMode.AUTOMATIC, protected=(1,))).run()
     assert run.state.ending == "finish"
     assert run.world.mode == "manual"
+
+
+def test_released_before_the_model_has_the_change_the_mode_comes_back() -> None:
+    """Paused while the set is prepared: everybody has the latest model, so the mode from before moves nobody."""
+    case = Case(
+        fleet=Fleet(size=3, mode=UpgradeMode.ROLLING, repairs=True),
+        asks=(Ask(1_500, Asked.PAUSE), Ask(200_000, Asked.RELEASE)),
+        faults=(fault("lose-request", 3),),
+    )
+    run = case.run(twice=True)
+    assert run.state.phase is Phase.PAUSED
+    assert "released" in run.rules()
+    assert "update-model" not in [one.kind for one in run.world.log if one.answer == "accepted"]
+    assert (run.world.mode, run.world.repairs_suspended) == ("rolling", False)

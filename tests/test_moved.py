@@ -213,7 +213,8 @@ def test_an_outage_is_told_and_the_question_comes_all_the_same(
     here = rested(desk)
     error, text = OUTAGES[outage]
     mute = Mute(error)
-    monkeypatch.setattr("vmss_sim.cli.operating.LOOK_S", 0.2)
+    if outage == "late":
+        monkeypatch.setattr("vmss_sim.cli.operating.LOOK_S", 0.2)
     monkeypatch.setattr("backends.connect.open_backend", lambda *_: mute)
     asked = person(False)
     ran = vmss_sim(command, here.rollout)

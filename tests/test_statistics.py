@@ -10,14 +10,17 @@ import msgspec
 import numpy as np
 import pytest
 import scipy.stats
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from planner.errors import InputError
 from vmss_sim.study.statistics import (
     Difference,
+    Precision,
     Summary,
+    enough,
     paired_difference,
+    pareto,
     proportion,
     quantile,
     quantile_interval,
@@ -67,7 +70,7 @@ def test_what_is_not_finite_is_none() -> None:
 @given(st.lists(st.floats(allow_nan=False), max_size=20))
 def test_everything_encodes_as_json(values: list[float]) -> None:
     """Whatever goes in, NaN or infinity never come out: msgspec would write them as null, and reading would fail."""
-    for result in (summary(values), paired_difference(values, values[::-1])):
+    for result in (summary(values), paired_difference(values, values[::-1]), enough(values, 0.1)):
         assert msgspec.json.decode(msgspec.json.encode(result), type=type(result)) == result
 
 
@@ -314,6 +317,101 @@ def test_paired_properties(pairs: list[tuple[float, float]], order: Random) -> N
     assert not paired_difference(a, a).distinguishable
 
 
+# The Pareto front
+
+OBJECTIVES = ("downtime", "duration", "healthy")
+
+
+def at_least_as_good(left: dict[str, float], right: dict[str, float], minimise: tuple[str, ...]) -> bool:
+    """Left loses to right under no objective."""
+    return all(left[k] <= right[k] if k in minimise else left[k] >= right[k] for k in left)
+
+
+@relaxed
+@given(
+    st.lists(st.tuples(*[st.integers(0, 4).map(float)] * 3), max_size=12),
+    st.lists(st.sampled_from(OBJECTIVES), unique=True).map(tuple),
+)
+def test_pareto_properties(rows: list[tuple[float, float, float]], minimise: tuple[str, ...]) -> None:
+    """No returned point is dominated by any; every dropped point is dominated by a returned one; the order is kept."""
+    if not rows:
+        minimise = ()
+    points = {f"p{i}": dict(zip(OBJECTIVES, row, strict=True)) for i, row in enumerate(rows)}
+    front = pareto(list(points.items()), minimise)
+
+    def beats(left: str, right: str) -> bool:
+        return points[left] != points[right] and at_least_as_good(points[left], points[right], minimise)
+
+    assert list(front) == [name for name in points if name in front]
+    assert not any(beats(other, name) for name in front for other in points)
+    assert all(any(beats(name, dropped) for name in front) for dropped in points if dropped not in front)
+
+
+def test_pareto_worked() -> None:
+    """Fast and rough, slow and gentle, a compromise; and one that the compromise beats."""
+    points = [
+        ("automatic", {"duration": 1.0, "healthy": 0.0}),
+        ("clumsy", {"duration": 5.0, "healthy": 6.0}),
+        ("batch", {"duration": 4.0, "healthy": 8.0}),
+        ("one-by-one", {"duration": 9.0, "healthy": 9.0}),
+        ("batch again", {"duration": 4.0, "healthy": 8.0}),
+    ]
+    assert pareto(points, {"duration"}) == ("automatic", "batch", "one-by-one", "batch again")
+    assert pareto(points, {"duration", "healthy"}) == ("automatic",)
+    assert pareto(points, ()) == ("one-by-one",)
+    assert pareto([], {"duration"}) == ()
+
+
+# Enough
+
+
+def test_enough_worked() -> None:
+    """The half-width is the summary's, and the verdict its share of the mean."""
+    values = np.random.default_rng(8).normal(50, 5, 200)
+    whole = summary(values)
+    assert whole.ci95 is not None
+    assert whole.mean is not None
+    got = enough(values, 0.02)
+    assert got.half_width == pytest.approx((whole.ci95[1] - whole.ci95[0]) / 2)
+    assert got.relative == pytest.approx((whole.ci95[1] - whole.mean) / whole.mean)
+    assert got.enough
+    assert not enough(values, 0.01).enough
+    below_zero = enough(-values, 0.02)
+    assert below_zero.relative == pytest.approx(got.relative)
+    assert below_zero.enough
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        ([], Precision(half_width=None, relative=None, enough=False)),
+        ([1.0], Precision(half_width=None, relative=None, enough=False)),
+        ([math.inf, 1.0], Precision(half_width=None, relative=None, enough=False)),
+        ([0.0, 0.0], Precision(half_width=0.0, relative=0.0, enough=True)),
+    ],
+)
+def test_enough_edges(values: list[float], expected: Precision) -> None:
+    """Nothing, one or infinity is never enough; no variance always is."""
+    assert enough(values, 0.5) == expected
+
+
+def test_a_mean_of_zero_is_never_known_relatively() -> None:
+    """A share of nothing: the half-width is told, the verdict is no."""
+    got = enough([-1.0, 1.0], 0.5)
+    assert got.half_width == pytest.approx(12.706, rel=1e-4)
+    assert (got.relative, got.enough) == (None, False)
+
+
+@relaxed
+@given(samples, st.floats(1e-3, 1e3), st.floats(1e-3, 1e3))
+def test_enough_is_monotone_and_has_no_unit(values: list[float], relative: float, scale: float) -> None:
+    """What is enough for a narrow target is enough for a wider one; the unit of the values does not matter."""
+    got = enough(values, relative)
+    assert not got.enough or enough(values, relative * 2).enough
+    assume(got.relative is not None and 1e-9 < got.relative < 1e6)
+    assert enough([x * scale for x in values], relative).relative == pytest.approx(got.relative, rel=1e-4)
+
+
 # Refusals
 
 
@@ -328,6 +426,11 @@ def test_paired_properties(pairs: list[tuple[float, float]], order: Random) -> N
         (lambda: quantile_interval([1.0], 0.0), r"no interval for this quantile; found 0.0"),
         (lambda: quantile_interval([1.0], 0.5, 1.0), r"not a confidence level; found 1.0"),
         (lambda: proportion(3, 2), r"not a share of the runs; found 3 of 2; expected 0 to 2"),
+        (lambda: enough([1.0], 0.0), r"not a relative half-width; found 0.0"),
+        (lambda: pareto([("a", {"x": 1.0}), ("a", {"x": 2.0})], "x"), r"a point stands twice; found a"),
+        (lambda: pareto([("a", {"x": 1.0}), ("b", {"y": 2.0})], "x"), r"b: points differ .* found y; expected x"),
+        (lambda: pareto([("a", {"x": 1.0})], ("z",)), r"no such objective; found z; expected x"),
+        (lambda: pareto([("a", {"x": math.nan})], ()), r"a: an objective is not a number"),
     ],
 )
 def test_wrong_input_is_named(call: Callable[[], object], message: str) -> None:

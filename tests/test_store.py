@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -262,12 +263,34 @@ def test_a_lease_knows_by_its_own_clock_when_it_cannot_be_sure() -> None:
         lease.check()
 
 
-def test_a_lease_that_hangs_is_given_up() -> None:
+def test_the_last_word_is_said_under_the_lease_and_keeps_nobody_from_letting_go() -> None:
+    done: list[str] = []
     held = Scripted()
-    held.release = lambda: time.sleep(30)  # type: ignore[method-assign]
+    held.release = lambda: done.append("let go")  # type: ignore[method-assign]
+    lease = Lease(held)
+    lease.last = lambda: done.append("said")
+    lease.close()
+    assert done == ["said", "let go"]
+
+    def refused() -> None:
+        raise LeaseLost("another executor writes this journal now")
+
+    lease = Lease(held)
+    lease.last = refused
+    lease.close()
+    assert done == ["said", "let go", "let go"]
+    lease = Lease(held)
+    lease.last = lambda: time.sleep(30)
     began = time.monotonic()
-    Lease(held).close(wait_s=0.05)
+    lease.close(wait_s=0.05)
     assert time.monotonic() - began < 5
+
+
+def test_a_lease_that_hangs_is_given_up() -> None:
+    held, answers = Scripted(), threading.Event()
+    held.release = answers.wait  # type: ignore[method-assign]
+    Lease(held).close(wait_s=0.05)  # else this never ends
+    answers.set()
 
 
 def test_the_journal_refuses_an_older_fence(tmp_path: Path) -> None:

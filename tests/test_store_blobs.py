@@ -123,7 +123,7 @@ def test_a_dead_holder_is_waited_for_and_its_lease_is_lost(store: BlobStore, mon
     said: list[str] = []
     began = time.monotonic()
     held = take(store, made, says=said.append)
-    assert 5 < time.monotonic() - began < 40
+    assert time.monotonic() - began > 5, "it is waited for"
     assert "bob@far:7 holds the lease" in said[0]
     assert held.fence == dead.fence + 1
     with pytest.raises(LeaseLost, match="taken this scale set over"):

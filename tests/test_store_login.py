@@ -6,7 +6,6 @@ import os
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -64,7 +63,6 @@ def test_a_broken_login_is_one_line_by_the_front_door(tmp_path: Path) -> None:
         "--credential",
         "environment",
     ]
-    started = time.monotonic()
     ran = subprocess.run(command, env=EMPTY, capture_output=True, text=True, check=False, timeout=120)
     assert ran.returncode == 2
     (line,) = ran.stderr.splitlines()
@@ -72,7 +70,7 @@ def test_a_broken_login_is_one_line_by_the_front_door(tmp_path: Path) -> None:
     assert "found EnvironmentCredential authentication unavailable." in line
     assert "--credential" in line
     assert "role" not in line, "that would be of a store that answered"
-    assert time.monotonic() - started < blob_login.MOST_S, "nothing was tried again and again"
+    assert "nobody answered" not in line, "it was not given up: it was refused"
 
 
 def test_nobody_who_answers_is_waited_for_so_long_and_no_longer(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -92,18 +90,18 @@ def test_a_person_who_types_a_code_has_as_long_as_it_is_good() -> None:
 
 def test_whatever_fails_is_told() -> None:
     with pytest.raises(InputError, match="no such device"):
-        blob_login.Bounded(Credential(RuntimeError("no such device")), "login.example", 5).get_token("scope")
+        blob_login.Bounded(Credential(RuntimeError("no such device")), "login.example", 60).get_token("scope")
 
 
 def test_a_token_that_is_renewed_late_is_the_sdk_s_matter() -> None:
     failure = ClientAuthenticationError("the network is down for a moment")
-    made = blob_login.Bounded(Credential("first", failure, "second"), "login.example", 5)
+    made = blob_login.Bounded(Credential("first", failure, "second"), "login.example", 60)
     assert made.get_token("scope") == "first"
     with pytest.raises(ClientAuthenticationError, match="for a moment"):
         made.get_token("scope")
     assert made.get_token("scope") == "second"
     with pytest.raises(InputError, match="for a moment"):
-        blob_login.Bounded(Credential(failure), "login.example", 5).get_token("scope")
+        blob_login.Bounded(Credential(failure), "login.example", 60).get_token("scope")
 
 
 @pytest.mark.usefixtures("nothing_set_up")
@@ -189,16 +187,29 @@ COMMANDS = (
 LOGIN = ("--credential", "environment", "--tenant", "a-tenant", "--client-id", "an-id", "--cloud", "government")
 
 
+class Mute:
+    """A store that answers nothing."""
+
+    def __init__(self, name: str, login: Login) -> None:
+        self.name, self.login, self.closed = name, login, 0
+
+    def close(self) -> None:
+        self.closed += 1
+
+    def __getattr__(self, _: str) -> Any:
+        raise InputError("seen", self.name, "")
+
+
 @pytest.mark.parametrize("command", COMMANDS)
-def test_every_command_with_a_store_logs_in_to_it_as_it_is_told(
+def test_every_command_with_a_store_logs_in_to_it_as_it_is_told_and_closes_it(
     command: tuple[str, ...], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     """Nobody answers there; what counts is who would have asked."""
-    made: list[tuple[str, Login]] = []
+    made: list[Mute] = []
 
-    def named(given: str, login: Login) -> BlobStore:
-        made.append((given, login))
-        raise InputError("seen", given, "")
+    def named(given: str, login: Login) -> Mute:
+        made.append(Mute(given, login))
+        return made[-1]
 
     monkeypatch.setattr(BlobStore, "named", named)
     monkeypatch.chdir(tmp_path)
@@ -206,7 +217,7 @@ def test_every_command_with_a_store_logs_in_to_it_as_it_is_told(
     ran = vmss_sim(*command, "--store", STORE, *LOGIN)
     assert (ran.status, "seen" in ran.err) == (2, True), ran.err
     expected = Login(credential="environment", tenant="a-tenant", client_id="an-id", cloud="government")
-    assert made == [(STORE, expected)]
+    assert [(one.name, one.login, one.closed) for one in made] == [(STORE, expected, 1)]
 
 
 def test_a_command_that_is_printed_logs_in_as_the_one_that_prints_it() -> None:

@@ -104,7 +104,7 @@ def test_the_unattended_story(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
         # It skips the sick one and goes on: to the end, in the same window.
         skipped = vmss_sim("skip", rollout, sick, "--reason", "its disk is full, ticket 99", *desk)
         assert skipped.status == 0, skipped
-        code, _, err = start(place.address, "resume", rollout, "--yes", *desk).ended(120)
+        code, _, err = start(place.address, "resume", rollout, "--yes", *desk).ended()
         assert code == 5, err
         seen = json.loads(vmss_sim("status", rollout, "--json", *desk).out)
         assert seen["instances"] == {

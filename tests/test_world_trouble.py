@@ -382,6 +382,22 @@ def test_an_image_that_turns_bad_later_serves_until_then() -> None:
     assert spans == [(TOOK["upgrade"] * SECOND, None)]
 
 
+def test_exposures_are_all_there_at_the_first_look() -> None:
+    """Whose image is replaced ran the bad one until then, also where nobody had looked at the instance since."""
+    world = small(1, failures=Failures(bad_share=1.0, bad_after_ms=HOUR))
+    new_version(world)
+    ask(world, "upgrade", "0")
+    at(world, 600)
+    assert len(list(world.exposures())) == 1
+    new_version(world, OLD)
+    world.faults = (Fault(verdict="hang", first=4, last=4),)  # at its end nobody looks
+    ask(world, "upgrade", "0")
+    world.run(1200 * SECOND, stop_on_wake=False)
+    first = list(world.exposures())
+    assert first == list(world.exposures())
+    assert [until is None for _, until in first] == [False]
+
+
 def test_a_failed_creation_leaves_a_failed_instance_whatever_a_failed_upgrade_becomes() -> None:
     for becomes in ("dead", "old-image"):
         world = small(1, failures=Failures(upgrade=1.0, becomes=becomes))

@@ -165,7 +165,7 @@ class Transport(RequestsTransport):  # type: ignore[misc, unused-ignore]
 
 
 class Client:
-    """The SDK's client for one subscription, and its answers as values."""
+    """The SDK's client for one subscription, and its answers as values. closes: what else is closed with it."""
 
     def __init__(
         self,
@@ -175,7 +175,9 @@ class Client:
         scopes: tuple[str, ...],
         transport: HttpTransport[Any, Any],
         says: Mapping[str, str] | None = None,
+        closes: Callable[[], None] = lambda: None,
     ) -> None:
+        self._closes = closes
         self.endpoint = endpoint.rstrip("/")
         self._host = urlsplit(endpoint).netloc.lower()
         self.sdk = ComputeManagementClient(
@@ -199,6 +201,7 @@ class Client:
     def close(self) -> None:
         """Close the connections."""
         self.sdk.close()
+        self._closes()
 
     def operation(self, path: str) -> Callable[..., Any]:
         """An operation of the SDK, as `group.method`."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -111,7 +112,7 @@ def reached(
 ) -> Reached:
     """A client of a subscription.
 
-    credential: a name of `CREDENTIALS`, or an object with `get_token`. client_id: of a managed or workload identity.
+    credential: a name of `CREDENTIALS`, closed with the client; or an object with `get_token`, which is not. client_id: of a managed or workload identity.
     transport: another than the SDK's, for tests. says: is told whom it waits for.
     patience_s: a read gives up when nobody answered for so long; not given: after about ten minutes. first_s: the same, as long as nobody has
     answered at all.
@@ -128,13 +129,15 @@ def reached(
         read_timeout=READ_S,
         connection_verify=where.ca or True,
     )
-    base, scopes, authority = _endpoint(where, wire, asked=not isinstance(credential, str) or credential in _LOCAL)
-    chosen = credential
-    if isinstance(credential, str):
-        chosen = credential_of(credential, where, authority, tenant=tenant, client_id=client_id)
-    return Reached(
-        Client(chosen, subscription, base, scopes, wire, clock.headers), clock, where.cloud is not None, wire
-    )
+    with ExitStack() as opened:
+        opened.callback(wire.close)
+        base, scopes, authority = _endpoint(where, wire, asked=not isinstance(credential, str) or credential in _LOCAL)
+        chosen = credential
+        if isinstance(credential, str):
+            chosen = credential_of(credential, where, authority, tenant=tenant, client_id=client_id)
+            opened.callback(chosen.close)
+        made = Client(chosen, subscription, base, scopes, wire, clock.headers, opened.pop_all().close)
+    return Reached(made, clock, where.cloud is not None, wire)
 
 
 def _endpoint(
@@ -214,3 +217,7 @@ class _OfTenant:
     def get_token(self, *scopes: str, **options: Any) -> Any:
         """A token of the tenant."""
         return self._credential.get_token(*scopes, **{"tenant_id": self._tenant, **options})
+
+    def close(self) -> None:
+        """Close its connections."""
+        self._credential.close()

@@ -112,6 +112,9 @@ class Store(Protocol):
     def approvals(self, plan_sha256: str) -> tuple[Approval, ...]:
         """The approvals of a plan, the oldest first."""
 
+    def close(self) -> None:
+        """Close its connections; nothing of it is used afterwards."""
+
 
 class HeldByAnother(InputError):
     """The lease is somebody else's. `runs_out_ms`: how long until it would run out, if the holder is dead."""

@@ -41,7 +41,7 @@ def host_of(account: str, login: Login) -> tuple[str, Place]:
     return account, place(cloud=named or None)
 
 
-def credential_for(where: Place, login: Login) -> Any:
+def credential_for(where: Place, login: Login) -> Bounded:
     """What the SDK of the store takes. Raises InputError."""
     authority = where.authority or CLOUDS["public"].authority
     made = credential_of(
@@ -75,3 +75,7 @@ class Bounded:
             ) from error  # fmt: skip
         self._had = True
         return found
+
+    def close(self) -> None:
+        """Close its connections."""
+        self._credential.close()

@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 import re
 from hashlib import sha256
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
@@ -29,6 +29,9 @@ from backends.store.blob_service import (
     answers,
 )
 from planner.errors import InputError, PlatformError
+
+if TYPE_CHECKING:
+    from backends.store.blob_login import Bounded
 
 CONNECTION = "AZURE_STORAGE_CONNECTION_STRING"
 _NAME = re.compile(r"azblob://([^/?#]+)/([a-z0-9$](?:[a-z0-9-]{1,61}[a-z0-9]))(?:/([^?#]*))?")
@@ -50,7 +53,7 @@ class _Lent(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class BlobStore:
-    """The store. lasts_ms: as the service counts leases, 15 to 60 s."""
+    """The store. lasts_ms: as the service counts leases, 15 to 60 s. credential: closed with it."""
 
     def __init__(
         self,
@@ -60,9 +63,10 @@ class BlobStore:
         *,
         lasts_ms: int = LASTS_MS,
         login: Login | None = None,
+        credential: Bounded | None = None,
     ) -> None:
         self.container, self.prefix, self.name, self.lasts_ms = container, prefix, name, lasts_ms
-        self.login = login or Login()
+        self.login, self._credential = login or Login(), credential
 
     @classmethod
     def named(cls, given: str, login: Login) -> BlobStore:
@@ -72,15 +76,22 @@ class BlobStore:
             raise InputError("not a store", "--store", repr(given), "azblob://ACCOUNT/CONTAINER[/PREFIX]")
         account, container, prefix = found.group(1), found.group(2), (found.group(3) or "").strip("/")
         options: dict[str, Any] = {"connection_timeout": 10, "read_timeout": 20, "retry_total": 3}
-        said = os.environ.get(CONNECTION, "")
+        said, credential = os.environ.get(CONNECTION, ""), None
         if f"accountname={account.partition('.')[0].lower()};" in f"{said.lower()};":
             client = ContainerClient.from_connection_string(said, container, **options)
         else:
             from backends.store.blob_login import credential_for, host_of  # noqa: PLC0415  # heavy: only where it is used
 
             host, where = host_of(account, login)
-            client = ContainerClient(f"https://{host}", container, credential_for(where, login), **options)
-        return cls(client, f"{prefix}/" if prefix else "", given, login=login)
+            credential = credential_for(where, login)
+            client = ContainerClient(f"https://{host}", container, credential, **options)
+        return cls(client, f"{prefix}/" if prefix else "", given, login=login, credential=credential)
+
+    def close(self) -> None:
+        """Close its connections, and those of its login."""
+        self.container.close()
+        if self._credential is not None:
+            self._credential.close()
 
     @property
     def absent(self) -> str:

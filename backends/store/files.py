@@ -170,6 +170,9 @@ class FileStore:
             rows = db.execute("SELECT body FROM approval WHERE sha256 = ? ORDER BY number", (plan_sha256,)).fetchall()
         return tuple(msgspec.json.decode(body, type=Approval) for (body,) in rows)
 
+    def close(self) -> None:
+        """Nothing is held open."""
+
 
 class _Held:
     """A lease that was granted here."""

@@ -10,7 +10,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from planner.buckets import Bucket
-from planner.change import at_target
 from planner.commands import Command, Kind
 from planner.machine import handover, surge
 from planner.model import ImageReference, UpgradeMode, runs
@@ -140,18 +139,13 @@ _UNMOVED = frozenset({Bucket.PROTECTED, Bucket.SKIPPED, Bucket.STALE})
 
 def _nothing_stale(t: Turn) -> bool:
     """May a mode come back in which the platform moves instances? Not while one does not have the latest model (after a reimage alone the flag
-    stays false): that mode would upgrade it. Nor while one is not current; but who is not moved any more (protected, skipped, never
-    taken), has the latest model and is shown nowhere else, is moved by no mode.
+    stays false): that mode would upgrade it. Nor while one is not current; but who is not moved (protected, skipped, not taken yet) and has
+    the latest model is left alone by that mode, too.
     """
     return all(
-        seen.bucket is Bucket.CURRENT or (seen.bucket in _UNMOVED and _is_latest(t, name))
+        t.set.instances[name].latest_model is True if seen.bucket in _UNMOVED else seen.bucket is Bucket.CURRENT
         for name, seen in t.seen.items()
     ) and all(one.latest_model is not False for one in t.set.instances.values())
-
-
-def _is_latest(t: Turn, name: str) -> bool:
-    instance = t.set.instances[name]
-    return instance.latest_model is True and at_target(instance, t.rollout.target(name, t.back)) is not False
 
 
 def advance(t: Turn) -> bool:

@@ -6,14 +6,42 @@ from typing import Any, Final
 
 import msgspec
 
-from tests.azure_rules import instances, upgrades
+from tests.azure_rules import (
+    auto_os,
+    batches,
+    concurrency,
+    flexible,
+    gates,
+    health,
+    modes,
+    operations,
+    repairs,
+    requests,
+    rollouts,
+)
 from tests.azure_rules.rule import Rule
 from tests.azure_rules.sources import SOURCES
 from vmss_sim.world import config
 from vmss_sim.world.operations import MODES
 
+PARTS: Final = (
+    modes,
+    batches,
+    gates,
+    rollouts,
+    auto_os,
+    health,
+    repairs,
+    operations,
+    requests,
+    flexible,
+    concurrency,
+)
 ALL: Final[tuple[Rule, ...]] = tuple(
-    sorted((*upgrades.RULES, *instances.RULES), key=lambda one: tuple(int(part) for part in one.section.split(".")))
+    sorted(
+        (rule for part in PARTS for rule in part.RULES),
+        key=lambda one: tuple(int(part) for part in one.section.split(".")),
+    )
 )
 
 SECTIONS: Final = {

@@ -56,3 +56,9 @@ class Rule(msgspec.Struct, frozen=True, kw_only=True):
         if self.mutant is None:
             return ""
         return self.mutant.file or self.places[0].partition(":")[0]
+
+
+def of_wire(name: str, section: str, text: str, source: str, note: str = "") -> Rule:
+    """A rule about the wire: the world has no wire."""
+    why = note or "The world has no wire format; this belongs to the endpoint and to the readers of Azure's documents."
+    return Rule(id=name, section=section, text=text, source=source, status="outside", note=why)

@@ -1,4 +1,6 @@
-"""`python -m tests.kills [-n KILLS] [--seed N] [--ground loopback|azure] [--only GROUND/SEED/NUMBER]`: the crash test, with its progress told."""
+"""`python -m tests.kills [-n KILLS] [--seed N] [--ground loopback|azure] [--only GROUND/SEED/NUMBER]`: the crash test, with its progress told, and in
+the end at which word of an operator, and in which phase, how many were killed.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +9,8 @@ import sys
 
 from tests.kills import KILLS, SEED
 from tests.kills.grounds import GROUNDS
-from tests.kills.run import once, run
+from tests.kills.run import once, run, table
+from tests.kills.telling import Hits
 
 
 def main() -> int:
@@ -20,11 +23,14 @@ def main() -> int:
     given = asked.parse_args()
     if given.only:
         ground, seed, number = given.only.split("/")
-        print(once(ground, int(seed), int(number), says=print))
+        left = once(ground, int(seed), int(number), says=print)
+        print(f"{left.hits} kills\n{table(left.kills)}")
         return 0
-    failed = 0
+    failed, killed = 0, Hits()
     for ground in given.ground or GROUNDS:
-        failed += run(ground, given.n, given.seed, says=print, keep_going=given.keep_going).failed
+        done = run(ground, given.n, given.seed, says=print, keep_going=given.keep_going)
+        failed, killed = failed + done.failed, killed + done.killed
+    print(table(killed))
     return 1 if failed else 0
 
 

@@ -16,7 +16,7 @@ from planner.scripts import ran_as
 from planner.trace import Turn
 from tests.azure_inprocess import site_of
 from tests.fleet import NEW, OLD, OLDER, Case, Done, WatchedWorld, image, world_image
-from tests.loopback import served
+from tests.loopback import Place, served
 from tests.loopback_process import over_azure
 from vmss_sim.arm.client import Control
 from vmss_sim.arm.emulator import Emulator, Stage
@@ -32,7 +32,7 @@ from vmss_sim.world.vm import Vm
 class Ground:
     """A world, served. seen: the set as an executor sees it, from which the plan is made. options, environment: what a process needs to
     reach it; plain: what one needs that is started plainly (none: it cannot be). epoch_ms: what executors call the world's time 0. ran: which
-    run-commands a VM shows, by what was carried out last under each name.
+    run-commands a VM shows, by what was carried out last under each name. halts: where waiting can be held up.
     """
 
     world: WatchedWorld
@@ -44,6 +44,7 @@ class Ground:
     plain: Mapping[str, str] = field(default_factory=dict)
     epoch_ms: int = 0
     ran: Callable[[Vm], tuple[str, ...]] = lambda vm: vm.commands
+    halts: Place | None = None
 
 
 @contextmanager
@@ -55,6 +56,7 @@ def loopback(case: Case, _folder: Path) -> Iterator[Ground]:
             seen=case.fleet.scale_set(),
             address=place.address,
             pass_time=place.pass_time,
+            halts=place,
         )
 
 
@@ -147,7 +149,8 @@ def attributed(log: list[Done], turns: list[Turn], epoch_ms: int) -> list[Done]:
         name = fitting[-1].id if fitting else "c-nobody"
         last = made[-1] if made else None
         if last is not None and one.kind == "run-command" and last.name == name and not set(one.ids) & set(last.ids):
-            made[-1] = last._replace(ids=(*last.ids, *one.ids), started=(*last.started, *one.started), after=one.after)
+            joined = {field: (*getattr(last, field), *getattr(one, field)) for field in ("ids", "started", "in_vain")}
+            made[-1] = last._replace(after=one.after, **joined)
         else:
             made.append(one._replace(name=name))
     return made

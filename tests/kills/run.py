@@ -7,13 +7,17 @@ import shutil
 import tempfile
 import time
 import traceback
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
+from planner.phases import Phase
 from tests.kills.tales import Tale, tale_of
-from tests.kills.telling import Left, tell
+from tests.kills.telling import Hits, Left, tell
 
+PHASES = ("not begun", *(one.value for one in (Phase.PREPARING, Phase.ROLLING, Phase.PAUSED)), "releasing", "preparing-back",
+    *(one.value for one in (Phase.ROLLING_BACK, Phase.FINISHING, Phase.ENDED)))  # fmt: skip
 TOLD_EVERY_S = 60.0
 MOST_FAILED = 20
 _whole: dict[tuple[str, str], Left] = {}
@@ -27,21 +31,23 @@ class Done(NamedTuple):
     kills: int
     tales: int
     failed: int
+    killed: Hits
 
 
 def silent(_text: str) -> None:
     """Nobody is told."""
 
 
-def once(ground: str, seed: int, number: int, folder: Path | None = None, says: Says = silent) -> int:
-    """One tale. Returns how many kills hit; a failure says how it alone is told again."""
+def once(ground: str, seed: int, number: int, folder: Path | None = None, says: Says = silent) -> Left:
+    """One tale, and what it left; a failure says how it alone is told again."""
     luck = random.Random(f"{ground}/{seed}/{number}")
     tale = tale_of(ground, seed, number, luck)
     own = folder or Path(tempfile.mkdtemp(prefix="kills-"))
     says(f"{ground}/{seed}/{number}: {tale}")
     try:
         expected = whole(ground, tale, own)
-        return tell(ground, tale, own, luck.randint(3, 8), luck, expected).hits
+        kills = max(luck.randint(3, 8), len(tale.words) + 2)
+        return tell(ground, tale, own, kills, luck, expected)
     except Exception as error:
         error.add_note(
             f"{tale.name!r}: {tale.case!r} {tale.words}\nagain: python -m tests.kills --only {ground}/{seed}/{number}"
@@ -68,11 +74,14 @@ def run(ground: str, kills: int, seed: int, *, says: Says = silent, keep_going: 
     began = told = time.monotonic()
     folder = Path(tempfile.mkdtemp(prefix="kills-"))
     hits = number = failed = 0
+    killed: Hits = Counter()
     try:
         while hits < kills:
             number += 1
             try:
-                hits += once(ground, seed, number, folder)
+                left = once(ground, seed, number, folder)
+                hits += left.hits
+                killed += left.kills
             except Exception:
                 failed += 1
                 if not keep_going or failed > MOST_FAILED:
@@ -87,4 +96,18 @@ def run(ground: str, kills: int, seed: int, *, says: Says = silent, keep_going: 
                 says(f"{ground}: {hits} of {kills} kills, {number} tales, {failed} failed, {rate:.0f} kills a minute")
     finally:
         shutil.rmtree(folder, ignore_errors=True)
-    return Done(hits, number, failed)
+    return Done(hits, number, failed, killed)
+
+
+def table(killed: Hits) -> str:
+    """Who was killed, by the word that was carried out and the rollout's phase. One who carried two words out counts in both rows."""
+    phases = [phase for phase in PHASES if any(phase == one for _, one in killed)]
+    words = sorted({word for word, _ in killed})
+    rows = [["killed at", *phases]] + [[word, *(str(killed[word, phase] or "") for phase in phases)] for word in words]
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    return "\n".join(
+        " ".join(
+            [row[0].ljust(widths[0]), *(cell.rjust(width) for cell, width in zip(row[1:], widths[1:], strict=True))]
+        )
+        for row in rows
+    )

@@ -12,40 +12,63 @@ from hypothesis import HealthCheck, Phase, given, settings
 from planner.change import Action, CurrentModel, GuestPatch, PropertyChange, Refresh
 from planner.model import UpgradeMode
 from planner.plan import Rung
+from planner.rollout import Asked
 from tests.fleet import NEW, OS_PROFILE, SETTING, Case, Fleet, cases, plan_or_none
 
 LICENSE = "properties.virtualMachineProfile.licenseType"
 HELD = Fleet(size=3, mode=UpgradeMode.ROLLING, repairs=True)
 FLEXIBLE = Fleet(size=4, update_domains=0, fault_domains=0, zones=2, repairs=True, flexible=True)
+RESTS = {"fleet": HELD, "fails": {1: (1,)}, "parameters": {"retries": 0, "on_failure": "pause"}, "more": {"floor": 1}}
 SET = PropertyChange(path=SETTING, value="new")
+EMERGENCY = Asked.EMERGENCY.value
 PATCH = GuestPatch(script="patch", undo="undo")
 
 
 class Tale(NamedTuple):
-    """A rollout, and what is said on the way: each word by an operator who comes after a death, or when it rests.
-
-    same: killed or not it comes to the same end (what an operator says comes earlier or later, so with words it does not).
-    """
+    """A rollout, and what is said on the way: each word by an operator who comes after a death, or when it rests."""
 
     name: str
     case: Case
     words: tuple[str, ...] = ()
     grounds: tuple[str, ...] = ("loopback", "azure")
+    rivals: bool = False
+
+    @property
+    def heard(self) -> tuple[str, ...]:
+        """Its words, as the journal names them."""
+        return tuple(EMERGENCY if one == "rollback --emergency" else one.split()[0] for one in self.words)
 
     @property
     def same(self) -> bool:
-        case = self.case
-        ill = bool(case.fleet.sick or case.fleet.unknown)
-        deterred = case.action is Action.RESTART or (
-            case.action is Action.UPGRADE_THEN_REIMAGE and ill
-        )  # as in tests/test_resume.py
-        deterred = deterred or (
-            ill and case.fleet.repairs
-        )  # repaired while nobody is there, before the rollout begins: another set
-        return not self.words and not deterred and case.becomes == "dead" and "deadlines" not in case.more
+        """Does it come to the same end, killed or not? `judging.py` says what may keep it from that in one telling."""
+        ill = bool(self.case.fleet.sick or self.case.fleet.unknown)
+        # Out of service it costs nothing to go on with; meanwhile it may serve again, and the floor may need it (as in tests/test_resume.py).
+        twice = ill and self.case.action is Action.UPGRADE_THEN_REIMAGE
+        return set(self.words) <= {"pause", "release", "resume", "recover"} and not twice
 
 
+SAYS = (
+    Tale("paused and released", Case(fleet=HELD), ("pause", "release", "resume")),
+    Tale("one fails, it rests, and is tried again", Case(**RESTS), ("retry 1",)),  # type: ignore[arg-type]
+    Tale("the way back is aborted", Case(fleet=HELD), ("rollback", "abort")),
+    Tale("skipped", Case(fleet=Fleet(size=4, repairs=True)), ("skip 1",)),
+    Tale("one fails, it rests, and is replaced", Case(**RESTS), ("replace 1",)),  # type: ignore[arg-type]
+    Tale(
+        "rolled back in an emergency",
+        Case(
+            fleet=Fleet(size=6, update_domains=1),
+            strategy="per-ud",
+            more={"floor": 3, "rollback_floor": 5, "emergency_floor": 4},
+        ),
+        ("rollback --emergency",),
+    ),
+    Tale("released, then rolled back", Case(fleet=HELD), ("pause", "release", "rollback")),
+    Tale("its journal is lost", Case(fleet=HELD), ("recover",)),
+)
+"""The first of the table, half of them on each ground: 60 kills are enough for every word."""
 TABLE = (
+    *SAYS,
+    Tale("paused twice", Case(fleet=Fleet(size=4, repairs=True)), ("pause", "pause")),
     Tale("one by one, a retry", Case(fleet=HELD, fails={1: (1,)}, parameters={"retries": 1}, more={"floor": 1})),
     Tale(
         "batches of an automatic set, with soak",
@@ -110,18 +133,8 @@ TABLE = (
     Tale("a flexible set", Case(fleet=FLEXIBLE, strategy="batch", parameters={"size": 2}), grounds=("azure",)),
     Tale("a flexible set is rolled back", Case(fleet=FLEXIBLE), ("rollback",), grounds=("azure",)),
     Tale("a flexible set is patched", Case(fleet=FLEXIBLE, change=PATCH), grounds=("azure",)),
-    Tale("skipped", Case(fleet=Fleet(size=4, repairs=True)), ("skip 1",)),
     Tale("rolled back", Case(fleet=HELD), ("rollback",)),
     Tale("rolled back in batches", Case(fleet=Fleet(size=6), strategy="batch", parameters={"size": 2}), ("rollback",)),
-    Tale(
-        "rolled back in an emergency",
-        Case(
-            fleet=Fleet(size=6, update_domains=1),
-            strategy="per-ud",
-            more={"floor": 3, "rollback_floor": 5, "emergency_floor": 4},
-        ),
-        ("rollback --emergency",),
-    ),
     Tale("a reimage is rolled back", Case(fleet=HELD, action=Action.REIMAGE), ("rollback",)),
     Tale("a guest patch is undone", Case(fleet=Fleet(size=3), change=PATCH), ("rollback",)),
     Tale("a surge is rolled back", Case(fleet=Fleet(size=2), strategy="surge", parameters={"size": 1}), ("rollback",)),
@@ -129,10 +142,8 @@ TABLE = (
     Tale("aborted", Case(fleet=HELD), ("abort",)),
     Tale("a surge is aborted", Case(fleet=Fleet(size=2), strategy="surge", parameters={"size": 1}), ("abort",)),
     Tale("the platform's is aborted", Case(fleet=Fleet(size=3), strategy="platform-rolling"), ("abort",)),
-    Tale("the way back is aborted", Case(fleet=HELD), ("rollback", "abort")),
-    Tale("paused and released", Case(fleet=HELD), ("pause", "release")),
-    Tale("released, then rolled back", Case(fleet=HELD), ("pause", "release", "rollback")),
-    Tale("paused twice", Case(fleet=Fleet(size=4, repairs=True)), ("pause", "pause")),
+    Tale("two at once", Case(fleet=HELD), grounds=("loopback",), rivals=True),
+    Tale("one fails, and it rests", Case(**RESTS)),  # type: ignore[arg-type]
 )
 SAID = (
     (),
@@ -142,6 +153,8 @@ SAID = (
     ("pause", "release"),
     ("pause",),
     ("skip 0",),
+    ("retry 0",),
+    ("replace 0",),
     ("rollback --emergency",),
     ("rollback", "abort"),
 )
@@ -166,8 +179,7 @@ def drawn(number: int) -> tuple[Case, ...]:
     )
     @given(cases(most=5, trouble=("fails",), source=Fleet.source))
     def draw(case: Case) -> None:
-        rests = case.parameters.get("on_failure") == "pause"  # for a person, who is not told of here
-        if not rests and plan_or_none(case) is not None:
+        if plan_or_none(case) is not None:
             made.append(case)
 
     draw()
@@ -180,9 +192,15 @@ def told_over_arm(case: Case) -> bool:
     return not secret and case.fleet.image != "id"
 
 
+def here(ground: str) -> list[Tale]:
+    """The table's on a ground, in the order in which they are told."""
+    half = len(SAYS) // 2 if ground == "azure" else 0
+    return [one for one in (*TABLE[half:], *TABLE[:half]) if ground in one.grounds]
+
+
 def tale_of(ground: str, seed: int, number: int, luck: random.Random) -> Tale:
     """Tale so-and-so of a ground: by turns from the table, and drawn."""
-    mine = [one for one in TABLE if ground in one.grounds]
+    mine = here(ground)
     turn, of_table = divmod(number, 2)
     if of_table:
         return mine[turn % len(mine)]

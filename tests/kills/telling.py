@@ -1,4 +1,4 @@
-"""A tale, told: one process after another, each killed or not, until the rollout has ended; then the world's books are looked at."""
+"""A tale, told: one process after another, each killed or not, until the rollout has ended; then it is judged (`judging.py`)."""
 
 from __future__ import annotations
 
@@ -8,7 +8,9 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
+from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -16,32 +18,39 @@ from typing import Any, NamedTuple
 from backends.executor import rests
 from backends.store.files import FileStore
 from planner.change import Action
-from planner.commands import Status
 from planner.phases import Phase
-from planner.plan import MovedBy, Plan
+from planner.plan import OnFailure, Plan
 from planner.planfile import encode
-from planner.rollout import Asked, Rollout, State
-from planner.trace import Turn
+from planner.rollout import Asked, OperatorRequest, State
 from tests.commands import vmss_sim
-from tests.fleet import Run, as_before
-from tests.kills.grounds import GROUNDS, Ground, attributed
+from tests.kills.grounds import GROUNDS, Ground
+from tests.kills.judging import judged, released
 from tests.kills.tales import Tale
-from tests.loopback import start
+from tests.loopback import Started, start
 from tests.test_azure_equivalence import planned
-from tests.test_resume import begun, footprint, replays, sent_as_written
-from tests.test_rollout_properties import bounded, keeps_the_floor, safe
 
 MOST_LIVES = 60
-ASKED = {"rollback --emergency": Asked.EMERGENCY}
+ASKED = {"rollback --emergency": Asked.EMERGENCY.value}
+REQUESTED = ("pause", "skip", "retry", "replace")
+"""Words that need no executor: the next one hears them. The others are said by one, again and again until the journal has them."""
+AT_REST = ("resume", "release", "retry", "replace")
+"""Words that are said where it rests."""
+HEARD = 6
+"""Who goes on writes that he is there, what moved meanwhile, and the turn that hears what was said (he asked before the second): at each of these he
+can be killed before and after."""
 PLAIN = "PLAIN"
+
+Hits = Counter[tuple[str, str]]
+"""Who was killed: the word that was being carried out (one that the executor was started with, or found unheard), and the rollout's phase."""
 
 
 class Left(NamedTuple):
-    """What a telling left. writes: how many records of the journal."""
+    """What a telling left. writes: how many records of the journal. kills: how many hit, by word and phase."""
 
     footprint: dict[str, Any]
     writes: int
     hits: int
+    kills: Hits
 
 
 def tell(ground: str, tale: Tale, folder: Path, kills: int, luck: random.Random, expected: Left | None) -> Left:
@@ -62,6 +71,8 @@ class Telling:
     def __init__(self, place: Ground, tale: Tale, folder: Path, kills: int, luck: random.Random, writes: int) -> None:
         self.place, self.tale, self.folder, self.luck = place, tale, folder, luck
         self.kills, self.writes, self.hits, self.lives = kills, writes, 0, 0
+        self.killed: Hits = Counter()
+        self.lost = False
         self.words = list(tale.words) if kills else []
         plan = planned(tale.case, place.seen)
         assert plan is not None, "it cannot be planned here"
@@ -71,6 +82,7 @@ class Telling:
         self.file.write_bytes(encode(plan))
         self.store = FileStore(folder / "store")
         self.heard: list[str] = []
+        self.more: dict[str, str] = {}
 
     # -- lives -------------------------------------------------------------------------------------------------------
 
@@ -90,38 +102,61 @@ class Telling:
 
     def arguments(self, state: State | None) -> tuple[str, ...]:
         """What the next process is told to do."""
+        going_on = ("apply", str(self.file), "--yes")
         if state is None or not self.store.rollouts():
-            return ("apply", str(self.file), "--yes")
-        if self.words and (self.hits or rests(state)):
-            word, *more = self.words[0].split()
-            if word in ("pause", "skip"):
-                self.words.pop(0)
-                self.command(word, self.rollout, *more, "--reason", "killed")
-            elif self.asked(ASKED.get(self.words[0], Asked(word))):
-                self.words.pop(0)
-            else:
-                return (word, self.rollout, *more, "--yes", "--reason", "killed")
-        elif rests(state):
-            self.unblock(state)
-        if rests(state) or self.luck.random() < 0.5:
+            return ("recover", str(self.file), "--yes") if self.lost else going_on
+        while self.words and self.asked(ASKED.get(self.words[0], self.words[0].split()[0])):
+            self.words.pop(0)
+        word = self.words[0].split()[0] if self.words else ""
+        quiet = rests(state) and not self.unheard(state)
+        if word and (quiet if word in AT_REST else self.hits or quiet):
+            _, *more = self.words[0].split()
+            if word == "recover":
+                return self.recover()
+            if word not in REQUESTED:
+                why = () if word == "resume" else ("--reason", "killed")
+                return (word, self.rollout, *more, "--yes", *why)
+            self.words.pop(0)
+            self.command(word, self.rollout, *more, "--reason", "killed")
+        elif quiet:
+            answer = self.unblock(state)
+            if answer:
+                return answer
+        elif word in AT_REST:
+            return going_on  # which asks for nothing, so it comes to rest as it was told to
+        if rests(state) or (word != "pause" and self.luck.random() < 0.5):  # which would go on at once
             return ("resume", self.rollout, "--yes")
-        return ("apply", str(self.file), "--yes")
+        return going_on
+
+    def recover(self) -> tuple[str, ...]:
+        """Nothing is left of the store. What was sent before is in nobody's journal any more: `Tale.same` holds it to the end without a death."""
+        self.words.pop(0)
+        self.lost = True
+        self.store = FileStore(self.folder / "another")
+        log = self.place.world.log
+        log[:] = [one._replace(name=f"foreign-{one.name}") for one in log]
+        return ("recover", str(self.file), "--yes")
 
     @property
     def rollout(self) -> str:
         return self.store.rollouts()[-1].id
 
-    def asked(self, what: Asked) -> bool:
-        return any(one.asked is what for one in self.store.journal(self.rollout).requests(0))
+    def asked(self, what: str) -> bool:
+        """Has an executor asked it? What needs none is said as often as it stands there."""
+        return what not in REQUESTED and any(one.asked == what for one in self.store.journal(self.rollout).requests(0))
+
+    def unheard(self, state: State) -> tuple[OperatorRequest, ...]:
+        return self.store.journal(self.rollout).requests(state.request)
 
     def command(self, *arguments: str) -> None:
         ran = vmss_sim(*arguments, "--store", self.store.name)
-        assert ran.status == 0, ran
+        refused = (
+            ran.status == 2 and self.tale.name == "drawn"
+        )  # who draws what he says may ask for what makes no sense
+        assert ran.status == 0 or refused, ran
 
-    def unblock(self, state: State) -> None:
-        """Somebody answers, once."""
-        if self.store.journal(self.rollout).requests(state.request):
-            return
+    def unblock(self, state: State) -> tuple[str, ...]:
+        """Somebody answers: where too much failed, by leaving out who failed, or by giving it up."""
         if state.reason.startswith("approval"):
             self.command("approve", self.rollout)
         elif state.question:
@@ -133,30 +168,81 @@ class Telling:
                 self.command("skip", self.rollout, *state.ticket.command.ids, "--reason", "it was done")
             else:
                 self.command("retry", self.rollout, *state.ticket.command.ids)
+        elif state.reason != "paused by an operator" and self.plan.failures.then is OnFailure.PAUSE:
+            failed = [name for name, one in state.memory.items() if (one.failed or one.quarantined) and not one.skipped]
+            if not failed:
+                return ("abort", self.rollout, "--yes", "--reason", "killed")
+            self.command("skip", self.rollout, *failed, "--reason", "killed")
+        return ()
 
     def live(self, arguments: tuple[str, ...]) -> None:
         """One process."""
         self.lives += 1
-        kill = self.kill()
+        words = self.at_work(arguments[0])
+        kill = self.kill(words)
         arguments = (*arguments, "--store", self.store.name, *self.place.options)
         if PLAIN in kill:
             code, out, err = plainly(arguments, self.place.plain, float(kill[PLAIN]))
         else:
-            code, out, err = start(self.place.address, *arguments, **self.place.environment, **kill).ended(120)
-        self.heard.append(f"{arguments[0]} {kill} -> {code}")
+            began = self.start(*arguments, **kill)
+            if self.tale.rivals and self.state is not None:
+                self.rival(began)
+            code, out, err = began.ended(120)
+        self.heard.append(f"{words} {kill} -> {code}")
+        state = self.state
         if code == -signal.SIGKILL:
             self.hits += 1
+            self.killed.update((word, phase_of(state)) for word in words)
             self.nobody_is_there()
             return
-        state = self.state
         assert "Traceback" not in err, err
         assert state is not None, (code, out, err)
         expected = self.plan.ends[state.ending].exit_code if state.phase is Phase.ENDED else 3
         assert code == expected, (self.heard, out[-2000:], err)
+        released(self.store.journal(self.rollout), self.plan, self.place.world)
 
-    def kill(self) -> dict[str, str]:
-        """When the next one dies."""
+    def start(self, *arguments: str, **more: str) -> Started:
+        return start(self.place.address, *arguments, **self.place.environment, **self.more, **more)
+
+    def rival(self, first: Started) -> None:
+        """Somebody else comes while the one who was just started waits for the world: what he does is seen in it."""
+        place = self.place.halts
+        assert place is not None, "the world cannot be held up here"
+        place.hold = hold = threading.Event()
+        place.waiting.clear()
+        while first.running and not place.waiting.wait(0.02):
+            pass
+        place.waiting.clear()
+        other = self.start("resume", self.rollout, "--yes", "--store", self.store.name)
+        while other.running and not place.waiting.wait(0.02):
+            pass
+        place.hold = None
+        hold.set()
+        code, _, err = other.ended(120)
+        assert code in (2, 3, *(one.exit_code for one in self.plan.ends.values())), err
+
+    def at_work(self, word: str) -> tuple[str, ...]:
+        """What this process is to carry out: what it is told, and what was said and nobody has heard yet."""
+        state = self.state
+        unheard = self.store.journal(self.rollout).requests(state.request) if state is not None else ()
+        emergency = (
+            ("rollback-emergency",) if word == "rollback" and self.words[:1] == ["rollback --emergency"] else (word,)
+        )
+        return tuple(dict.fromkeys((*emergency, *(one.asked.value for one in unheard))))
+
+    def kill(self, words: tuple[str, ...]) -> dict[str, str]:
+        """When the next one dies. Whoever is the first to carry a word of the tale out dies once it has been asked for; for those that are to
+        come a death each is left, and the first is early enough for them. So every word of a tale is killed at, whatever the luck.
+        """
+        known = {word for word, _ in self.killed}
+        mine = set(self.tale.heard) - known
         if self.hits >= self.kills:
+            return {}
+        if mine & set(words):
+            return {"KILL_AT_WRITE": str(self.luck.randint(3, HEARD))}
+        if mine and not self.hits:
+            return {"KILL_AT_WRITE": str(self.luck.randint(HEARD, max(HEARD, self.writes)))}
+        if self.hits + len(mine) >= self.kills:
             return {}
         kind = self.luck.random()
         if self.place.plain and kind < 0.02:
@@ -177,66 +263,25 @@ class Telling:
             self.store = FileStore(moved)
             self.file.write_bytes(self.store.plan_file(self.rollout))
 
-    def look(self) -> None:
-        """Everything that has ended has left its effect, and run-commands are as their content tells."""
-        world = self.place.world
-        for vm in world.vms.values():
-            world.state(vm)
-            vm.commands = self.place.ran(vm)
-
     # -- judged ------------------------------------------------------------------------------------------------------
 
     def judged(self, expected: Left | None) -> Left:
-        """Everything that must hold."""
-        tale, place, state = self.tale, self.place, self.state
+        """What is left, if everything holds."""
+        journal, state = self.store.journal(self.rollout), self.state
         assert state is not None
-        world, case = place.world, tale.case
-        self.look()
-        journal = self.store.journal(self.rollout)
-        records = list(journal.records())
-        turns = [one for one in records if isinstance(one, Turn)]
-        if place.epoch_ms:
-            world.log = attributed(world.log, turns, place.epoch_ms)
-
-        class Driven:
-            pass
-
-        driven: Any = Driven()
-        driven.state, driven.rollout = state, Rollout(self.plan)
-        run = Run(self.plan, world, journal, driven)
-        sent_as_written(run)
-        safe(run, case)
-        keeps_the_floor(run)
-        # What failed and left nothing, while its answer died with the executor, cannot be told from a request that was lost (as in `bounded`).
-        lost = case.becomes == "old-image" and any(
-            one.status is Status.UNKNOWN for turn in turns for one in turn.outcomes
+        left = judged(
+            self.tale, self.place, self.plan, journal, state, None if expected is None else expected.footprint
         )
-        if not lost and not any(one.asked is Asked.RETRY for one in journal.requests(0)):
-            bounded(run, case)
-        replays(run)
-        assert not world.repairs_suspended
-        left = {name for name, memory in state.memory.items() if memory.quarantined or memory.skipped}
-        stale = left or [vm.id for vm in world.vms.values() if not world.is_latest(vm)]
-        if tale.name != "drawn" and self.plan.ends[state.ending].mode != "as-is" and not stale:
-            # What is drawn may leave somebody stale whom the old mode would move; there the same end as without a death says it.
-            assert world.mode == case.fleet.mode.value, (world.mode, state.ending, state.reason)
-        if state.ending == "rollback" and "rollback" in self.tale.words:
-            if self.plan.moved_by is MovedBy.PLATFORM:
-                place.pass_time(60_000)
-            for name in {name for batch in state.sequence or () for name in batch.take if name in world.vms} - left:
-                assert as_before(self.plan, world, world.vms[name]), f"{name} is not as before"
-        if expected is not None and tale.same:
-            place.pass_time(3_600_000)  # whoever stops at a failure does not wait for what is still starting
-        elif expected is None:
-            place.pass_time(3_600_000)
-        self.look()
-        print_ = footprint(run)
-        if expected is not None and tale.same:
-            assert {**print_, "begun": None} == {**expected.footprint, "begun": None}
-            for what, count in print_["begun"].items():
-                assert count <= expected.footprint["begun"].get(what, 0), f"{what[1]} of {what[0]} began {count} times"
-        assert begun(run) == print_["begun"]
-        return Left(print_, len(records), self.hits)
+        return Left(left, sum(1 for _ in journal.records()), self.hits, self.killed)
+
+
+def phase_of(state: State | None) -> str:
+    """Where a rollout stood when somebody was killed."""
+    if state is None:
+        return "not begun"
+    if state.releasing:
+        return "releasing"
+    return "preparing-back" if state.back and state.phase is Phase.PREPARING else state.phase.value
 
 
 def plainly(arguments: tuple[str, ...], environment: Mapping[str, str], after_s: float) -> tuple[int, str, str]:

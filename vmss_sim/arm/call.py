@@ -22,6 +22,10 @@ _FIXED = re.compile(r"Changing property '([\w.]+)' is not allowed")
 """The property that it is about is its target (azure-docs #108952)."""
 
 
+SPARE = 16
+"""Of how many instances more than twice as many as there are it is kept what was written of them."""
+
+
 class Silence(Exception):
     """Nobody answers this request: it was lost, or its answer was (a fault). The server drops the connection."""
 
@@ -111,7 +115,7 @@ class Call:
     def written(self, vm: Vm) -> dict[str, Any]:
         """What clients wrote of an instance, to write more. Of instances that are gone it is forgotten here."""
         one = self.one
-        if len(one.instances) > 2 * len(one.world.vms) + 16:
+        if len(one.instances) > 2 * len(one.world.vms) + SPARE:
             alive = {each.vm_id for each in one.world.vms.values()}
             one.instances = {key: value for key, value in one.instances.items() if key in alive}
             named = {

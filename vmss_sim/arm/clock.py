@@ -165,8 +165,12 @@ class BaseClock:
         if told:
             self._told[told] = (self._wall_s, self._now_ms)
             if len(self._told) > REMEMBERED:
-                del self._told[next(iter(self._told))]
+                self._give_up(next(iter(self._told)))
         self._busy = busy
+
+    def _give_up(self, name: str) -> None:
+        """Nobody will poll this operation any more."""
+        del self._told[name]
 
     def advance(self, by_ms: float) -> None:
         """Somebody who does not sleep says that time passes."""

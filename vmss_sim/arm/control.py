@@ -85,7 +85,8 @@ class Control:
             return Refused(400, "InvalidInput", str(error)).response()
 
 
-def _said(request: Request) -> dict[str, Any]:
+def _said(request: Request, *known: str) -> dict[str, Any]:
+    """The body, of which only these keys are understood. Raises Refused."""
     if not request.body.strip():
         return {}
     try:
@@ -94,6 +95,9 @@ def _said(request: Request) -> dict[str, Any]:
         raise Refused(400, "InvalidInput", f"the body is no JSON: {error}") from error
     if not isinstance(found, dict):
         raise Refused(400, "InvalidInput", "the body is no JSON object")
+    for key in found:
+        if key not in known:
+            raise Refused(400, "InvalidInput", f"{key[:60]}: unknown key; expected {', '.join(known)}", key)
     return found
 
 
@@ -146,17 +150,17 @@ def _trace(emulator: Emulator, _request: Request) -> Response:
 
 
 def _advance(emulator: Emulator, request: Request) -> Response:
-    emulator.advance(round(_seconds(_said(request), "seconds") * 1000))
+    emulator.advance(round(_seconds(_said(request, "seconds"), "seconds") * 1000))
     return _now(emulator)
 
 
 def _run_until_idle(emulator: Emulator, request: Request) -> Response:
-    limit = _seconds(_said(request), "limit_seconds", 7 * 86_400)
+    limit = _seconds(_said(request, "limit_seconds"), "limit_seconds", 7 * 86_400)
     return _now(emulator, idle=emulator.run_until_idle(round(limit * 1000)))
 
 
 def _sleep(emulator: Emulator, request: Request) -> Response:
-    said = _said(request)
+    said = _said(request, "seconds", "pid", "parent", "ticket")
     if "ticket" in said:
         told = emulator.back(str(said["ticket"]))
     else:
@@ -166,7 +170,7 @@ def _sleep(emulator: Emulator, request: Request) -> Response:
 
 
 def _faults(emulator: Emulator, request: Request) -> Response:
-    given = _said(request).get("faults")
+    given = _said(request, "faults").get("faults")
     if not isinstance(given, list) or not all(isinstance(one, dict) for one in given):
         raise Refused(400, "InvalidInput", "faults: expected a list of tables, as a scenario's [[fault]]", "faults")
     return _now(emulator, faults=len(emulator.set_faults(given)))

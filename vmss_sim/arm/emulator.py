@@ -34,10 +34,11 @@ from vmss_sim.world.config import Image
 from vmss_sim.world.faults import Fault
 from vmss_sim.world.images import image_of
 
+_BEARER = re.compile(r"bearer\s+\S+", re.IGNORECASE)
 _OPERATION = re.compile(r"/providers/microsoft\.compute/locations/[^/]+/operations/([^/?]+)", re.IGNORECASE)
-FOLDED_EVERY = 1_000
+FORGETS_EVERY = 100
 MOST_GONE = 200
-"""Requests that change something, or instances that are gone, after which a world's meter is folded."""
+"""Requests that change something, or instances that are gone, after which what is over is forgotten (`measured.py`, rule 6)."""
 IDLE_LIMIT_MS = 7 * 86_400_000
 
 Progress = Callable[[Request, Response, int], None]
@@ -118,8 +119,8 @@ class Emulator:
             return self._arm(request) if made is None else made
 
     def _arm(self, request: Request) -> Response:
-        if not request.headers.get("authorization", "").strip():
-            return _unauthorized(request, self.site.tenant)
+        if not _BEARER.fullmatch(request.headers.get("authorization", "").strip()):
+            return self.endpoint.with_headers(request, _unauthorized(request, self.site.tenant), {})
         request = msgspec.structs.replace(request, body=clean_body(request.body))
         poll = "" if request.tells else _operation(request.path)  # rule 7 of clock.py
         self.clock.arrived(poll, request.port)
@@ -142,10 +143,14 @@ class Emulator:
 
     def _note_change(self, response: Response, *, of_the_set: bool) -> None:
         self.counts["changing"] += 1
-        often = self.counts["changing"] % FOLDED_EVERY == 0
+        often = self.counts["changing"] % FORGETS_EVERY == 0
         for one in self.site.sets:
-            if often or len(one.world.gone) > MOST_GONE:
-                one.world.fold()
+            if not (often or len(one.world.gone) > MOST_GONE):
+                continue
+            if one is self.measured_set:
+                measured.forget(one, self.stage.yardstick, self.started_ms)
+            else:
+                one.world.forget(one.world.now)
         if response.status >= 400:
             self.counts["refused"] += 1
             return
@@ -370,8 +375,10 @@ def _told(response: Response, poll: str) -> str:
 
 
 def _unauthorized(request: Request, tenant: str) -> Response:
+    given = request.headers.get("authorization", "").strip()
+    code, wrong = ("InvalidHeader", "provided in an invalid format") if given else ("", "missing")
     made = Refused(
-        401, "AuthenticationFailed", "Authentication failed. The 'Authorization' header is missing."
+        401, f"AuthenticationFailed{code}", f"Authentication failed. The 'Authorization' header is {wrong}."
     ).response()
     challenge = f'Bearer authorization_uri="{request.base}/{tenant}", error="invalid_token", error_description="none"'
     return msgspec.structs.replace(made, headers={"www-authenticate": challenge})

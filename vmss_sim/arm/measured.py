@@ -10,6 +10,9 @@ Rules this module decides:
 4. What is left behind is known at the horizon, to which the last report runs on: fewer in service than required are the breach `left-broken`.
 5. Measures are of the scenario's set, and where it is deleted and created again under its name of both, one after the other. Other sets that
    clients create have no required capacity, so nothing is said of them.
+6. What will not change is not kept as it was: what was over by T, as things stand (T never falls), is left as for how long how many served,
+   in each piece in which the required capacity is the same, inside and outside the horizon. Any measure that begins with the first request is
+   what it was, and an emulator that lives long does not grow.
 """
 
 from __future__ import annotations
@@ -19,9 +22,19 @@ from typing import Any
 
 import msgspec
 
-from planner.metrics import Measures, StepFunction, count_intervals, from_intervals, left_broken, measure, published
+from planner.metrics import (
+    Measures,
+    StepFunction,
+    condensed,
+    count_intervals,
+    followed,
+    from_intervals,
+    left_broken,
+    measure,
+    published,
+)
 from vmss_sim.arm.clock import TOO_MUCH, BaseClock, distortion
-from vmss_sim.arm.sets import ArmSet
+from vmss_sim.arm.sets import ArmSet, Past
 from vmss_sim.world.scale_set import World
 from vmss_sim.world.vm import NEVER
 
@@ -66,7 +79,7 @@ def measured(one: ArmSet, yardstick: Yardstick, clock: BaseClock, started_ms: in
             refused=_why(clock, share),
             distortion=share,
         )
-    healthy = from_intervals(one.ever, one.outages(), 0)
+    healthy, bad = _known(one)
     made = measure(
         healthy,
         total=yardstick.total,
@@ -74,7 +87,7 @@ def measured(one: ArmSet, yardstick: Yardstick, clock: BaseClock, started_ms: in
         started_ms=started_ms,
         ended_ms=ended,
         horizon_ms=yardstick.horizon_ms,
-        bad=count_intervals(one.exposures(), 0) if yardstick.bad else None,
+        bad=bad if yardstick.bad else None,
     )
     last = started_ms + yardstick.horizon_ms
     known = clock.now_ms() >= last
@@ -89,6 +102,25 @@ def measured(one: ArmSet, yardstick: Yardstick, clock: BaseClock, started_ms: in
     )
 
 
+def _known(one: ArmSet) -> tuple[StepFunction, StepFunction]:
+    """How many instances served, and ran the bad image, from the beginning to the end."""
+    since = 0 if one.past is None else one.past.until_ms
+    healthy, bad = from_intervals(one.ever, one.outages(), since), count_intervals(one.exposures(), since)
+    return (healthy, bad) if one.past is None else (followed(one.past.healthy, healthy), followed(one.past.bad, bad))
+
+
+def forget(one: ArmSet, yardstick: Yardstick, started_ms: int | None) -> None:
+    """Rule 6."""
+    until_ms = one.world.now if started_ms is None else end(one, started_ms)[1]
+    if until_ms <= (0 if one.past is None else one.past.until_ms):
+        return
+    cuts = set(yardstick.required.times_ms) | (
+        set() if started_ms is None else {started_ms, started_ms + yardstick.horizon_ms}
+    )
+    healthy, bad = (condensed(each, until_ms, cuts) for each in _known(one))
+    one.forget(Past(until_ms=until_ms, healthy=healthy, bad=bad))
+
+
 def end(one: ArmSet, started_ms: int) -> tuple[bool, int]:
     """Rule 1: has it ended, and when; else now."""
     world = one.world
@@ -97,14 +129,14 @@ def end(one: ArmSet, started_ms: int) -> tuple[bool, int]:
     status = world.rolling_upgrade
     done = max(started_ms, one.ended_ms, 0 if status is None or status.ended_ms is None else status.ended_ms)
     back = [up for down, up in one.outages() if up is not None and down <= done]
-    ended = max([done, *back])
+    ended = max([done, *back, 0 if one.past is None else one.past.until_ms])
     return not world.running and ended <= world.now, min(ended, world.now)
 
 
 def back_at(one: ArmSet) -> int | None:
     """When everything that will be back in service is, as things stand; None where operations still run, or all are."""
-    world = one.world
-    coming = [vm.serves_from for vm in world.vms.values() if world.now < vm.serves_from < NEVER]
+    world, now = one.world, one.world.now  # once: this is asked with every request
+    coming = [vm.serves_from for vm in world.vms.values() if now < vm.serves_from < NEVER]
     return None if _running(world) else max(coming, default=None)
 
 

@@ -129,7 +129,7 @@ class Operations:
 
     def _signature(self, one: Tracked, query: Mapping[str, str]) -> dict[str, str]:
         about = "/".join((one.id, *(query.get(key, "") for key in ("p", "monitor", "api-version"))))
-        sizes = zip(SIGNED, (12, 2200, 256, 32), strict=True)
+        sizes = zip(SIGNED, (12, 2700, 256, 32), strict=True)
         return {
             key: base64.urlsafe_b64encode(self._bytes(f"{key}/{about}", size)).decode().rstrip("=")
             for key, size in sizes

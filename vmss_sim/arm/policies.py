@@ -27,7 +27,9 @@ Document = dict[str, Any]
 PROBE_MS = 10_000
 """How long a load balancer's probe needs to notice: its own settings stand in the load balancer, which nobody asks here."""
 DOMAINS = 5
-"""Update domains of a Uniform set; also its fault domains where it is not zonal (DOC-modes)."""
+"""Update domains of a Uniform set; also its fault domains where it is not zonal, and the most there may be (DOC-modes, DOC-fd)."""
+MOST_FLEXIBLE = 3
+"""Fault domains of a Flexible set (DOC-fd)."""
 
 
 class At:
@@ -235,7 +237,9 @@ def places(document: Document, instances: int = 0) -> tuple[Machine, ...]:
     flexible = is_flexible(document)
     among = zones(document) or (None,)
     usual = 1 if flexible or among != (None,) else DOMAINS
-    domains = max(1, min(DOMAINS, _properties(document).number("platformFaultDomainCount", usual)))
+    domains = _properties(document).number("platformFaultDomainCount", usual)
+    if not 1 <= domains <= (MOST_FLEXIBLE if flexible else DOMAINS):
+        raise refused(errors.VALUE_OUT_OF_RANGE, parameter="platformFaultDomainCount")
     made = []
     for number in range(instances or len(among) * DOMAINS):
         turn = number // len(among)

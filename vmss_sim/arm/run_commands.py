@@ -53,11 +53,7 @@ def _kept(call: Call, vm: Vm) -> dict[str, dict[str, Any]]:
 
 def _known(call: Call, vm: Vm) -> dict[str, dict[str, Any]]:
     kept = call.one.instances.get(vm.vm_id, {}).get("runCommands", {})
-    told = {
-        name.lower(): {"name": name}
-        for name in vm.commands
-        if name not in call.one.instances.get(vm.vm_id, {}).get("forgotten", ())
-    }
+    told = {name.lower(): {"name": name} for name in vm.commands}
     return {**told, **kept}
 
 
@@ -122,7 +118,7 @@ def delete(call: Call) -> Accepted | Response:
         return Response(status=204)
     call.one.scripts.pop(found.get("operation", ""), None)
     _kept(call, vm).pop(name, None)
-    call.written(vm).setdefault("forgotten", {})[found["name"]] = None
+    call.one.world.forget_command(vm, found["name"])
     return call.accept(call.nothing(), 202)
 
 

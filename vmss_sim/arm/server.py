@@ -255,9 +255,7 @@ class Server:
             if http or tls is None:
                 self.http_url = f"http://{name}:{self._listen(addresses, http_port if tls else port, None, limits)}"
         except InputError:
-            self._app.close()
-            for one in (each for group in self._sockets for each in group):
-                one.close()
+            self._close()
             raise
         self.url = self.url or self.http_url
         self._thread = threading.Thread(target=self._run, name="vmss-sim-server", daemon=True)
@@ -296,7 +294,7 @@ class Server:
     def start(self) -> Server:
         """Returns when requests are answered."""
         self._thread.start()
-        self._ready.wait(10)
+        self._ready.wait()
         return self
 
     def stop(self) -> None:
@@ -305,7 +303,12 @@ class Server:
             one.should_exit = True
         if self._thread.is_alive():
             self._thread.join(15)
+        self._close()
+
+    def _close(self) -> None:
         self._app.close()
+        for one in (each for group in self._sockets for each in group):
+            one.close()
 
     def __enter__(self) -> Server:
         return self.start()
@@ -314,7 +317,10 @@ class Server:
         self.stop()
 
     def _run(self) -> None:
-        asyncio.run(self._serve())
+        try:
+            asyncio.run(self._serve())
+        finally:
+            self._ready.set()  # also where it could not: nobody waits for ever
 
     async def _serve(self) -> None:
         pairs = zip(self._servers, self._sockets, strict=True)

@@ -118,6 +118,7 @@ class Session:
         try:
             self._write_files(self._folder)
         except OSError as error:
+            self.__exit__()
             raise InputError(
                 "the token cannot be written",
                 str(self._folder),

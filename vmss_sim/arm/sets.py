@@ -7,18 +7,31 @@ made from both by `documents.py`; what is written is split between both by `chan
 
 from __future__ import annotations
 
-from array import array
 from collections.abc import Iterator
 from datetime import datetime
 from itertools import chain
 from typing import Any
 
+import msgspec
+
+from planner.metrics import StepFunction
 from vmss_sim.world.scale_set import World
-from vmss_sim.world.vm import NEVER, Operation
+from vmss_sim.world.vm import Operation
+
+Span = tuple[int, int | None]
+"""From when to when; None: to the end."""
+
+
+class Past(msgspec.Struct, frozen=True, kw_only=True):
+    """What is left of a long time, in as few steps as measure the same: how many served until then, and how many ran the bad image."""
+
+    until_ms: int
+    healthy: StepFunction
+    bad: StepFunction
 
 
 class ArmSet:
-    """One scale set. instances: what clients wrote of single instances (tags, say), by vmId. models: documents by the world's
+    """One scale set. past: what is still known of the time that is over; instances: what clients wrote of single instances (tags, say), by vmId. models: documents by the world's
     number of their content, so that an instance can show the model it was given (-1: what stale instances had at the start).
     epoch: virtual time 0 as a date.
     """
@@ -50,28 +63,37 @@ class ArmSet:
         """The operations of managed run-commands, by id: `instances` names them."""
         self.ended_ms = 0
         """When the last operation on it ended."""
-        self._before = 0
-        self._outages, self._exposures = array("q"), array("q")
+        self.past: Past | None = None
+        self._outages: list[Span] = []
+        self._exposures: list[Span] = []
 
     # -- the meter: of the world, and of those that had the name before ---------------------------------------------
 
     def succeed(self, other: ArmSet) -> None:
         """That set had the name before and is deleted: what it cost stays part of what there is to measure."""
-        self._before, self.ended_ms = other.ever, max(self.ended_ms, other.ended_ms)
-        self._outages, self._exposures = _flat(other.outages()), _flat(other.exposures())
+        self.ended_ms, self.past = max(self.ended_ms, other.ended_ms), other.past
+        self._outages, self._exposures = list(other.outages()), list(other.exposures())
 
     @property
     def ever(self) -> int:
-        """How many instances there ever were."""
-        return self._before + len(self.world.vms) + len(self.world.gone) + self.world.forgotten
+        """How many instances there ever were, but for those of which nothing is known but the past."""
+        before = sum(up is None for _, up in self._outages)  # all of them are gone
+        return before + len(self.world.vms) + sum(bool(vm.outages) for vm in self.world.gone)
 
-    def outages(self) -> Iterator[tuple[int, int | None]]:
-        """Every span in which an instance did not serve; None: to the end."""
-        return chain(_spans(self._outages), self.world.outages())
+    def outages(self) -> Iterator[Span]:
+        """Every span in which an instance did not serve that was not over when the past ended; None: to the end."""
+        return chain(self._outages, self.world.outages())
 
-    def exposures(self) -> Iterator[tuple[int, int | None]]:
-        """Every span in which an instance ran the bad image; None: it still does."""
-        return chain(_spans(self._exposures), self.world.exposures())
+    def exposures(self) -> Iterator[Span]:
+        """Every such span in which an instance ran the bad image; None: it still does."""
+        return chain(self._exposures, self.world.exposures())
+
+    def forget(self, past: Past) -> None:
+        """What was over when the past ended is no more than that."""
+        self.past = past
+        self._outages = [one for one in self._outages if (one[0] if one[1] is None else one[1]) > past.until_ms]
+        self._exposures = [one for one in self._exposures if one[1] is None or one[1] > past.until_ms]
+        self.world.forget(past.until_ms)
 
     # -- what it shows of itself -------------------------------------------------------------------------------------
 
@@ -95,11 +117,3 @@ class ArmSet:
             f"/subscriptions/{self.subscription}/resourceGroups/{self.group}"
             f"/providers/Microsoft.Compute/virtualMachineScaleSets/{self.name}"
         )
-
-
-def _flat(spans: Iterator[tuple[int, int | None]]) -> array[int]:
-    return array("q", (NEVER if when is None else when for span in spans for when in span))
-
-
-def _spans(flat: array[int]) -> Iterator[tuple[int, int | None]]:
-    return ((down, None if up == NEVER else up) for down, up in zip(flat[::2], flat[1::2], strict=True))

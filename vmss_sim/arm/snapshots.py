@@ -1,6 +1,7 @@
 """Snapshots: how their lines are read, and what a site must be again that is restored from one.
 
-Contract: `digest` is over everything that a client could tell apart; equal digests, equal sites.
+Contract: `digest` is over everything that a client could tell apart; equal digests, equal sites. Outages that are over are nothing of that:
+who restores a snapshot measures anew.
 """
 
 from __future__ import annotations
@@ -80,8 +81,7 @@ def _set(one: ArmSet) -> Any:
             for vm in vms
         ],
         [(vm.busy_until, min(vm.serves_from, NEVER), vm.touched_ms, vm.bad_since) for vm in vms],
-        sorted((down, NEVER if up is None else up) for down, up in world.outages()),
+        [(vm.id, *span) for vm in vms for span in vm.outages if span[1] > world.now],
         [(work.name, work.kind, work.ids, work.started_at, work.ends_at) for work in world.running.values()],
         str(world.rolling_upgrade),
-        one.ever,
     ]

@@ -63,6 +63,11 @@ class StandingClock(BaseClock):
             self._polling.pop(told, None)
         super().answered(poll, told, busy=busy, port=port)
 
+    def _give_up(self, name: str) -> None:
+        """See `BaseClock`."""
+        self._polling.pop(name, None)
+        super()._give_up(name)
+
     def sleep(self, seconds: float, sleeper: Sleeper | None = None) -> SleepAnswer:
         """Rule 3."""
         self.arrived()
@@ -190,6 +195,12 @@ class JumpClock(StandingClock):
             self._watched.pop(poll, None)
             self._open.pop(poll, None)
         super().answered(poll, told, busy=busy, port=port)
+
+    def _give_up(self, name: str) -> None:
+        """See `BaseClock`."""
+        for kept in (self._watched, self._open, self._due_s):
+            kept.pop(name, None)
+        super()._give_up(name)
 
     def _first_look(self, accepted_ms: int, ends_at_ms: int) -> int:
         """When a client that polls sees the end."""

@@ -8,7 +8,8 @@ Rules (REC: recordings of 2017 to 2024; DOC-health, DOC-metrics; azure-rest-api-
 3. The VMs of a Flexible set do not show their domains (DOC-fd); those of a Uniform set always do.
 4. Rich health states stand as substatus of the health extension, and so do custom metrics, in JSON within JSON (DOC-metrics).
    Where health comes from elsewhere, or the extension is not in the model shown, custom metrics have no place.
-5. The set's view counts its VMs by provisioning state, and tells of automatic repairs where the set has that policy (REC).
+5. The set's view counts its VMs by provisioning state, and tells of automatic repairs where the set has that policy (REC). Its own
+   state is that since the last operation ended, and without a time while one runs (REC).
 """
 
 from __future__ import annotations
@@ -111,7 +112,8 @@ def set_view(one: ArmSet, version: str) -> Body:
         state = "Suspended" if world.repairs_suspended else "Running"
         view["orchestrationServices"] = [{"serviceName": "AutomaticRepairs", "serviceState": state}]
     word = one.provisioning.lower()
-    view["statuses"] = [_status(*PROVISIONING[word], at=moment(one.epoch, one.created_ms))]
+    since = moment(one.epoch, max(one.created_ms, one.ended_ms)) if word in ("succeeded", "failed") else ""
+    view["statuses"] = [_status(*PROVISIONING[word], at=since)]
     return view
 
 

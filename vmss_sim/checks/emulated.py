@@ -86,7 +86,8 @@ def emulated(
     """An emulator of a scenario, while the `with` lasts. scenario: a file, or the name of a bundled one; folder: of its CA, so that
     several emulators are trusted by one certificate. The rest is as of `vmss-sim emulate`. Raises InputError.
     """
-    from scenarios import files, to_arm  # noqa: PLC0415  # a plug-in of pytest has to be cheap to import
+    from planner.errors import InputError  # noqa: PLC0415  # a plug-in of pytest has to be cheap to import
+    from scenarios import files, to_arm  # noqa: PLC0415
     from vmss_sim.arm.emulator import Emulator  # noqa: PLC0415
     from vmss_sim.arm.session import Session  # noqa: PLC0415
     from vmss_sim.arm.trace import Trace  # noqa: PLC0415
@@ -96,7 +97,10 @@ def emulated(
     stage = to_arm.stage(
         files.load(path), path.parent, str(path), seed=seed, breaches=breaches, any_version=any_version
     )
-    keeper = _clocks()[clock](speed=speed, poll_s=poll_s, retry_after_s=retry_after_s)
+    clocks = _clocks()
+    if clock not in clocks:
+        raise InputError("no such clock", "clock", repr(clock), ", ".join(clocks))
+    keeper = clocks[clock](speed=speed, poll_s=poll_s, retry_after_s=retry_after_s)
     with TemporaryDirectory(prefix="vmss-sim-") as own, closing(Trace(trace)) as kept:
         emulator = Emulator(stage, keeper, trace=kept, throttle=throttle, opaque_urls=opaque_urls)
         with Session(emulator, ca_dir=folder or Path(own), http=http) as session:

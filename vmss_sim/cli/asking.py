@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from backends.store import Entry, Store
     from planner.planfile import PlanFile
     from planner.rollout import Asked, State
-    from vmss_sim.report.status import Status
+    from vmss_sim.report.status_words import Status
 
 
 RESTED = 3

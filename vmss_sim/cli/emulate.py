@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import signal
+from collections.abc import Iterator
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
+from threading import Event
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -33,7 +37,7 @@ Examples:
   vmss-sim emulate seed-article --env env.sh & until [ -s env.sh ]; do sleep 1; done; . ./env.sh
 
 \b
-Exit status (on Ctrl-C or SIGTERM): 0 the report was printed, 1 the report has no figures since the clock distorts them,
+Exit status (on Ctrl-C or SIGTERM, or when the terminal is closed): 0 the report was printed, 1 the report has no figures since the clock distorts them,
 2 bad input, or the port is in use.
 """
 
@@ -134,9 +138,7 @@ def register(app: typer.Typer) -> None:
         *,
         beside: options.Beside,
     ) -> None:
-        from contextlib import ExitStack, closing  # noqa: PLC0415  # heavy imports wait until a command runs
-
-        import msgspec  # noqa: PLC0415
+        import msgspec  # noqa: PLC0415  # heavy imports wait until a command runs
 
         from scenarios import files, surroundings, to_arm  # noqa: PLC0415
         from vmss_sim.arm.emulator import Emulator  # noqa: PLC0415
@@ -155,12 +157,18 @@ def register(app: typer.Typer) -> None:
             given = surroundings.faults_of(tables, str(faults))
         found_scenario, open_target = _scenario(scenario, beside)
         made = to_arm.stage(
-            *found_scenario, seed=seed, breaches=breaches, faults=given, any_version=any_version or open_target
+            *found_scenario,
+            seed=seed,
+            breaches=breaches,
+            faults=given,
+            any_version=any_version or open_target,
+            target_known=not open_target,
         )
         keeper = _clock(clock, speed, poll, retry_after)
         said = console.err() if as_json else console.out()
         told = None if quiet else lambda *seen: emulation.line(console.err(), *seen)
         with ExitStack() as stack:
+            asked = stack.enter_context(_asked_to_end())  # before anybody is told that it is there
             kept = stack.enter_context(closing(Trace(trace)))
             emulator = Emulator(made, keeper, trace=kept, throttle=throttle, opaque_urls=opaque_urls, progress=told)
             if restore is not None:
@@ -178,7 +186,8 @@ def register(app: typer.Typer) -> None:
             emulation.opening(said, session)
             if env is not None:
                 console.write_file(env, session.script().encode())
-            _wait()
+            while not asked.wait(0.5):  # woken now and then, so that a signal is seen on every platform
+                pass
             session.server.stop()
             found = emulator.finish()
         if report is not None:
@@ -206,15 +215,21 @@ def _scenario(name: str, beside: options.Beside) -> tuple[tuple[Scenario, Path, 
     """The scenario; for a snapshot of which nobody says what it becomes, the next image, whatever that is: then, too, it is open."""
     from dataclasses import replace  # noqa: PLC0415  # heavy imports wait until a command runs
 
+    from msgspec import structs  # noqa: PLC0415
+
     from scenarios import files  # noqa: PLC0415
     from vmss_sim.study.what_if import assumed_target  # noqa: PLC0415
 
     path = files.find_scenario(name)
-    open_target = not beside.changes and files.is_snapshot(path)
-    if open_target:
-        paths = [path, *([beside.instances] if beside.instances else [])]
-        beside = replace(beside, target=assumed_target(files.read_snapshot(paths).scale_set))
-    return options.scenario_from(name, None, beside), open_target
+    if beside.changes or not files.is_snapshot(path):
+        return options.scenario_from(name, None, beside), False
+    paths = [path, *([beside.instances] if beside.instances else [])]
+    fleet = files.read_snapshot(paths).scale_set
+    target = assumed_target(fleet)
+    scenario, folder, where = options.scenario_from(name, None, replace(beside, target=target))
+    if target is not None:
+        scenario = structs.replace(scenario, title=fleet.model.name)  # without what nobody said
+    return (scenario, folder, where), True
 
 
 def _clock(kind: str, speed: float | None, poll: float | None, retry_after: int | None) -> BaseClock:
@@ -250,16 +265,22 @@ def _not_restored(path: Path, why: str) -> Exception:
     return InputError(f"the snapshot cannot be restored: {why}", str(path))
 
 
-def _wait() -> None:
-    """Until Ctrl-C or SIGTERM."""
-    import signal  # noqa: PLC0415  # heavy imports wait until a command runs
-    import threading  # noqa: PLC0415
+@contextmanager
+def _asked_to_end() -> Iterator[Event]:
+    """Set by Ctrl-C or SIGTERM, of which a second one breaks off what takes too long; and when the terminal is closed, which may be told twice."""
+    asked = Event()
+    breaks_off, ends = (signal.SIGINT, signal.SIGTERM), [signal.SIGINT, signal.SIGTERM]
+    if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) is signal.SIG_DFL:  # not under nohup
+        ends.append(signal.SIGHUP)
 
-    asked = threading.Event()
-    before = {one: signal.signal(one, lambda *_: asked.set()) for one in (signal.SIGINT, signal.SIGTERM)}
+    def hear(*_: object) -> None:
+        for one in breaks_off:
+            signal.signal(one, before[one])
+        asked.set()
+
+    before = {one: signal.signal(one, hear) for one in ends}
     try:
-        while not asked.wait(0.5):  # woken now and then, so that a signal is seen on every platform
-            pass
+        yield asked
     finally:
         for one, handler in before.items():
             signal.signal(one, handler)

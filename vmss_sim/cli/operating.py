@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from vmss_sim.cli import options
+from vmss_sim.cli import opened, options
 
 if TYPE_CHECKING:
     from backends.executor import TurnReport
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from backends.store import Entry, Store
     from planner.planfile import PlanFile
     from planner.rollout import Asked, State
-    from vmss_sim.report.status import Status
+    from vmss_sim.report.status_words import Status
 
 StoreName = Annotated[
     str | None,
@@ -101,7 +101,7 @@ def status_of(store: Store, entry: Entry) -> Status:
     from backends.store import as_option, now_ms  # noqa: PLC0415
     from backends.succession import left_before, since  # noqa: PLC0415
     from planner.standing import Beside, standing  # noqa: PLC0415
-    from vmss_sim.report.status import Status  # noqa: PLC0415
+    from vmss_sim.report.status_words import Status  # noqa: PLC0415
 
     read = plan_of(store, entry)
     journal = store.journal(entry.id)
@@ -221,9 +221,7 @@ def carry_on(
     recovered: State | None = None,
 ) -> int:
     """Be the executor until the rollout ends or rests; print how that came. Returns the exit status."""
-    from contextlib import closing, nullcontext  # noqa: PLC0415  # heavy imports wait until a command runs
-
-    from backends.executor import Signals, Why  # noqa: PLC0415
+    from backends.executor import Signals, Why  # noqa: PLC0415  # heavy imports wait until a command runs
     from backends.hooks import Hooks  # noqa: PLC0415
     from backends.operate import drive  # noqa: PLC0415
     from vmss_sim.report import console, live  # noqa: PLC0415
@@ -242,9 +240,8 @@ def carry_on(
     )
     trace = told("trace", store, entry)
     view_of = live.view(read.plan, read.forecast, entry.id, running.log_format, console.out(), trace)
-    closes = closing(backend) if hasattr(backend, "close") else nullcontext()
     with signals.after():
-        with closes, view_of as view:
+        with view_of as view:
             signals.says = hooks.says = VOICE.says = view.say
 
             def listen(turn: TurnReport) -> None:
@@ -300,7 +297,7 @@ def _end(store: Store, entry: Entry, ended: Ended) -> int:
 
 def _left(status: Status) -> None:
     """What is still changed, where the rollout changed something for its own time."""
-    from vmss_sim.report.status import temporary_of  # noqa: PLC0415  # heavy imports wait until a command runs
+    from vmss_sim.report.status_words import temporary_of  # noqa: PLC0415  # heavy imports wait until a command runs
 
     plan, now = status.plan, status.standing
     if now is not None and status.temporary:
@@ -328,14 +325,14 @@ FIRST_S, LOOK_S, BY_PERSON_S = 60.0, 20.0, 900.0
 
 
 def open_world(read: PlanFile, reach: options.Azure, *, first_s: float | None = None) -> Any:
-    """The backend; through the module, so that there is one place to choose it. first_s: so soon a host is given up that has not answered yet;
-    a rollout that was begun is worth ten minutes.
+    """The backend, until the command ends; through the module, so that there is one place to choose it. first_s: so soon a host is given up that has
+    not answered yet; a rollout that was begun is worth ten minutes.
     """
     from backends import connect  # noqa: PLC0415  # heavy imports wait until a command runs
     from backends.probes import Probed  # noqa: PLC0415
 
     made = connect.open_backend(read.plan, asdict(reach) | {"says": VOICE} | ({"first_s": first_s} if first_s else {}))
-    return made if read.plan.hooks is None else Probed(made, read.plan, read.plan.hooks)
+    return opened.until_the_end(made if read.plan.hooks is None else Probed(made, read.plan, read.plan.hooks))
 
 
 def seconds(given: str | None) -> float | None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from vmss_sim.cli import logs
+from vmss_sim.cli import logs, opened
 
 if TYPE_CHECKING:
     from backends.store import Store
@@ -185,7 +185,7 @@ class Login:
         """The store of this name, with this login where it needs one. Raises InputError."""
         from backends import store as stores  # noqa: PLC0415  # heavy imports wait until a command runs
 
-        return stores.open_store(store, stores.Login.of(asdict(self)))
+        return opened.until_the_end(stores.open_store(store, stores.Login.of(asdict(self))))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -301,7 +301,8 @@ def spread(command: Callable[..., None]) -> Callable[..., None]:
         if logs_in:
             logs.turn_on_as_asked(given.pop("verbose"))
         made = {name: group(**{field: given.pop(field) for field in fields[name]}) for name, group in groups.items()}
-        command(**made, **given)
+        with opened.command():
+            command(**made, **given)
 
     run.__signature__ = inspect.Signature([one.replace(kind=one.KEYWORD_ONLY) for one in seen])  # type: ignore[attr-defined]
     return run

@@ -85,14 +85,16 @@ def _register_looking(app: typer.Typer) -> None:
         rollout: operating.Name = None,
         store: operating.StoreName = None,
         every: Annotated[bool, typer.Option("--all", help="One line a rollout.")] = False,
-        as_json: Annotated[bool, typer.Option("--json", help="JSON on stdout and nothing else there.")] = False,
+        as_json: Annotated[
+            bool, typer.Option("--json", help="JSON on stdout and nothing else there (docs/operate-json.md).")
+        ] = False,
         *,
         login: options.Login,
     ) -> None:
         import msgspec  # noqa: PLC0415  # heavy imports wait until a command runs
 
         from backends.store import find  # noqa: PLC0415
-        from vmss_sim.report import console  # noqa: PLC0415
+        from vmss_sim.report import console, status_words  # noqa: PLC0415
         from vmss_sim.report import status as report  # noqa: PLC0415
 
         kept = login.opened(store)
@@ -106,7 +108,7 @@ def _register_looking(app: typer.Typer) -> None:
             if as_json:
                 typer.echo(msgspec.json.encode([report.document(one) for one in found]).decode())
             for one in () if as_json else found:
-                typer.echo(f"{one.entry.id:<24} {report.state_of(one):<24} {report.why_of(one)}")
+                typer.echo(f"{one.entry.id:<24} {status_words.state_of(one):<24} {status_words.why_of(one)}")
             return
         made = operating.status_of(kept, find(kept, rollout))
         if as_json:

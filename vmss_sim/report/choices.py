@@ -15,7 +15,6 @@ Rules this module decides:
 from __future__ import annotations
 
 import shlex
-from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -28,10 +27,8 @@ from planner.rollout import Asked, OperatorRequest
 from planner.standing import Change, Heard, Standing, Temporary
 from vmss_sim.report import way_back
 from vmss_sim.report.console import plain
+from vmss_sim.report.status_words import Status
 from vmss_sim.report.times import coarse, when
-
-if TYPE_CHECKING:
-    from vmss_sim.report.status import Status
 
 COMMANDS = {
     Asked.EMERGENCY: "rollback --emergency",

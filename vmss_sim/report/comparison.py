@@ -55,6 +55,8 @@ def render(
     for result in study.results:
         made.add_row(*_row(result, recommendation.name, bad=bad, wide=wide))
     console.print(made)
+    front = ", ".join(study.front())
+    console.print(Text(f"Pareto front of duration, downtime, fewest in service and completing: {front}", style="dim"))
     if details:
         for result in study.results:
             _details(console, result)

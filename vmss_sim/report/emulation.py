@@ -41,10 +41,10 @@ def opening(console: Console, session: Session) -> None:
 def _about_images(found: dict[str, str | None], *, known: bool) -> str:
     """What the model names, and what it is to become."""
     model, target = found["model"] or "none", found["target"]
-    if target is None:
-        return f"the model's image: {model}"
     if not known:
         return f"the model's image: {model}; any version of it is accepted"
+    if target is None:
+        return f"the model's image: {model}"
     return f"the model's image: {model}; the scenario's target: {target}"
 
 

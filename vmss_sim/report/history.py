@@ -24,7 +24,16 @@ from planner.planfile import describe
 from planner.standing import looks
 from planner.trace import Executor, Found, LetGo, Receipt, Record, Refusal, Turn, Unread
 from vmss_sim.report.console import plain
-from vmss_sim.report.status import CUT_OFF, Status, counts_of, executor_of, state_of, temporary_of, trouble, why_of
+from vmss_sim.report.status_words import (
+    CUT_OFF,
+    Status,
+    counts_of,
+    executor_of,
+    state_of,
+    temporary_of,
+    trouble,
+    why_of,
+)
 from vmss_sim.report.times import coarse, when
 
 

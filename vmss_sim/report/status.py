@@ -1,10 +1,7 @@
 """`status`: where a rollout stands, on one 80-column screen and as JSON; and what may be done now, by exact command.
 
-Rules this module decides:
-
-1. What is shown is what was last written down, with its time; whether an executor is alive is what the lease tells.
-2. Commands stand whole on their line, however long it is, so that they can be copied; what is not one is folded between words.
-3. Words that stand in a plan or come from Azure are shown with control characters removed.
+What is known, and in which words, is in `status_words.py`. Commands stand whole on their line, however long it is, so that they can be
+copied; what is not one is folded between words.
 """
 
 from __future__ import annotations
@@ -15,16 +12,11 @@ import msgspec
 from rich.console import Console
 from rich.text import Text
 
-from backends.lease import LASTS_MS, Holder, is_gone
-from backends.store import Entry
-from backends.succession import Left, Since
 from planner.lint.wording import instances
 from planner.phases import Phase
-from planner.plan import Plan
 from planner.planfile import Forecast
 from planner.rollout import Opening
-from planner.standing import Standing, Temporary, Trouble, temporary
-from planner.trace import Executor, LetGo, Unread
+from planner.standing import Standing
 from vmss_sim.report import windows
 from vmss_sim.report.choices import (
     afterwards_of,
@@ -38,157 +30,24 @@ from vmss_sim.report.choices import (
     waiting_of,
 )
 from vmss_sim.report.console import folded, plain
+from vmss_sim.report.status_words import (
+    Status,
+    changed_of,
+    counts_of,
+    executor_of,
+    place_of,
+    state_of,
+    temporary_of,
+    trouble,
+    why_of,
+)
 from vmss_sim.report.times import coarse, stamp, when
 
 SCHEMA = "vmss-sim/status/1"
 WIDTH = 80
 LISTED = 3
-CUT_OFF = "killed, or cut off from its store"
-FEW = 8
-"""So many ids are listed beside a number."""
 WALL_MS = 3_600_000
 """A rollout that first looked within so long of being opened goes by the wall clock; an emulator's is months away."""
-
-
-class Status(msgspec.Struct, frozen=True, kw_only=True):
-    """All that `status` tells of one rollout. now_ms: wall clock. store: what a command needs beside the id to find it. unread: why the
-    set cannot be looked at, where that is so. last: the last executor; let_go: its last word, unless it was killed. left: what an earlier rollout of the set left changed; since: one that came later.
-    """
-
-    entry: Entry
-    plan: Plan
-    forecast: Forecast | None
-    standing: Standing | None
-    holder: Holder | None
-    now_ms: int
-    store: str = ""
-    unread: Unread | None = None
-    last: Executor | None = None
-    let_go: LetGo | None = None
-    left: Left | None = None
-    since: Since | None = None
-
-    @property
-    def temporary(self) -> tuple[tuple[Plan, Temporary], ...]:
-        """What is not as it was, each with the plan that says how it was: an earlier rollout's where this one has ended and found it so."""
-        now = self.standing
-        if now is None:
-            return ()
-        own = tuple((self.plan, one) for one in now.temporary)
-        if self.left is None or now.state.phase is not Phase.ENDED:
-            return own
-        before = tuple(
-            (self.left.plan, msgspec.structs.replace(one, text=f"{one.text} (since {self.left.rollout})"))
-            for one in temporary(self.left.plan, now.state, now.scale_set)
-            if one.change in self.left.changes and not any(one.change is it.change for _, it in own)
-        )
-        return own + before
-
-    @property
-    def alive(self) -> bool:
-        """Is an executor at work on it, as far as the lease tells?"""
-        held = self.holder
-        if held is None or held.rollout != self.entry.id or is_gone(held):
-            return False
-        return held.age_ms(self.now_ms) < LASTS_MS
-
-
-def state_of(status: Status) -> str:
-    """The state in one or two words."""
-    now = status.standing
-    if now is None:
-        return "not begun"
-    state = now.state
-    if state.phase is Phase.ENDED:
-        return state.ending
-    if state.phase is Phase.PAUSED:
-        return "asks" if state.question else "paused"
-    return state.phase.value if status.alive else f"{state.phase.value}, nobody at work"
-
-
-def why_of(status: Status) -> str:
-    """Why it is in that state, in a sentence: instance, zone, Azure's error, and when that was seen."""
-    now, blind = status.standing, unread_of(status)
-    if now is None:
-        return plain(blind or "nothing was looked at or sent yet")
-    text = now.doing.rstrip(".")
-    if now.failed and now.state.ending != "finish":
-        text += "; " + trouble(now.failed[0])
-    text = f"{text} (seen {when(now.at_ms)})"
-    return plain(f"{blind}; before that: {text}" if blind else text)
-
-
-def unread_of(status: Status) -> str:
-    """Why the set cannot be looked at, and since when; empty where it can."""
-    unread = status.unread
-    if unread is None:
-        return ""
-    what = f"cannot reach {unread.host}" if unread.host else "the set cannot be looked at"
-    return f"{what} since {when(unread.wall_ms)}: {unread.why.rstrip('.')}"
-
-
-def trouble(one: Trouble, *, message: bool = True) -> str:
-    """`instance 7 (zone 2) did not come to serve in time, CODE: message, time`. message: what a code says may have been said before."""
-    zone = f" (zone {one.zone})" if one.zone else ""
-    why = f" {one.why}" if one.why != one.code else ""
-    error = f"{',' if why else ''} {one.code}" if one.code else ""
-    error += f": {one.message.rstrip('.')}" if one.message and message else ""
-    return plain(f"instance {one.id}{zone}{why}{error}, {when(one.at_ms)}")
-
-
-def executor_of(status: Status) -> str:
-    """Is an executor alive, and how old is its lease; what became of the last one."""
-    held, last, left = status.holder, status.last, status.let_go
-    if held is None or held.rollout != status.entry.id:
-        other = f" ({held.executor} works on {held.rollout})" if held is not None else ""
-        over = status.standing is not None and status.standing.state.phase is Phase.ENDED
-        if left is not None and not over:
-            other += f"; the last let go {when(left.wall_ms)}: {left.why}"
-        elif last is not None and left is None:
-            other += f"; {last.name} was {CUT_OFF}"
-        return plain(f"none{other}")
-    age = held.age_ms(status.now_ms)
-    heard = f"its lease was renewed {age / 1000:.0f} s ago"
-    if status.alive:
-        return f"{held.executor} is at work, {heard}"
-    came = f"{CUT_OFF} (it did not let go)" if left is None else f"it let go {when(left.wall_ms)}: {left.why}"
-    return plain(f"{held.executor} is gone, {heard}: {came}")
-
-
-def counts_of(now: Standing) -> str:
-    """How many instances are where, with their ids where they are few."""
-    groups = (
-        ("as before" if now.state.back else "on target", now.on_target),
-        ("not yet back" if now.state.back else "old", now.old),
-        ("in flight", now.in_flight),
-        ("failed", tuple(one.id for one in now.failed)),
-        ("skipped", now.skipped),
-    )
-    told = (
-        f"{len(ids)} {word}" + (f" ({', '.join(ids)})" if 0 < len(ids) <= FEW and len(ids) < now.total else "")
-        for word, ids in groups
-        if ids or word != "skipped"
-    )
-    return ", ".join(told)
-
-
-def place_of(status: Status) -> str:
-    """Which Resource Manager, and how it is reached: what a command takes where nothing else is said."""
-    where = status.entry.where
-    if where is None:
-        return "not kept: say --endpoint, --ca and --credential where it was begun with them"
-    more = f", certificate authority {where.ca}" if where.ca else ""
-    return f"{where.name}{more}, credential {where.credential}"
-
-
-def temporary_of(status: Status) -> str:
-    """What is, or may be, still changed, in a phrase; empty where nothing is."""
-    return "; ".join(_changed(status))
-
-
-def _changed(status: Status) -> tuple[str, ...]:
-    unshown = status.standing.unshown if status.standing is not None else ()
-    return (*(one.text for _, one in status.temporary), *unshown)
 
 
 def document(status: Status) -> dict[str, Any]:
@@ -264,8 +123,8 @@ def document(status: Status) -> dict[str, Any]:
         "left_alone": now.left_alone,
         "batch": {"number": now.batch, "of": now.batches, "why": now.batch_why},
         "model_gives": now.model_gives,
-        "temporary_changes": list(_changed(status)),
-        "temporary_seen": {"by": "vmss-sim", "at": stamp(now.at_ms)} if _changed(status) else None,
+        "temporary_changes": list(changed_of(status)),
+        "temporary_seen": {"by": "vmss-sim", "at": stamp(now.at_ms)} if changed_of(status) else None,
         "followed_by": None if status.since is None else status.since._asdict(),
         "undo": [
             {"change": one.change.value, "why": why, "command": command, "instances": list(one.ids)}
@@ -358,7 +217,7 @@ def render(console: Console, status: Status) -> None:
         as_before = "nothing: mode and repairs are as before" if moved else "nothing: all is as before"
         none = as_before if over else "nothing is changed for the time of the rollout"
         changed = temporary_of(status)
-        if changed and not status.alive:  # who is at work looks often; else somebody may have put it back since
+        if changed and over:  # nobody looks any more: somebody may have put it back since
             changed += f" (as of {when(now.at_ms)}, when vmss-sim last looked)"
         _row(console, "still so" if over else "temporary", changed or none)
         if now.asked:

@@ -24,7 +24,7 @@ from scenarios.choices import Choice
 from scenarios.expect import METRICS
 from scenarios.given import Assumption
 from vmss_sim.study.replicate import Row, plan_for, run
-from vmss_sim.study.statistics import proportion, summary
+from vmss_sim.study.statistics import pareto, proportion, summary
 from vmss_sim.study.today import LABEL, today
 
 Progress = Callable[[int, int], None]
@@ -84,6 +84,25 @@ class Study(msgspec.Struct, frozen=True, kw_only=True):
     results: tuple[Result, ...]
     refused: tuple[Refused, ...]
     today: str
+
+    def front(self) -> tuple[str, ...]:
+        """The Pareto front: labels of the strategies that no other equals or beats in every respect of `FRONT` and beats in one."""
+        points = [
+            (
+                one.choice.label,
+                {name: summary(one.values(name)).mean or 0.0 for name in FRONT} | {"completed": _share(one)},
+            )
+            for one in self.results
+        ]
+        return pareto(points, {name for name in FRONT if name.endswith("_s")})
+
+
+FRONT = ("duration_s", "downtime_s", "min_healthy")
+"""What the Pareto front weighs, by its mean over all runs, beside the share that completes."""
+
+
+def _share(one: Result) -> float:
+    return one.completed().estimate or 0.0
 
 
 def plans(setup: Setup, known: Mapping[str, Strategy] = STRATEGIES) -> tuple[list[tuple[Choice, Plan]], list[Refused]]:
@@ -211,6 +230,7 @@ def document(study: Study, recommendation: Mapping[str, Any], flips: Mapping[str
             }
             for result in study.results
         ],
+        "pareto_front": list(study.front()),
         "refused": [{"name": one.label, "because": one.because} for one in study.refused],
         "assumptions": [assumption_document(one, flips) for one in study.setup.assumptions],
         "recommendation": dict(recommendation),

@@ -17,6 +17,9 @@ Rules this module decides (sources: Conover, Practical Nonparametric Statistics,
 6. *Paired difference* a - b of replications that met the same luck (common random numbers): t-interval of the
    differences. *Distinguishable* if it excludes 0. A pair equal to 12 digits is a tie, so that rounding alone
    distinguishes nothing.
+7. *Pareto*: p dominates q if it is at least as good under every objective and better under one. Equals keep each other.
+8. *Enough*: half-width of the mean's interval against a share of the mean. A sequential rule under-covers slightly:
+   look after every 200 replications, and stop at the second pass in a row.
 
 Intervals are 95 % unless told otherwise. numpy and scipy are imported where they are used: they cost a third of a
 second, which `--help` must not pay. The distributions come from scipy.special: scipy.stats takes twice as long.
@@ -26,7 +29,7 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_left, bisect_right
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -54,6 +57,17 @@ class Difference(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     ci95: tuple[float, float] | None
     distinguishable: bool
     n: int
+
+
+class Precision(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How well a mean is known: half-width of its 95 % interval, the same as a share of the mean, and whether that is enough.
+
+    `relative` is None where there is no interval, or the mean is 0 and the half-width is not.
+    """
+
+    half_width: float | None
+    relative: float | None
+    enough: bool
 
 
 def summary(values: Values) -> Summary:
@@ -129,6 +143,51 @@ def paired_difference(a: Values, b: Values) -> Difference:
     return Difference(mean=mean, ci95=ci95, distinguishable=distinguishable, n=left.size)
 
 
+def pareto(points: Sequence[tuple[str, Mapping[str, float]]], minimise: Collection[str]) -> tuple[str, ...]:
+    """Names of the points that no other dominates (rule 7), in the order given.
+
+    points: name and value by objective; objectives in `minimise` are better when smaller, all others when larger.
+    InputError if a name stands twice, the points differ in their objectives, one to minimise is unknown, or on NaN.
+    """
+    if not points:
+        return ()
+    objectives = sorted(points[0][1])
+    unknown = sorted(set(minimise) - set(objectives))
+    if unknown:
+        raise InputError("no such objective", found=", ".join(unknown), expected=", ".join(objectives))
+    costs: dict[str, tuple[float, ...]] = {}
+    for name, values in points:
+        if name in costs:
+            raise InputError("a point stands twice", found=name)
+        if sorted(values) != objectives:
+            raise InputError(
+                "points differ in their objectives",
+                where=name,
+                found=", ".join(sorted(values)),
+                expected=", ".join(objectives),
+            )
+        costs[name] = tuple(values[key] if key in minimise else -values[key] for key in objectives)
+        if any(map(math.isnan, costs[name])):
+            raise InputError("an objective is not a number", where=name)
+    return tuple(name for name, cost in costs.items() if not any(_dominates(other, cost) for other in costs.values()))
+
+
+def enough(values: Values, relative: float) -> Precision:
+    """Judge whether the mean is known to within this share of it (0.01: one percent); rule 8.
+
+    InputError on NaN, or a share that is not positive.
+    """
+    if not relative > 0:
+        raise InputError("not a relative half-width", found=str(relative), expected="more than 0")
+    mean, half = _mean_half(_sorted(values, "values"), LEVEL)
+    if mean is None or half is None:
+        return Precision(half_width=None, relative=None, enough=False)
+    if half == 0:
+        return Precision(half_width=0.0, relative=0.0, enough=True)
+    achieved = None if mean == 0 else _finite(half / abs(mean))
+    return Precision(half_width=half, relative=achieved, enough=achieved is not None and achieved <= relative)
+
+
 def _array(values: Values, name: str) -> Sample:
     import numpy as np  # noqa: PLC0415 - lazy, see above
 
@@ -191,3 +250,8 @@ def _around(mean: float | None, half: float | None) -> tuple[float, float] | Non
         return None
     low, high = _finite(mean - half), _finite(mean + half)
     return None if low is None or high is None else (low, high)
+
+
+def _dominates(left: tuple[float, ...], right: tuple[float, ...]) -> bool:
+    """Compare costs: smaller is better."""
+    return left != right and all(a <= b for a, b in zip(left, right, strict=True))

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-KNOWN = 1_000
+KNOWN = 100
 """How many contents are remembered before those that nobody has are forgotten."""
 
 

@@ -123,6 +123,10 @@ class Rollouts:
         delay = world.draws.later("auto-os", 0, self._triggered) * options.auto_os_delay_ms
         world.at(world.now + round(delay), self._begin_automatic, self._triggered)
 
+    def forget_approvals(self) -> None:
+        """Forget whose approval nobody can use any more."""
+        self._approved = {name: None for name in self._approved if name in self.world.vms}
+
     def _begin_automatic(self, trigger: int) -> None:
         world = self.world
         auto = world.auto_os

@@ -60,6 +60,11 @@ class RepairService:
         self._in_vain = 0
         self.look_at_all()
 
+    def forget(self, until_ms: int) -> None:
+        """Forget the repairs until then, and who is gone."""
+        self.log = [one for one in self.log if one[0] > until_ms]
+        self._replaced &= self.world.vms.keys()
+
     def _look_at(self, when: int, vm: Vm) -> None:
         """Look at an instance at this time, once however many reasons there are: they would multiply with every repair."""
         if (vm.vm_id, when) not in self._planned:

@@ -459,6 +459,7 @@ class RollingUpgrade:
     def _close(self, code: str, error: str = "", message: str = "") -> None:
         world = self.world
         self.code, self.ended_ms, self.in_progress = code, world.now, ()
+        self.before, self.ends, self.heirs = {}, {}, {}  # nobody goes back any more
         if code == "Completed" and self.failed and world.config.platform.failed_within_limits == "fails":
             error, message = self.error
         self.end_operation(error, message)

@@ -17,8 +17,7 @@ Azure's own rollouts `rollouts.py`, repairs `repairs.py`, what is shown `health.
 
 from __future__ import annotations
 
-from array import array
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from functools import cached_property
 from typing import Any
 from weakref import proxy
@@ -50,6 +49,8 @@ OF_THE_SET = frozenset(
     {"properties.singlePlacementGroup", "properties.platformFaultDomainCount", "properties.orchestrationMode"}
 )
 """Paths that instances are not given: they are no part of the content (rule 4)."""
+IMAGES = 100
+"""Of how many images of VMs that are gone a VM is kept."""
 UPDATES = frozenset({"update-model", "set-mode", "set-capacity"})
 """PUT and PATCH of the set itself."""
 MOVES_ETAG = frozenset(
@@ -97,9 +98,6 @@ class World:
         self.owners: list[Vm] = list(self.vms.values())
         self.heirs: dict[int, str] = {}
         self.gone: list[Vm] = []
-        self.folded: Sequence[int] = ()
-        self.forgotten = 0
-        """How many VMs are gone of which nothing but their outages is kept."""
         self.operations: dict[str, Operation] = {}
         self.running: dict[str, Operation] = {}
         self.ended: list[Operation] = []
@@ -553,6 +551,15 @@ class World:
             self.owners[vm.slot] = heir
             del self.heirs[vm.slot]
 
+    def forget_command(self, vm: Vm, name: str) -> None:
+        """The resource of a run-command is deleted: nobody learns of it any more, also not once it has run."""
+        vm.commands = tuple(one for one in vm.commands if one != name)
+        if vm.effect is not None and vm.effect.run_name == name:
+            vm.effect = structs.replace(vm.effect, run_name=None)
+        for one in self.running.values():
+            if vm.id in one.ids and one.args.get("run_name") == name:
+                del one.args["run_name"]
+
     # -- VMs -----------------------------------------------------------------------------------------------------
 
     def _up_at(self, vm: Vm, when: int) -> None:
@@ -666,34 +673,34 @@ class World:
 
     def outages(self) -> Iterator[tuple[int, int | None]]:
         """Every span in which a VM of the original set did not serve; None: to the end."""
-        for start, end in zip(self.folded[::2], self.folded[1::2], strict=True):
-            yield start, None if end == NEVER else end
         for vm in (*self.vms.values(), *self.gone):
             for start, end in vm.outages:
                 yield start, None if end == NEVER else end
 
-    def fold(self) -> None:
-        """Keep the outages that are over for good in a tenth of the room, for a world that lives long. The meter says the same.
-
-        Of VMs that are gone one stays for each image. What changed is forgotten: only for a world whose changes nobody reads.
-        """
-        self.folded = array("q", self.folded)
-        for vm in self.vms.values():
-            for span in vm.outages[:-1]:
-                self.folded.extend(span)
-            del vm.outages[:-1]
-        for vm in self.gone:
-            for span in vm.outages:
-                self.folded.extend(span)
-            vm.outages = []
-        kept = {vm.image: vm for vm in self.gone}
-        self.forgotten += len(self.gone) - len(kept)
-        self.gone = list(kept.values())
-        self.dirty, self.disturbed = {}, {}
-
     def exposures(self) -> Iterator[tuple[int, int | None]]:
         """Every span in which a VM ran the bad image; None: it still does."""
+        since = [vm.bad_since for vm in map(self.settled, self.vms.values())]  # which may end one
         yield from self.exposed
-        for vm in self.vms.values():
-            if self.settled(vm).bad_since != NEVER:
-                yield vm.bad_since, None
+        yield from ((when, None) for when in since if when != NEVER)
+
+    def forget(self, until_ms: int) -> None:
+        """Forget what was over by then, for a world that lives long: what the meter says of later is the same. Who was gone by then has no
+        outages any more, and does not count; one stays for each image, of the last `IMAGES`.
+
+        What changed is forgotten, too: only for a world whose changes nobody reads.
+        """
+        for vm in (*self.vms.values(), *self.gone):
+            if vm.outages:
+                vm.outages = [span for span in vm.outages if span[1] > until_ms]
+        for vm in self.gone:
+            vm.outages = [] if vm.outages and vm.outages[0][0] <= until_ms and vm.outages[0][1] == NEVER else vm.outages
+        by_image = {vm.image: vm for vm in self.gone}
+        stay = {id(vm) for vm in list(by_image.values())[-IMAGES:]}
+        self.gone = [vm for vm in self.gone if vm.outages or id(vm) in stay]
+        self.exposed = [span for span in self.exposed if span[1] > until_ms]
+        if self.sources is not None:
+            held = self.held_contents("content")
+            self.sources = {content: source for content, source in self.sources.items() if content in held}
+        self.dirty, self.disturbed = {}, {}
+        self.repair_service.forget(until_ms)
+        self.rollouts.forget_approvals()

@@ -260,11 +260,15 @@ class Buckets:
             bucket.tokens -= need
         return Granted(tuple((bucket.policy.name, bucket.tokens) for bucket, _ in asked))
 
-    def forget_full(self, now_ms: int) -> None:
-        """Drop the buckets that are full again: a new one says the same. Keeps as many as are in use."""
+    def forget_full(self, now_ms: int, most: int) -> None:
+        """Drop the buckets that are full again: a new one says the same. Of others, more than `most`, those of single resources that are
+        fullest go, too: whoever asks of so many in one minute is asked for no more than these.
+        """
         for bucket in self._buckets.values():
             bucket.advance(now_ms)
-        self._buckets = {key: one for key, one in self._buckets.items() if one.tokens < one.policy.size}
+        used = [(key, one) for key, one in self._buckets.items() if one.tokens < one.policy.size]
+        used.sort(key=lambda each: (each[1].policy.scope == "resource", each[1].tokens / each[1].policy.size))
+        self._buckets = dict(used[:most])
 
     def __len__(self) -> int:
         return len(self._buckets)

@@ -276,7 +276,7 @@ ACCEPTED: tuple[Accepted, ...] = (
         ANY,
         f"{_VIEWS}|GET instanceView",
         r"(properties\.instanceView\.)?(disks\[\]|rdpThumbPrint|groupId|vmAgent|statuses\[\]\.time).*",
-        139,
+        135,
     ),
     _shape(
         "spelling of mid-2017, shown beside the other one to clients of that version",

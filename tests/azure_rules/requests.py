@@ -1,0 +1,212 @@
+"""Sections 4.2 and 6: how long-running requests are answered, throttling and limits."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from tests.azure_rules.rule import Mutant, Rule, of_wire
+
+_DOES = "tests/test_world_operations.py::"
+_LIMITS = "tests/test_world_limits.py::"
+_TROUBLE = "tests/test_world_trouble.py::"
+_W = "vmss_sim/world/"
+
+RULES: Final[tuple[Rule, ...]] = (
+    of_wire(
+        "lro-headers",
+        "4.2",
+        "Azure-AsyncOperation, Location, Retry-After and the bodies of a poll.",
+        "REC, DOC-arm",
+    ),
+    Rule(
+        id="lro-overlap",
+        section="4.2",
+        text="Operations of one kind that overlap on an instance are accepted and merged: nothing is done twice, and all end together.",
+        source="REC (azure-cli, 2023-01: three reimages, and two)",
+        where=f"{_W}scale_set.py:World._join",
+        test=f"{_DOES}test_overlapping_reimages_merge_and_end_together",
+        mutant=Mutant(
+            "            if one.ends_at not in (end, NEVER):\n                self.finish_at(one, end)",
+            "            pass",
+        ),
+        status="option",
+        options="Platform.overlap",
+    ),
+    Rule(
+        id="lro-overlap-once",
+        section="4.2",
+        text="A merged operation takes no instance down twice.",
+        source="REC (azure-cli, 2023-01)",
+        where=f"{_W}scale_set.py:World._start",
+        test=f"{_DOES}test_a_merged_operation_never_takes_an_instance_down_twice",
+        mutant=Mutant("for one in operation.ids if one not in held]", "for one in operation.ids]"),
+    ),
+    Rule(
+        id="lro-overlap-kinds",
+        section="4.2",
+        text="Another kind on a busy instance is a conflict: 409.",
+        source="INFER from ISSUE onefuzz #2124",
+        where=f"{_W}admission.py:_same_kind",
+        test=f"{_DOES}test_another_kind_on_a_busy_instance_is_a_conflict",
+        mutant=Mutant('return doing == kind or (kind == "upgrade"', 'return True or (kind == "upgrade"'),
+        status="option",
+        options="Platform.overlap",
+    ),
+    Rule(
+        id="lro-overlap-queue",
+        section="4.2",
+        text="By option it waits its turn instead, and passes over what has gone meanwhile.",
+        source="INFER from REC (`VmssQueuedVMOperations`)",
+        where=f"{_W}scale_set.py:World._begin_later",
+        test=f"{_DOES}test_a_queued_operation_passes_over_what_has_gone_meanwhile",
+        mutant=Mutant("operation.ids = tuple(one for one in operation.ids if one in self.vms)", "pass"),
+        status="option",
+        options="Platform.overlap",
+    ),
+    Rule(
+        id="lro-deleting",
+        section="4.2",
+        text="An instance that is being deleted joins nothing: to a request it is not an active one any more.",
+        source="ISSUE onefuzz #2547",
+        where=f"{_W}admission.py:_conflict",
+        test=f"{_DOES}test_what_is_being_deleted_joins_nothing",
+        mutant=Mutant("return _refuse(errors.INSTANCE_UNKNOWN, id=vm.id)", "continue"),
+    ),
+    Rule(
+        id="trouble-time-out",
+        section="4.2",
+        text="The platform waits 40 minutes for a guest's signal, then the operation fails: OSProvisioningTimedOut.",
+        source="ISSUE SupportArticles PR #1787",
+        where=f"{_W}faults.py:TIMED_OUT_MS",
+        test=f"{_TROUBLE}test_time_out_ends_failed_after_40_minutes_unless_said_otherwise",
+        mutant=Mutant("TIMED_OUT_MS = 2_400_000", "TIMED_OUT_MS = 5_400_000"),
+        note="90 minutes with extensions: say so in the fault.",
+    ),
+    Rule(
+        id="request-together",
+        section="4.2",
+        text="Whether the VMs of one request take equally long, or each takes its own time, differs between recorded operations.",
+        source="REC (power-off, restart and start of sets of 5)",
+        where=f"{_W}lifecycle.py:durations",
+        test="tests/test_world_luck.py::test_whether_the_vms_of_a_request_take_equally_long_is_an_option",
+        mutant=Mutant("    if world.together:", "    if False:"),
+        status="option",
+        options="Platform.vms_of_a_request",
+    ),
+    Rule(
+        id="quota-cores",
+        section="6",
+        text="New VMs need cores of the quota: 409 OperationNotAllowed, with the numbers.",
+        source="REC (4 PUT), DOC-maxsurge",
+        where=f"{_W}admission.py:free_for {_W}config.py:WorldConfig.quota_cores",
+        test=f"{_LIMITS}test_scaling_out_needs_cores",
+        mutant=Mutant(
+            "(_cores(world) + more * config.cores_per_vm) > config.quota_cores", "_cores(world) > config.quota_cores"
+        ),
+    ),
+    Rule(
+        id="quota-deallocated",
+        section="6",
+        text="Deallocated VMs hold no cores, and need them to start; stopped ones keep theirs.",
+        source="API (quota counts allocated cores)",
+        where=f"{_W}admission.py:_cores {_W}admission.py:_limits",
+        test=f"{_LIMITS}test_deallocated_instances_hold_no_cores_and_need_them_to_start",
+        mutant=Mutant("if boots and config.quota_cores is not None:", "if False:"),
+    ),
+    Rule(
+        id="quota-stopped",
+        section="6",
+        text="A VM that is stopped but not deallocated keeps its cores.",
+        source="API (quota counts allocated cores)",
+        where=f"{_W}admission.py:_cores",
+        test=f"{_LIMITS}test_stopped_instances_hold_their_cores",
+        mutant=Mutant('world.settled(vm).power != "deallocated" for', 'world.settled(vm).power == "running" for'),
+    ),
+    Rule(
+        id="quota-addresses",
+        section="6",
+        text="New VMs need addresses of the subnet: 400 SubnetIsFull, and the whole scale-out is refused.",
+        source="DOC-maxsurge, DOC-pg, ISSUE AKS #2531, azure-docs #88211",
+        where=f"{_W}admission.py:_limits {_W}config.py:WorldConfig.addresses",
+        test=f"{_LIMITS}test_scaling_out_needs_addresses",
+        mutant=Mutant(
+            "len(world.vms) + more > config.addresses:\n        return _refuse(errors.SUBNET_FULL",
+            "False:\n        return _refuse(errors.SUBNET_FULL",
+        ),
+    ),
+    Rule(
+        id="throttle-arm",
+        section="6.1",
+        text="Resource Manager's buckets: reads 250 and 25 a second, writes and deletes 200 and 10; of all principals together 15 times "
+        "that.",
+        source="DOC-arm, REC 2024",
+        where=f"{_W}throttle.py:POLICIES",
+        test=f"{_LIMITS}test_resource_managers_buckets_are_the_documented_ones",
+        mutant=Mutant('_arm("reads", 250, 25)', '_arm("reads", 1_200, 25)'),
+    ),
+    Rule(
+        id="throttle-compute",
+        section="6.2",
+        text="Compute's buckets for sets and their VMs, per resource and per subscription, by kind of request.",
+        source="DOC-throttle, REC 2023 to 2025",
+        where=f"{_W}throttle.py:POLICIES {_W}throttle.py:USES",
+        test=f"{_LIMITS}test_updates_of_one_set_are_throttled_after_twelve_and_told_when_to_come_back",
+        mutant=Mutant('_resource("VMScaleSetActions", 12, 4)', '_resource("VMScaleSetActions", 120, 4)'),
+        status="option",
+        options="Platform.throttle",
+    ),
+    Rule(
+        id="throttle-refill",
+        section="6.2",
+        text="A bucket is refilled by a third at the end of each minute, counted from its first use.",
+        source="DOC-throttle, REC 2024-08",
+        where=f"{_W}throttle.py:_Bucket.advance",
+        test=f"{_LIMITS}test_updates_of_one_set_are_throttled_after_twelve_and_told_when_to_come_back",
+        mutant=Mutant("self.tokens + periods * self.policy.refill)", "self.policy.size)"),
+    ),
+    Rule(
+        id="throttle-subscription-only",
+        section="6.2",
+        text="Actions on instances leave the set's own bucket alone.",
+        source="DOC-throttle (subscription only), REC 2024",
+        where=f"{_W}throttle.py:USES",
+        test=f"{_LIMITS}test_actions_on_instances_leave_the_sets_own_bucket_alone",
+        mutant=Mutant(
+            '_ON_INSTANCES: Final = (Use("VMScaleSetActionsSubscriptionMaximum"), _BATCHED, *_WRITE)',
+            '_ON_INSTANCES: Final = (*_both("VMScaleSetActions"), _BATCHED, *_WRITE)',
+        ),
+    ),
+    Rule(
+        id="throttle-per-vm",
+        section="6.2",
+        text="A request also pays one token of `VMScaleSetBatchedVMRequests` for each VM it touches.",
+        source="REC 2024",
+        where=f"{_W}throttle.py:USES {_W}admission.py:judge",
+        test=f"{_LIMITS}test_requests_pay_for_every_instance_they_touch",
+        mutant=Mutant('vms=len(ids) if ids and "*" not in ids else len(world.vms)', "vms=1", f"{_W}admission.py"),
+    ),
+    Rule(
+        id="throttle-429",
+        section="6.3",
+        text="429 with Retry-After, and nothing has changed; a refused request costs no token.",
+        source="DOC-throttle-ts, REC",
+        where=f"{_W}admission.py:judge {_W}throttle.py:Buckets.take",
+        test=f"{_LIMITS}test_a_throttled_request_changes_nothing",
+        mutant=Mutant("if isinstance(taken, Throttled):", "if False:"),
+    ),
+    Rule(
+        id="throttle-first",
+        section="6.3",
+        text="Throttling comes before every other refusal.",
+        source="INFER",
+        where=f"{_W}admission.py:judge",
+        test=f"{_LIMITS}test_throttling_comes_before_every_other_refusal",
+        mutant=Mutant("if world.buckets is not None:", 'if world.buckets is not None and not args.get("capacity"):'),
+    ),
+    of_wire(
+        "throttle-headers",
+        "6.3",
+        "The headers that tell what remains, and the nested JSON of a 429's body.",
+        "REC, DOC-throttle-ts",
+    ),
+)
