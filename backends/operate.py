@@ -52,14 +52,16 @@ class Ended(msgspec.Struct, frozen=True, kw_only=True):
     error: str = ""
 
 
-def differences(plan: Plan, scale_set: ScaleSet) -> tuple[Difference, ...]:
-    """What moved since the plan was made, the set itself first."""
+def differences(plan: Plan, scale_set: ScaleSet, *, left: bool = False) -> tuple[Difference, ...]:
+    """What moved since the plan was made, the set itself first. left: an earlier rollout may have left the mode that this one works in; nobody else's
+    choice is taken for it, since it would be undone in the end.
+    """
     rollout = Rollout(plan)
     state = rollout.start()
     found = model_differences(
         plan,
         scale_set.model,
-        modes=rollout.modes(state),
+        modes=rollout.modes(state) if left else frozenset({plan.scale_set.mode}),
         images=rollout.images(state),
         says=rollout.says(state),
     )

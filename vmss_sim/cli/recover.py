@@ -48,7 +48,7 @@ def register(app: typer.Typer) -> None:
         running: operating.Running,
         reach: options.Azure,
     ) -> None:
-        from backends import approvals, operate  # noqa: PLC0415  # heavy imports wait until a command runs
+        from backends import approvals, operate, probes  # noqa: PLC0415  # heavy imports wait until a command runs
         from backends.where import where_of  # noqa: PLC0415
         from planner.errors import InputError  # noqa: PLC0415
         from scenarios.plan_files import read_plan  # noqa: PLC0415
@@ -68,6 +68,7 @@ def register(app: typer.Typer) -> None:
                 f"{operating.told('resume', kept, known[0])} goes on with it",
             )
         approvals.check(kept, read, require_approvals)
+        probes.check(read.plan)
         backend = operating.open_world(read, reach)
         found = _look(read, backend, added)
         if found.refused:
