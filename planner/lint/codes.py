@@ -197,9 +197,9 @@ CODES: dict[str, Code] = {
     ),
     "VS119": Code(
         "unmanaged-disks",
-        _E,
-        "Azure retired unmanaged disks on 2026-03-31: VMs with disks in storage accounts are stopped, and none can be"
-        " started or created.",
+        _W,
+        "Azure's clouds retired unmanaged disks on 2026-03-31: VMs with disks in storage accounts are stopped there, and none"
+        " can be started or created. `apply` refuses them there (VS512), and nowhere else.",
         _MODES,
     ),
     "VS120": Code(

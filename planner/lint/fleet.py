@@ -53,9 +53,9 @@ def fleet(scale_set: ScaleSet) -> Iterator[Finding]:
     if model.unmanaged_disks:
         yield finding(
             "VS119",
-            "the set uses unmanaged disks, which Azure retired on 2026-03-31",
+            "the set uses unmanaged disks, which Azure's clouds retired on 2026-03-31",
             name,
-            "make a new set with managed disks",
+            "there, make a new set with managed disks",
         )
     if model.ephemeral_os_disk:
         yield finding(
