@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from planner.model import ImageReference, Model, Provisioning, ScaleSet, UpgradeMode, runs, service
+from planner.model import AutomaticRepairs, ImageReference, Model, Provisioning, ScaleSet, UpgradeMode, runs, service
 
 if TYPE_CHECKING:
     from planner.plan import Plan
@@ -29,7 +29,7 @@ class Absorb(str, Enum):
 DRIFT: dict[str, Absorb] = {
     "identity": Absorb.REFUSE,  # another set under the same name
     "mode": Absorb.REFUSE,  # the platform would act otherwise than vetted
-    "model": Absorb.REFUSE,  # the image or a watched setting is neither the plan's old nor its new one
+    "model": Absorb.REFUSE,  # the image, the VMs' size or a watched setting is neither the plan's old nor its new one; or repairs are new
     "capacity": Absorb.NOTE,  # the floor follows it
     "new": Absorb.ABSORB,  # an instance the plan did not see: by `new_instances`
     "vanished": Absorb.ABSORB,  # leaves its batch
@@ -41,6 +41,8 @@ DRIFT: dict[str, Absorb] = {
     "health": Absorb.NOTE,
     "at-target": Absorb.NOTE,  # somebody upgraded it already: skipped
 }
+
+SIZE, REPAIRS = "sku.name", "automaticRepairsPolicy"
 
 
 class Difference(msgspec.Struct, frozen=True, kw_only=True):
@@ -61,8 +63,8 @@ def model_differences(
     images: tuple[ImageReference | None, ...],
     says: Mapping[str, Any],
 ) -> list[Difference]:
-    """Differences of the set itself: identity, mode (expected one of `modes`), image (expected one of `images`), watched
-    settings (expected what `says` has for the path, else their old value or one of the plan's).
+    """Differences of the set itself: identity, mode (expected one of `modes`), image (expected one of `images`), size of the VMs, automatic repairs that
+    were enabled since (the plan suspends none), watched settings (expected what `says` has for the path, else their old value or one of the plan's).
     """
     saw = plan.scale_set
     found: list[Difference] = []
@@ -81,11 +83,19 @@ def model_differences(
     if not any(_same_image(model.image, image) for image in images):
         add("model", "imageReference", model.image, " or ".join(str(image) for image in images))
     patch, back = plan.resolved.patch, plan.resolved.reverse
+    if SIZE not in saw.settings and saw.sku and model.sku and saw.sku.lower() != model.sku.lower():
+        add("model", SIZE, model.sku, saw.sku)
+    if _repairs(model.repairs) and not _repairs(saw.repairs) and not any(REPAIRS in path for path in {*patch, *back}):
+        add("model", REPAIRS, "enabled", "not enabled")
     for path, value in saw.settings.items():
         allowed = [says[path]] if path in says else [value] + [side[path] for side in (patch, back) if path in side]
         if path in model.settings and model.settings[path] not in allowed:
             add("model", path, model.settings[path], " or ".join(str(one) for one in allowed))
     return found
+
+
+def _repairs(policy: AutomaticRepairs | None) -> bool:
+    return policy is not None and policy.enabled
 
 
 def _same_image(left: ImageReference | None, right: ImageReference | None) -> bool:
