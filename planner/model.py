@@ -86,6 +86,15 @@ class Orchestration(str, Enum):
     FLEXIBLE = "flexible"
 
 
+class Cloud(str, Enum):
+    """Which Azure a set is in: one of Microsoft's, or a Resource Manager at an endpoint of somebody's own (Azure Stack, an emulator)."""
+
+    PUBLIC = "public"
+    GOVERNMENT = "government"
+    CHINA = "china"
+    ENDPOINT = "endpoint"
+
+
 class OperatingSystem(str, Enum):
     """`osDisk.osType`."""
 
@@ -207,8 +216,8 @@ class Model(Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknow
     """The scale set's model: what a new instance would be given, and the policies.
 
     `id`: ARM resource id (empty for an invented set). `unique_id`: the platform's identity of the set.
-    `sku`: VM size. `unmanaged_disks`: VHDs in storage accounts (retired by Azure on 2026-03-31). `settings`: values at
-    the model paths that a change watches (wire-case, dotted).
+    `sku`: VM size. `unmanaged_disks`: VHDs in storage accounts (retired in Microsoft's clouds on 2026-03-31). `cloud`: None where
+    nobody said it; none of Azure's documents does. `settings`: values at the model paths that a change watches (wire-case, dotted).
     """
 
     name: str
@@ -234,6 +243,7 @@ class Model(Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknow
     service_fabric: bool = False
     ephemeral_os_disk: bool = False
     unmanaged_disks: bool = False
+    cloud: Cloud | None = None
     etag: str | None = None
     settings: dict[str, Any] = msgspec.field(default_factory=dict)
 

@@ -59,31 +59,6 @@ def test_a_set_is_planned_for_as_from_its_snapshot(azure: Emulated) -> None:
     assert (ran.status, ran.err.count("\n")) == (2, 1) and "/tmp" not in ran.err, ran
 
 
-def test_a_set_on_vhds_is_planned_and_carried_out_at_an_endpoint_of_one_s_own(
-    vmss_emulator: Callable[..., Emulated], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    """Unmanaged disks: retired on Azure's clouds, and nowhere else (VS512 of the preflight knows which one it is)."""
-    vhd = "https://acc.blob.core.windows.net/images/os{}.vhd"
-    scenario = tmp_path / "vhds.toml"
-    scenario.write_text(
-        'title = "VHDs"\nwhy = "Azure Stack"\n[scale_set]\ninstances = 2\nupgrade_mode = "manual"\nhealth = "extension"\n'
-        f'image = "{vhd.format(1)}"\n[change]\nuri = "{vhd.format(2)}"\n'
-    )
-    made = vmss_emulator(str(scenario), clock="jump")
-    for name in ("AZURE_TENANT_ID", "AZURE_CLIENT_ID", "AZURE_CLIENT_SECRET"):
-        monkeypatch.setenv(name, made.tenant)
-    for name, value in made.environment.items():
-        monkeypatch.setenv(name, value)
-    monkeypatch.chdir(tmp_path)
-    reach = ("--endpoint", made.url, "--ca", made.ca, "--credential", "environment")
-    change = ("-s", "one-by-one", "--image-version", vhd.format(2), "--no-forecast", "-o", "plan.json")
-    ran = vmss_sim("plan", "--scale-set", made.id, *reach, *change)
-    assert ran.status == 0, ran
-    assert "VS119 warning" in ran.out + ran.err
-    ran = vmss_sim("apply", "plan.json", "--yes", "--store", "file:store", *reach)
-    assert ran.status == 0, ran
-
-
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [

@@ -53,8 +53,9 @@ class Look(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Documents(msgspec.Struct, frozen=True, kw_only=True):
-    """What Azure gave: the set, pages of instances, the set's instance view, the platform's last rollout, what ran inside each VM."""
+    """What Azure gave: the set, pages of instances, the set's instance view, the platform's last rollout, what ran inside each VM; cloud: which Azure."""
 
+    cloud: str
     model: dict[str, Any]
     pages: tuple[dict[str, Any], ...]
     view: dict[str, Any] | None = None
@@ -129,7 +130,13 @@ class Reader:
         enabled = bool((facts.get("automaticRepairsPolicy") or {}).get("enabled"))
         if enabled and (whole or self._view_ms is None or now_ms - self._view_ms >= every):
             self._view, self._view_ms = self._one("set-view", _VIEW, now_ms), now_ms
-        return Documents(model=model, pages=pages, view=self._view if enabled else None, latest=latest or None)
+        return Documents(
+            cloud=self.client.cloud,
+            model=model,
+            pages=pages,
+            view=self._view if enabled else None,
+            latest=latest or None,
+        )
 
     def stirred(self, command: Command, now_ms: int) -> None:
         """A command is on its way: what it may change is asked for at every look for some time."""

@@ -29,6 +29,7 @@ Rules this module decides ("recorded" means seen in the 880 recordings that `tes
    to 2020) is there. Property names differ in case between versions (`inprogressInstanceCount`, recorded 2017).
 11. *Managed run-commands* are told by lists of their own, one an instance. One succeeded when its instance view says so; where none
    is given, when its provisioning did.
+12. *Which cloud* none of Azure's documents tells; a snapshot of `vmss-sim` does (`cloud`).
 """
 
 from __future__ import annotations
@@ -38,7 +39,16 @@ from typing import Any
 
 import msgspec
 
-from planner.arm_json.documents import identify, inner_rollout, inner_runs, is_rollout, kind_of, list_in, sort_documents
+from planner.arm_json.documents import (
+    identify,
+    inner_cloud,
+    inner_rollout,
+    inner_runs,
+    is_rollout,
+    kind_of,
+    list_in,
+    sort_documents,
+)
 from planner.arm_json.gaps import Gap, instance_gaps, list_gaps
 from planner.arm_json.instances import own_items, read_instance, refuse_duplicates
 from planner.arm_json.model import read_model
@@ -68,7 +78,7 @@ def read_scale_set(documents: Sequence[tuple[str, Any]], *, watch: Sequence[str]
     """Read one scale set from its documents, each (name for messages, parsed JSON).
 
     Exactly one is, or holds, the model; any number are instance lists (pages of one list), or none. One that holds everything
-    may hold the set's view (`instanceView`), `rollingUpgrade`, and `runCommands` (instance id to names) as well. `watch`: dotted
+    may hold the set's view (`instanceView`), `rollingUpgrade`, `runCommands` (instance id to names) and `cloud` as well. `watch`: dotted
     paths under the model document, in wire case, `properties.` optional; their values, None where absent, go to
     `Model.settings` under the path with its leading part. One may be `rollingUpgrades/latest`. Raises `InputError` saying what,
     where, found, expected.
@@ -84,6 +94,8 @@ def read_scale_set(documents: Sequence[tuple[str, Any]], *, watch: Sequence[str]
     refuse_duplicates(seen)
     model, gaps = read_model(model_node, identity, seen, set_view, watch)
     gaps += list_gaps(model, lists, len(seen)) + instance_gaps(model, seen)
+    clouds = [cloud for name, value in documents if (cloud := inner_cloud(Node(value, name))) is not None]
+    model = msgspec.structs.replace(model, cloud=clouds[0] if clouds else None)
     ran = {each: names for name, value in documents for each, names in inner_runs(Node(value, name))}
     read = scale_set(
         model,
