@@ -214,6 +214,10 @@ def drive(
     ends = "it broke off"
     with lease:
         journal = store.journal(entry.id, held.fence)
+        if recovered is not None and journal.last_state() is not None:  # what was found is older than that
+            raise InputError(
+                "somebody else recovered it meanwhile", entry.id, "", "", "`vmss-sim status` tells; nothing was sent"
+            )
         lease.last = lambda: journal.write(LetGo(wall_ms=now_ms(), why=ends))
         if journal.turns == 0:
             at = entry.where.name if entry.where is not None else ""

@@ -12,10 +12,12 @@ from typing import Any
 import msgspec
 import pytest
 
+from backends import operate
+from backends.journal import SqliteJournal
 from backends.simulated import SimulatedBackend
 from backends.store.files import FileStore
 from planner.change import PropertyChange
-from planner.errors import InputError
+from planner.errors import InputError, PlatformError
 from planner.model import AutomaticRepairs, HealthSource, ScaleSet, UpgradeMode
 from planner.phases import Phase
 from planner.plan import InstanceHook, InstanceHooks
@@ -668,6 +670,68 @@ def test_release_of_a_rollout_whose_executor_is_gone_moves_nothing_more(desk: Ca
     assert [ids for kind, ids in here.sent() if kind == "upgrade"] == [("0",)]
     assert here.run("resume", "--yes").status == 0
     assert here.world.mode == "rolling"
+
+
+def rolling(desk: Callable[[Case], Desk]) -> Desk:
+    """A rollout whose executor is gone while its first instance is being upgraded."""
+    here = desk(Case(fleet=Fleet(size=3, mode=UpgradeMode.ROLLING, repairs=True)))
+    for _ in range(6):  # each detaches after a turn
+        assert here.run("apply", "--max-runtime", "0s").status == 3
+        if here.sent()[-1][0] == "upgrade":
+            return here
+        here.world.run(here.world.now + 10_000, stop_on_wake=False)
+    raise AssertionError(here.sent())
+
+
+def test_release_in_a_store_whose_journals_remember_what_they_were_opened_with(
+    desk: Callable[[Case], Desk], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As of a store in Azure: what another opened and wrote later, one that is read does not show."""
+    here = rolling(desk)
+    opens, reads = SqliteJournal.__init__, SqliteJournal.last_state
+
+    def opened(journal: Any, *arguments: Any, **options: Any) -> None:
+        opens(journal, *arguments, **options)
+        journal.then = reads(journal)
+
+    monkeypatch.setattr(SqliteJournal, "__init__", opened)
+    monkeypatch.setattr(SqliteJournal, "last_state", lambda journal: reads(journal) if journal._fence else journal.then)
+    assert here.run("release", "--yes").status == 3
+    assert here.state.phase is Phase.PAUSED
+    assert not here.world.repairs_suspended
+
+
+def test_release_that_stays_is_carried_out_once_the_rollout_rests(
+    desk: Callable[[Case], Desk], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here, stayed = rolling(desk), []
+    drives = operate.drive
+
+    def drive(*arguments: Any, **options: Any) -> Any:
+        stayed.append((options["ask"], options["stay"]))
+        return drives(*arguments, **options | {"stay": False})
+
+    monkeypatch.setattr(operate, "drive", drive)
+    assert here.run("release", "--yes", "--stay").status == 3
+    assert stayed == [(Asked.PAUSE, False), (Asked.RELEASE, True)]
+
+
+def test_release_that_cannot_be_carried_out_once_it_rests_does_not_say_that_nothing_was_sent(
+    desk: Callable[[Case], Desk], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here = rolling(desk)
+    opens, opened = here._open, here.opened
+
+    def once(plan: object, options: dict[str, Any]) -> Any:
+        if here.opened > opened:
+            raise PlatformError("Unreachable", "management.azure.com does not answer")
+        return opens(plan, options)
+
+    monkeypatch.setattr("backends.connect.open_backend", once)
+    ran = here.run("release", "--yes")
+    assert (ran.status, f"{here.rollout} rests, and was not released: Unreachable" in ran.err) == (3, True), ran
+    assert here.state.phase is Phase.PAUSED
+    assert here.world.repairs_suspended
 
 
 def test_release_of_a_rollout_that_somebody_carries_on_is_refused(desk: Callable[[Case], Desk]) -> None:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from threading import Event
 from typing import Any
 
 import azure.identity
 import pytest
+import typer
 from azure.core.pipeline.transport import RequestsTransport
 
 from backends.azure.clouds import place
@@ -15,7 +17,7 @@ from backends.azure.connecting import CREDENTIALS, credential_of
 from backends.probes import Probed
 from backends.simulated import SimulatedBackend
 from backends.store import Login, open_store
-from planner.errors import InputError
+from planner.errors import InputError, PlatformError
 from planner.plan import InstanceHook, InstanceHooks
 from tests.commands import Ran, vmss_sim
 from tests.fleet import Case, Fleet
@@ -135,6 +137,26 @@ def test_what_is_opened_in_a_command_is_closed_the_last_first_also_where_it_fail
     assert closed == ["within", "b", "a"]
     opened.until_the_end(One("of nobody"))
     assert closed == ["within", "b", "a"]
+
+
+def test_what_cannot_be_closed_leaves_a_commands_end_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(opened, "CLOSE_S", 0.05)
+    never, closed = Event(), list[str]()
+
+    class One:
+        def __init__(self, close: Callable[[], Any]) -> None:
+            self.close = close
+
+    def fails() -> None:
+        raise PlatformError("ConnectionReset", "while closing")
+
+    with pytest.raises(typer.Exit) as ended, opened.command():
+        opened.until_the_end(One(lambda: closed.append("first")))
+        opened.until_the_end(One(fails))
+        opened.until_the_end(One(never.wait))
+        raise typer.Exit(3)
+    never.set()
+    assert (ended.value.exit_code, closed) == (3, ["first"])
 
 
 def test_hooks_of_instances_leave_no_threads_behind() -> None:

@@ -94,6 +94,29 @@ def test_one_that_was_killed_before_it_wrote_what_it_found_is_recovered_again(de
     assert not [vm.id for vm in here.world.vms.values() if vm.image is not None and vm.image.exact == NEW]
 
 
+def test_one_that_somebody_else_recovered_meanwhile_is_not_set_back_to_what_was_found(
+    desk: Callable[[Case], Desk], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Between the look and the lease a person is asked, and that may take long."""
+    here = lost(desk)
+    data = here.file.read_bytes()
+    read = decode(data, "plan")
+    operate.begin(here.store, read, data, f"{read.plan.tool}{operate.RECOVERED}")[1].release()
+
+    def meanwhile(*_: object, **__: object) -> None:
+        monkeypatch.undo()
+        monkeypatch.setenv("VMSS_SIM_STORE", f"file:{here.folder}")
+        monkeypatch.setattr("backends.connect.open_backend", here._open)
+        assert here.run("recover", str(here.file), "--yes").status == 3
+
+    monkeypatch.setattr("vmss_sim.cli.operating.confirm", meanwhile)
+    ran = here.run("recover", str(here.file))
+    assert (ran.status, "somebody else recovered it meanwhile" in ran.err) == (2, True), ran
+    records = list(here.store.journal(here.rollout).records())
+    assert sum(isinstance(one, Recovered) for one in records) == 1
+    assert here.store.holder("web") is None
+
+
 def test_it_counts_approvals_as_apply_does(desk: Callable[[Case], Desk]) -> None:
     here = lost(desk, CASE.but(more={"author": "ann"}))
     sent, opened = here.sent(), here.opened

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import typer
@@ -15,8 +16,9 @@ if TYPE_CHECKING:
     from vmss_sim.report.status_words import Status
 
 
-RESTED = 3
-"""Exit status of an executor that came to rest, or detached."""
+REFUSED, RESTED = 2, 3
+"""Exit status of an executor that could not begin; of one that came to rest, or detached."""
+TO_RELEASE = "to be released"
 
 
 def _over(store: Store, entry: Entry) -> str:
@@ -91,7 +93,7 @@ def ask(
     from backends.operate import is_alive, plan_of  # noqa: PLC0415
     from backends.probes import check  # noqa: PLC0415
     from backends.store import find  # noqa: PLC0415
-    from planner.errors import InputError  # noqa: PLC0415
+    from planner.errors import InputError, PlatformError  # noqa: PLC0415
     from planner.phases import Phase  # noqa: PLC0415
     from planner.rollout import Asked  # noqa: PLC0415
 
@@ -134,13 +136,19 @@ def ask(
         check(read.plan)
     backend = None if yes else operating.tell_moved(kept, entry, read, reach, running.log_format)
     operating.confirm(_question(asked, entry, read), yes=yes)
-    if rests_first:
-        ended = operating.carry_on(
-            kept, entry, read, reach, running, backend=backend, ask=Asked.PAUSE, reason="to be released", by=by
+    if not rests_first:
+        raise typer.Exit(
+            operating.carry_on(kept, entry, read, reach, running, backend=backend, ask=asked, reason=reason, by=by)
         )
-        state, backend = journal.last_state(), None
-        if ended != RESTED or state is None or not rests(state):
-            raise typer.Exit(ended)
-    raise typer.Exit(
-        operating.carry_on(kept, entry, read, reach, running, backend=backend, ask=asked, reason=reason, by=by)
-    )
+    ended = operating.carry_on(
+        kept, entry, read, reach, replace(running, stay=False), backend=backend, ask=Asked.PAUSE, reason=TO_RELEASE, by=by
+    )  # fmt: skip
+    state = kept.journal(entry.id).last_state()  # opened anew: one that was opened before may know no more than then
+    if ended != RESTED or state is None or not rests(state):
+        raise typer.Exit(ended)
+    try:
+        ended = operating.carry_on(kept, entry, read, reach, running, ask=asked, reason=reason, by=by)
+    except (InputError, PlatformError) as error:  # it was carried on to its rest: not "nothing was sent"
+        operating.say(f"{entry.id} rests, and was not released: {error}")
+        ended = RESTED
+    raise typer.Exit(RESTED if ended == REFUSED else ended)
