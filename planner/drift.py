@@ -83,7 +83,8 @@ def model_differences(
     if not any(_same_image(model.image, image) for image in images):
         add("model", "imageReference", model.image, " or ".join(str(image) for image in images))
     patch, back = plan.resolved.patch, plan.resolved.reverse
-    if SIZE not in saw.settings and saw.sku and model.sku and saw.sku.lower() != model.sku.lower():
+    changes_size = any(SIZE.startswith(path.lower()) for path in {*saw.settings, *patch, *back})
+    if not changes_size and saw.sku and model.sku and saw.sku.lower() != model.sku.lower():
         add("model", SIZE, model.sku, saw.sku)
     if _repairs(model.repairs) and not _repairs(saw.repairs) and not any(REPAIRS in path for path in {*patch, *back}):
         add("model", REPAIRS, "enabled", "not enabled")

@@ -19,12 +19,14 @@ import msgspec
 from planner.buckets import UNSEEN
 from planner.change import at_target
 from planner.commands import TABLE, Command, Kind
-from planner.drift import Absorb, Difference, model_differences
+from planner.drift import REPAIRS, SIZE, Absorb, Difference, model_differences
 from planner.model import ImageReference, Instance, Model, Provisioning, ScaleSet, Service, id_key, service
 from planner.rollout import Rollout, State
 
 JUDGED = frozenset({"mode", "image", "settings"})
 """Of the model: what the drift table judges."""
+SUBJECTS = {"sku": SIZE, "repairs": REPAIRS}
+"""And what it judges in part: told once, where that is what it judged."""
 UNCOUNTED = frozenset({"name", "id", "unique_id", "etag", "provisioning"}) | JUDGED
 OURS: dict[Kind, str] = {
     Kind.SUSPEND_REPAIRS: "repairs",
@@ -77,6 +79,7 @@ def _of_the_set(rollout: Rollout, state: State, before: Model, now: Model) -> It
     for name in Model.__struct_fields__:
         was, one_ = getattr(before, name), getattr(now, name)
         told = name in JUDGED and (ours or bool(judged))
+        told = told or any(one.subject == SUBJECTS.get(name) for one in judged)
         if was == one_ or told or name == own or name in UNCOUNTED - JUDGED:
             continue
         if name == "capacity":

@@ -14,9 +14,11 @@ from hypothesis import strategies as st
 
 from backends.protocol import Seen
 from planner.buckets import Memory
-from planner.drift import Absorb
+from planner.build import Request, build
+from planner.change import PropertyChange
+from planner.drift import Absorb, model_differences
 from planner.errors import InputError, PlatformError
-from planner.model import Health, HealthSource, ScaleSet, UpgradeMode
+from planner.model import AutomaticRepairs, Health, HealthSource, ScaleSet, UpgradeMode
 from planner.moved import Moved, moved
 from planner.rollout import Rollout, State, Substitutes, Surge
 from planner.trace import Found
@@ -99,6 +101,42 @@ def test_a_model_that_somebody_changed_stops_it_and_is_told_so(desk: Callable[[C
     assert ran.status == 1
     assert "stop mode upgradePolicy.mode: rolling (was manual): the rollout stops" in " ".join(ran.out.split())
     assert here.state.ending == "drift"
+
+
+@pytest.mark.parametrize(
+    ("since", "what"),
+    [
+        ({"sku": "Standard_D4s_v5"}, "sku.name"),
+        ({"repairs": AutomaticRepairs(enabled=True)}, "automaticRepairsPolicy"),
+    ],
+)
+def test_what_stops_it_is_not_told_once_more_as_what_it_goes_on_with(since: dict[str, Any], what: str) -> None:
+    plan = CASE.plan()
+    plan = msgspec.structs.replace(plan, scale_set=msgspec.structs.replace(plan.scale_set, sku="Standard_D2s_v5"))
+    rollout, before = Rollout(plan), CASE.fleet.scale_set()
+    before = msgspec.structs.replace(before, model=msgspec.structs.replace(before.model, sku="Standard_D2s_v5"))
+    now = msgspec.structs.replace(before, model=msgspec.structs.replace(before.model, **since))
+    told = moved(rollout, rollout.start(), before, now)
+    assert [(one.what, one.verdict) for one in told] == [(what, Absorb.REFUSE)]
+
+
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [("sku.name", "Standard_D4s_v5"), ("sku.Name", "Standard_D4s_v5"), ("sku", {"name": "Standard_D4s_v5"})],
+)
+def test_a_rollout_that_changes_the_size_does_not_stop_at_its_own_change(path: str, value: Any) -> None:
+    shown = CASE.fleet.scale_set()
+    old = {"name": "Standard_D2s_v5"} if path == "sku" else "Standard_D2s_v5"
+    saw = msgspec.structs.replace(
+        shown, model=msgspec.structs.replace(shown.model, sku="Standard_D2s_v5", settings={path: old})
+    )
+    plan = build(Request(scale_set=saw, change=PropertyChange(path=path, value=value), strategy="one-by-one"))
+    given_ = msgspec.structs.replace(saw.model, sku="Standard_D4s_v5", settings={path: value})
+    rollout = Rollout(plan)
+    state = rollout.start()
+    assert not model_differences(
+        plan, given_, modes=rollout.modes(state), images=rollout.images(state), says=rollout.says(state)
+    )
 
 
 def test_json_has_all_of_it_and_the_screen_what_fits(desk: Callable[[Case], Desk]) -> None:
