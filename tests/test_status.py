@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import re
 import shlex
+import sqlite3
 import time
 from collections.abc import Callable
+from contextlib import closing
 from typing import Any
 
 import msgspec
@@ -73,6 +75,18 @@ def test_above_the_floor_now(desk: Callable[[Case], Desk]) -> None:
     seen, told = both(here)
     assert seen["above_floor"] is False
     assert "BELOW THE FLOOR (5)" in told
+
+
+def test_nobody_was_killed_where_it_has_ended_though_its_executor_said_no_last_word(
+    desk: Callable[[Case], Desk],
+) -> None:
+    """As in a journal from before there was one."""
+    here = desk(Case(fleet=Fleet(size=1)))
+    assert here.run("apply").status == 0
+    with closing(sqlite3.connect(here.folder / "rollouts" / f"{here.rollout}.sqlite")) as db, db:
+        assert db.execute("DELETE FROM record WHERE kind = 'LetGo'").rowcount == 1
+    told = here.run("status").out
+    assert "executor  none\n" in told, told
 
 
 def test_is_an_executor_alive_and_how_old_is_its_lease(

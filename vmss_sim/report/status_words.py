@@ -120,7 +120,7 @@ def executor_of(status: Status) -> str:
         over = status.standing is not None and status.standing.state.phase is Phase.ENDED
         if left is not None and not over:
             other += f"; the last let go {when(left.wall_ms)}: {left.why}"
-        elif last is not None and left is None:
+        elif last is not None and left is None and not over:
             other += f"; {last.name} was {CUT_OFF}"
         return plain(f"none{other}")
     age = held.age_ms(status.now_ms)
