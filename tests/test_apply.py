@@ -672,6 +672,29 @@ def test_release_of_a_rollout_whose_executor_is_gone_moves_nothing_more(desk: Ca
     assert here.world.mode == "rolling"
 
 
+def test_release_trusts_no_flag_that_is_older_than_the_model(
+    desk: Callable[[Case], Desk], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The model has the change, who is still to be moved is shown with the latest model: in the old mode the platform would move them."""
+    case = Case(fleet=Fleet(size=3, mode=UpgradeMode.AUTOMATIC), parameters={"approve": True})
+    here, looks = desk(case), SimulatedBackend.observe
+    assert here.run("apply").status == 3
+
+    def late(backend: SimulatedBackend) -> Any:
+        seen = looks(backend)
+        shown = {
+            name: msgspec.structs.replace(one, latest_model=True) for name, one in seen.scale_set.instances.items()
+        }
+        scale_set = msgspec.structs.replace(seen.scale_set, instances=shown)
+        return msgspec.structs.replace(seen, scale_set=scale_set, changed=None)
+
+    monkeypatch.setattr(SimulatedBackend, "observe", late)
+    ran = here.run("release", "--yes")
+    assert ran.status == 3, ran
+    assert here.world.mode == "manual"
+    assert "all but the mode (manual) is undone" in ran.out
+
+
 def rolling(desk: Callable[[Case], Desk]) -> Desk:
     """A rollout whose executor is gone while its first instance is being upgraded."""
     here = desk(Case(fleet=Fleet(size=3, mode=UpgradeMode.ROLLING, repairs=True)))

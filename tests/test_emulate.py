@@ -31,6 +31,7 @@ from vmss_sim.arm.client import Control
 from vmss_sim.arm.http import Request, Response
 from vmss_sim.arm.session import Session
 from vmss_sim.checks.emulated import Emulated
+from vmss_sim.cli import emulate
 from vmss_sim.report import emulation
 
 ROOT = Path(__file__).parent.parent
@@ -197,6 +198,21 @@ def test_the_lines_for_az_may_be_pasted_again(vmss_emulator: Make, tmp_path: Pat
         subprocess.run(["sh", "-ec", "\n".join(lines)], env=env, check=True, timeout=HANGS_S)
         assert (clouds / "active").read_text() == "vmss-sim\n", port
         assert (clouds / "vmss-sim").read_text() == f"{azure.url}/\n", port
+
+
+def test_a_signal_while_it_begins_to_hear_them_is_heard(monkeypatch: pytest.MonkeyPatch) -> None:
+    hears, raised = signal.signal, list[int]()
+
+    def installs(number: int, handler: Any) -> Any:
+        before = hears(number, handler)
+        if not raised:
+            raised.append(number)
+            signal.raise_signal(number)
+        return before
+
+    monkeypatch.setattr(signal, "signal", installs)
+    with emulate._asked_to_end() as asked:
+        assert raised == [signal.SIGINT] and asked.is_set()
 
 
 def test_a_signal_as_soon_as_it_is_there_ends_it_with_its_report(

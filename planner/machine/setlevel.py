@@ -140,10 +140,13 @@ _UNMOVED = frozenset({Bucket.PROTECTED, Bucket.SKIPPED, Bucket.STALE})
 def _nothing_stale(t: Turn) -> bool:
     """May a mode come back in which the platform moves instances? Not while one does not have the latest model (after a reimage alone the flag
     stays false): that mode would upgrade it. Nor while one is not current; but who is not moved (protected, skipped, not taken yet) and has
-    the latest model is left alone by that mode, too.
+    the latest model is left alone by that mode, too. While the rollout goes forward and the model has the change, nobody who is still to
+    be moved has the latest model, whatever is shown: a flag that comes later than the model would let the platform move them all.
     """
+    ahead = not (t.back or t.ending) and bool(t.plan.resolved.patch) and not _model_stale(t)
+    unmoved = _UNMOVED - {Bucket.STALE} if ahead else _UNMOVED
     return all(
-        t.set.instances[name].latest_model is True if seen.bucket in _UNMOVED else seen.bucket is Bucket.CURRENT
+        t.set.instances[name].latest_model is True if seen.bucket in unmoved else seen.bucket is Bucket.CURRENT
         for name, seen in t.seen.items()
     ) and all(one.latest_model is not False for one in t.set.instances.values())
 

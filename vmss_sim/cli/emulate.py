@@ -278,7 +278,9 @@ def _asked_to_end() -> Iterator[Event]:
             signal.signal(one, before[one])
         asked.set()
 
-    before = {one: signal.signal(one, hear) for one in ends}
+    before = {one: signal.getsignal(one) for one in ends}  # all of them before the first is heard
+    for one in ends:
+        signal.signal(one, hear)
     try:
         yield asked
     finally:
