@@ -202,6 +202,21 @@ def test_a_model_that_changed_elsewhere_than_its_image_is_refused(
     assert all(word in ran.err for word in words), ran.err
 
 
+def test_a_plan_that_was_carried_out_tells_how_it_ended_also_where_its_hooks_are_not(
+    desk: Callable[[Case], Desk], tmp_path: Path
+) -> None:
+    here, drain = desk(CASE), tmp_path / "drain"
+    drain.write_text("#!/bin/sh\n")
+    drain.chmod(0o755)
+    hooks = InstanceHooks(drain=InstanceHook(command=(str(drain),)))
+    here.file.write_bytes(encode(msgspec.structs.replace(here.plan, hooks=hooks)))
+    assert here.run("apply").status == 0
+    drain.unlink()
+    ran = here.run("apply")
+    assert (ran.status, "nothing is begun again without --again" in ran.err) == (0, True), ran
+    assert here.run("apply", "--again").status == 2
+
+
 @pytest.mark.parametrize("hook", ["health", "drain", "verify"])
 def test_a_hook_that_cannot_be_run_here_is_refused(desk: Callable[[Case], Desk], hook: str) -> None:
     here = desk(CASE)

@@ -72,11 +72,11 @@ def register(app: typer.Typer) -> None:
         running.check()
         data, read = read_plan(file)
         _expected(read, expect)
-        check(read.plan)
         kept = reach.opened(store)
         where = where_of(asdict(reach))
         said = bool(reach.endpoint or reach.cloud)
         entry, state, held = _known(kept, read, where, said=said, again=again)
+        check(read.plan)
         _approved(kept, read, require_approvals, entry)
         if entry is None:
             operate.refuse_expired(read)
