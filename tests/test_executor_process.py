@@ -272,7 +272,7 @@ def test_one_that_was_killed_is_told_from_one_that_let_go(tmp_path: Path) -> Non
         story = Story(tmp_path, place, case)
         place.hold = threading.Event()
         process = story.apply()
-        assert place.waiting.wait(30)
+        assert place.waiting.wait(HANGS_S)
         process.signal(signal.SIGKILL)
         assert process.ended()[0] == -signal.SIGKILL
         place.hold.set()
