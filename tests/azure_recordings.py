@@ -150,7 +150,7 @@ def _understood(rest: str, match: re.Match[str], answer: Answer, models: dict[st
     if rest == "/virtualmachines":
         items = answer.body["value"]
         model = _model_of(set_name, items, models)
-        found = _read(Documents(model=model, pages=(answer.body,)), ())
+        found = _read(Documents(cloud="public", model=model, pages=(answer.body,)), ())
         assert len(found.scale_set.instances) == len(items)
         return "instances"
     if rest == "/rollingupgrades/latest":
@@ -162,7 +162,7 @@ def _understood(rest: str, match: re.Match[str], answer: Answer, models: dict[st
         return f"{len(answer.body['value'])} run-commands, {len(read_run_commands(answer.body, 'list'))} succeeded"
     if rest == "/instanceview":
         model = models.get(set_name) or {"name": set_name, "type": "Microsoft.Compute/virtualMachineScaleSets"}
-        _read(Documents(model=model, pages=(), view=answer.body), ())
+        _read(Documents(cloud="public", model=model, pages=(), view=answer.body), ())
         return "the set's view"
     return "not read by the backend"
 

@@ -131,7 +131,16 @@ def test_where_nobody_said_a_target_none_is_told(tmp_path: Path) -> None:
     assert "next" not in out
 
 
+@pytest.fixture
+def hears_hangups() -> Iterator[None]:
+    """Under nohup hang-ups are ignored by whoever is started, too; what is heard here is the default there."""
+    before = signal.signal(signal.SIGHUP, lambda *_: None)
+    yield
+    signal.signal(signal.SIGHUP, before)
+
+
 @pytest.mark.skipif(not hasattr(signal, "SIGHUP"), reason="no terminals here")
+@pytest.mark.usefixtures("hears_hangups")
 def test_a_closed_terminal_ends_it_with_the_report(tmp_path: Path) -> None:
     report = tmp_path / "report.json"
     with _running(tmp_path, "two-vms", "--report", str(report)) as running:
