@@ -18,7 +18,7 @@ from tests.fleet import NEW, OS_PROFILE, SETTING, Case, Fleet, cases, plan_or_no
 LICENSE = "properties.virtualMachineProfile.licenseType"
 HELD = Fleet(size=3, mode=UpgradeMode.ROLLING, repairs=True)
 FLEXIBLE = Fleet(size=4, update_domains=0, fault_domains=0, zones=2, repairs=True, flexible=True)
-RESTS = {"fleet": HELD, "fails": {1: (1,)}, "parameters": {"retries": 0, "on_failure": "pause"}, "more": {"floor": 1}}
+RESTS = Case(fleet=HELD, fails={1: (1,)}, parameters={"retries": 0, "on_failure": "pause"}, more={"floor": 1})
 SET = PropertyChange(path=SETTING, value="new")
 EMERGENCY = Asked.EMERGENCY.value
 PATCH = GuestPatch(script="patch", undo="undo")
@@ -49,10 +49,10 @@ class Tale(NamedTuple):
 
 SAYS = (
     Tale("paused and released", Case(fleet=HELD), ("pause", "release", "resume")),
-    Tale("one fails, it rests, and is tried again", Case(**RESTS), ("retry 1",)),  # type: ignore[arg-type]
+    Tale("one fails, it rests, and is tried again", RESTS, ("retry 1",)),
     Tale("the way back is aborted", Case(fleet=HELD), ("rollback", "abort")),
     Tale("skipped", Case(fleet=Fleet(size=4, repairs=True)), ("skip 1",)),
-    Tale("one fails, it rests, and is replaced", Case(**RESTS), ("replace 1",)),  # type: ignore[arg-type]
+    Tale("one fails, it rests, and is replaced", RESTS, ("replace 1",)),
     Tale(
         "rolled back in an emergency",
         Case(
@@ -143,7 +143,7 @@ TABLE = (
     Tale("a surge is aborted", Case(fleet=Fleet(size=2), strategy="surge", parameters={"size": 1}), ("abort",)),
     Tale("the platform's is aborted", Case(fleet=Fleet(size=3), strategy="platform-rolling"), ("abort",)),
     Tale("two at once", Case(fleet=HELD), grounds=("loopback",), rivals=True),
-    Tale("one fails, and it rests", Case(**RESTS)),  # type: ignore[arg-type]
+    Tale("one fails, and it rests", RESTS),
 )
 SAID = (
     (),
