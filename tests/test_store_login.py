@@ -8,15 +8,17 @@ import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from azure.core.exceptions import ClientAuthenticationError
 
 from backends.azure.clouds import place
-from backends.store import Login, as_option, blob_login, open_store
+from backends.lease import Holder
+from backends.store import HeldByAnother, Login, as_option, blob_login, open_store
 from backends.store.blobs import CONNECTION, BlobStore
-from planner.errors import InputError
+from planner.errors import InputError, PlatformError
 from planner.planfile import encode
 from planner.standing import standing
 from tests.commands import vmss_sim
@@ -236,3 +238,18 @@ def test_one_login_is_said_once_where_it_serves_set_and_store() -> None:
     assert commands(plan, now, "--credential cli", store)[-1] == (
         "vmss-sim apply back.json --credential cli --store azblob://a/b-c --tenant t"
     )
+
+
+def test_who_is_just_taking_a_lease_is_named_a_moment_later(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The lease is the service's, and who holds it is written right after it was granted: in between nobody is named."""
+    store = open_store(STORE, Login())
+    assert isinstance(store, BlobStore)
+    holder = Holder(executor="ann@pc:1", host="pc", pid=1, rollout="web-1", fence=1, since_ms=0, beat_ms=0)
+    seen = [SimpleNamespace(holder=None), SimpleNamespace(holder=None), SimpleNamespace(holder=holder)]
+    monkeypatch.setattr(BlobStore, "_lent", lambda _self, _blob: seen.pop(0))
+    monkeypatch.setattr("backends.store.blobs.time", SimpleNamespace(sleep=lambda _span: None))
+    with pytest.raises(HeldByAnother, match="another executor works on this scale set: ann@pc:1"):
+        store._held_by(store.blob("leases", "web.json"), ValueError("409"))
+    seen = [SimpleNamespace(holder=None)] * 99
+    with pytest.raises(PlatformError, match="somebody who did not say who"):
+        store._held_by(store.blob("leases", "web.json"), ValueError("409"))
