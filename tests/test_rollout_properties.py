@@ -19,7 +19,7 @@ from planner.change import STAGES, Action, CurrentModel, GuestPatch, PropertyCha
 from planner.commands import Kind, Status
 from planner.model import HealthSource, UpgradeMode
 from planner.phases import Phase
-from planner.plan import MovedBy, OnFailure, Plan, Rung
+from planner.plan import Deadlines, MovedBy, OnFailure, Plan, Rung
 from planner.rollout import Asked, State
 from tests.fleet import (
     MINUTE,
@@ -229,7 +229,10 @@ def the_mode_is_as_said(run: Run, epoch_ms: int = 0) -> None:
     """
     plan, place, state = run.plan, run.world, run.state
     end, old, work, behind = plan.ends[state.ending], plan.scale_set.mode, plan.work_mode, stale(run, epoch_ms)
-    put_back = any(one.args.get("patch") == plan.resolved.reverse for one in run.sent("update-model"))
+    was = (
+        plan.resolved.reverse
+    )  # nothing, where the plan changes no model: then the empty update hands over, and puts nothing back
+    put_back = bool(was) and any(one.args.get("patch") == was for one in run.sent("update-model"))
     given_up = plan.moved_by is MovedBy.PLATFORM and (end.model, end.mode) == ("pinned", "as-is")
     if old is UpgradeMode.MANUAL or (given_up and put_back):
         expected = UpgradeMode.MANUAL
@@ -374,6 +377,18 @@ def test_the_set_is_left_as_the_table_of_ends_says(case: Case) -> None:
     elif end.model == "pinned":
         assert place.model in (original, reversed_)
     assert place.repairs_suspended is False
+    the_mode_is_as_said(run)
+
+
+def test_a_rollout_of_the_platform_s_own_that_changes_no_model_puts_none_back() -> None:
+    case = Case(
+        fleet=Fleet(size=1, mode=UpgradeMode.ROLLING, model=NEW),
+        change=CurrentModel(),
+        strategy="platform-rolling",
+        more={"deadlines": Deadlines(rollout_ms=60_000)},
+    )
+    run = case.run(twice=True)
+    assert (run.state.ending, run.world.mode) == ("stop", "rolling")
     the_mode_is_as_said(run)
 
 
