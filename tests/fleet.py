@@ -902,9 +902,8 @@ def cases(
     made: dict[str, Any] = {"timings": draw(st.sampled_from(("quick", "perfect")))}
     if "fails" in trouble:
         attempts = st.sets(st.integers(1, 4), min_size=1).map(lambda found: tuple(sorted(found)))
-        made["fails"] = draw(
-            st.dictionaries(st.integers(0, fleet.size * (2 if name == "surge" else 1) - 1), attempts, max_size=3)
-        )
+        added = name == "surge" or Rung.REPLACE in (ladder or ())
+        made["fails"] = draw(st.dictionaries(st.integers(0, fleet.size * (1 + added) - 1), attempts, max_size=3))
         made["becomes"] = draw(st.sampled_from(("dead", "old-image")))
     if "bad" in trouble:
         made["bad"] = _members(draw, fleet.size, 2)
