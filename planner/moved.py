@@ -20,10 +20,11 @@ from planner.buckets import UNSEEN
 from planner.change import at_target
 from planner.commands import TABLE, Command, Kind
 from planner.drift import Absorb, Difference, model_differences
-from planner.model import ImageReference, Instance, Model, Provisioning, ScaleSet, Service, id_key, service
+from planner.gives import otherwise
+from planner.model import Gives, ImageReference, Instance, Model, Provisioning, ScaleSet, Service, id_key, service
 from planner.rollout import Rollout, State
 
-JUDGED = frozenset({"mode", "image", "settings"})
+JUDGED = frozenset({"mode", "image", "settings", "gives"})
 """Of the model: what the drift table judges."""
 UNCOUNTED = frozenset({"name", "id", "unique_id", "etag", "provisioning"}) | JUDGED
 OURS: dict[Kind, str] = {
@@ -95,7 +96,10 @@ def _judged(rollout: Rollout, state: State, model: Model) -> list[Difference]:
 
 def _settings(name: str, was: Any, now: Any) -> Iterator[Moved]:
     """Something of the model that no rule is about, as deep as it differs."""
-    if isinstance(was, msgspec.Struct) and type(was) is type(now) and not isinstance(was, ImageReference):
+    if isinstance(was, Gives) and isinstance(now, Gives):
+        for path, found, before in otherwise(was, now):
+            yield Moved(kind="setting", what=path, found=found, before=before, verdict=Absorb.NOTE, does="it goes on")
+    elif isinstance(was, msgspec.Struct) and type(was) is type(now) and not isinstance(was, ImageReference):
         for one in was.__struct_fields__:
             yield from _settings(f"{name}.{one}", getattr(was, one), getattr(now, one))
     elif isinstance(was, dict) and isinstance(now, dict):

@@ -135,12 +135,19 @@ def sort_documents(documents: Sequence[tuple[str, Any]]) -> tuple[Node, list[tup
         parts = [node]
         if kind_of(node) == "both":
             for key in node.value:
-                if str(key).lower() not in ("model", "instances", "instanceview", "rollingupgrade", "runcommands"):
+                if str(key).lower() not in (
+                    "model",
+                    "instances",
+                    "instanceview",
+                    "rollingupgrade",
+                    "runcommands",
+                    "gives",
+                ):
                     raise InputError(
                         f"unknown key {key!r}",
                         node.where(),
                         "",
-                        "model, instances, instanceView, rollingUpgrade, runCommands",
+                        "model, instances, instanceView, rollingUpgrade, runCommands, gives",
                     )
             set_view = node.object("instanceView")
             parts = [part for part in (node.get("model"), node.get("instances")) if part]
