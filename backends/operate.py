@@ -35,6 +35,8 @@ from planner.trace import Executor as Begins
 from planner.trace import LetGo, Opened, Recovered
 
 Says = Callable[[str], None]
+RECOVERED = ", recovered"
+"""Ends the tool of a rollout whose journal begins with what `recover` found."""
 
 
 def silent(_text: str) -> None:
@@ -50,14 +52,16 @@ class Ended(msgspec.Struct, frozen=True, kw_only=True):
     error: str = ""
 
 
-def differences(plan: Plan, scale_set: ScaleSet) -> tuple[Difference, ...]:
-    """What moved since the plan was made, the set itself first."""
+def differences(plan: Plan, scale_set: ScaleSet, *, left: bool = False) -> tuple[Difference, ...]:
+    """What moved since the plan was made, the set itself first. left: an earlier rollout may have left the mode that this one works in; nobody else's
+    choice is taken for it, since it would be undone in the end.
+    """
     rollout = Rollout(plan)
     state = rollout.start()
     found = model_differences(
         plan,
         scale_set.model,
-        modes=rollout.modes(state),
+        modes=rollout.modes(state) if left else frozenset({plan.scale_set.mode}),
         images=rollout.images(state),
         says=rollout.says(state),
     )
@@ -103,6 +107,11 @@ def latest(store: Store, read: PlanFile, where: Where | None = None) -> tuple[En
         if here and entry.plan_sha256 == read.sha256:
             return entry, store.journal(entry.id).last_state()
     return None
+
+
+def broken_off(entry: Entry, state: State | None) -> bool:
+    """Was its journal lost, and does the new one not say yet where it stands? Who went on from nothing would not know what was moved."""
+    return state is None and entry.tool.endswith(RECOVERED)
 
 
 def has_ended(state: State | None) -> bool:
@@ -192,6 +201,14 @@ def drive(
     """Be the executor, until it ends or rests. held: the lease, where it is held already. ask: a request that is made first, once
     the lease is held. by: who is there, and asks. recovered: the State to begin with, where the journal before is lost.
     """
+    if recovered is None and broken_off(entry, store.journal(entry.id).last_state()):
+        raise InputError(
+            "its recovery was broken off before it wrote down what it found",
+            entry.id,
+            "",
+            "",
+            "`vmss-sim recover` with its plan file finds it again; nothing was sent",
+        )
     held = held or take(store, entry, says=says)
     lease = Lease(held)
     ends = "it broke off"

@@ -11,11 +11,14 @@ Rules this module decides:
 4. A hook is a program without a shell; exit status 0 is yes, anything else, and no answer in time, is no. It is told the instance in its environment:
    VMSS_SIM_INSTANCE, VMSS_SIM_VM_ID, VMSS_SIM_ZONE, VMSS_SIM_COMPUTER_NAME, VMSS_SIM_ADDRESS (as far as they are known). The plan holds it, under
    its digest: what decides is vetted.
+5. Who carries the plan on has to have every program of its hooks: one that is not there would call every instance sick, and what is sick costs no
+   budget. Giving up, pausing and releasing move nothing, and need none.
 """
 
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -26,6 +29,7 @@ import msgspec
 from backends.protocol import Backend, Seen, Wait
 from planner.change import at_target
 from planner.commands import Command, Kind, Outcome, Status
+from planner.errors import InputError
 from planner.model import Health, HealthSource, Instance, Power, ScaleSet, Service, service
 from planner.plan import InstanceHook, InstanceHooks, Plan
 
@@ -33,6 +37,21 @@ TAKES = frozenset({Kind.UPGRADE, Kind.REIMAGE, Kind.RESTART, Kind.DELETE})
 AT_ONCE = 16
 _HEALTH = {Service.IN: Health.HEALTHY, Service.OUT: Health.UNHEALTHY, Service.UNKNOWN: Health.UNKNOWN}
 Facts = Mapping[str, str]
+
+
+def check(plan: Plan) -> None:
+    """Rule 5. Raises InputError for a hook that cannot be run here."""
+    hooks = plan.hooks or InstanceHooks()
+    for name in ("health", "drain", "verify"):
+        hook: InstanceHook | None = getattr(hooks, name)
+        if hook is not None and shutil.which(hook.command[0]) is None:
+            raise InputError(
+                "there is no such program here, or it cannot be run: nobody could be judged by it",
+                f"plan.hooks.{name}",
+                hook.command[0],
+                "a program, by its path or on PATH",
+                "put it here, or carry the plan out where it is; nothing was sent",
+            )
 
 
 class Probed:

@@ -16,6 +16,7 @@ from backends.protocol import Seen, Wait
 from backends.schedule import Schedule
 from planner.arm_json.gives import is_given, leaves
 from planner.commands import Command, Kind, Outcome, Status
+from planner.drift import SIZE
 from planner.gives import within
 from planner.model import Health, ImageReference, Instance, Power, Provisioning, RollingUpgrade, ScaleSet, UpgradeMode
 from planner.scripts import undo_of
@@ -149,6 +150,7 @@ class SimulatedBackend:
             repairs=None if repairs is None else _replace(repairs, suspended=world.repairs_suspended),
             settings={path: world.model.get(path, self.settings[path]) for path in self.model.settings},
             capacity=len(world.vms),
+            sku=world.model.get(SIZE, self.model.sku),
             gives=_replace(self.gives, values=self._given()),
         )
 

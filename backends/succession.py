@@ -33,6 +33,20 @@ class Since(NamedTuple):
     ending: str
 
 
+def may_have_left(store: Store, key: str, plan: Plan) -> bool:
+    """Did an earlier rollout of this set (its lease's key) change the mode as this plan does?"""
+    for one in store.rollouts():
+        if one.scale_set != key or store.journal(one.id).last_state() is None:
+            continue
+        try:
+            before = plan_of(store, one).plan
+        except InputError:  # its copy was edited: nothing is known of it
+            continue
+        if (before.scale_set.mode, before.work_mode) == (plan.scale_set.mode, plan.work_mode):
+            return True
+    return False
+
+
 def left_before(store: Store, entry: Entry, plan: Plan) -> Left | None:
     """Rule 1."""
     older = [one for one in store.rollouts() if one.scale_set == entry.scale_set]

@@ -60,7 +60,7 @@ class ImageIdChange(_Change, frozen=True, tag="image-id"):
 
 
 class ImageUriChange(_Change, frozen=True, tag="image-uri"):
-    """Another custom VHD, by uri (unmanaged disks; retired by Azure on 2026-03-31)."""
+    """Another custom VHD, by uri (unmanaged disks; retired in Microsoft's clouds on 2026-03-31)."""
 
     uri: str
 

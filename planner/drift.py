@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from planner.gives import otherwise
-from planner.model import ImageReference, Model, Provisioning, ScaleSet, UpgradeMode, runs, service
+from planner.model import AutomaticRepairs, ImageReference, Model, Provisioning, ScaleSet, UpgradeMode, runs, service
 
 if TYPE_CHECKING:
     from planner.plan import Plan
@@ -30,7 +30,7 @@ class Absorb(str, Enum):
 DRIFT: dict[str, Absorb] = {
     "identity": Absorb.REFUSE,  # another set under the same name
     "mode": Absorb.REFUSE,  # the platform would act otherwise than vetted
-    "model": Absorb.REFUSE,  # image or watched setting neither the plan's old nor its new; anything else an instance would get
+    "model": Absorb.REFUSE,  # image, size or watched setting neither the plan's old nor its new; repairs are new; anything else an instance would get
     "capacity": Absorb.NOTE,  # the floor follows it
     "new": Absorb.ABSORB,  # an instance the plan did not see: by `new_instances`
     "vanished": Absorb.ABSORB,  # leaves its batch
@@ -42,6 +42,8 @@ DRIFT: dict[str, Absorb] = {
     "health": Absorb.NOTE,
     "at-target": Absorb.NOTE,  # somebody upgraded it already: skipped
 }
+
+SIZE, REPAIRS = "sku.name", "automaticRepairsPolicy"
 
 
 class Difference(msgspec.Struct, frozen=True, kw_only=True):
@@ -62,8 +64,9 @@ def model_differences(
     images: tuple[ImageReference | None, ...],
     says: Mapping[str, Any],
 ) -> list[Difference]:
-    """Differences of the set itself: identity, mode (expected one of `modes`), image (expected one of `images`), watched
-    settings (expected what `says` has for the path, else their old value or one of the plan's), what an instance would be given.
+    """Differences of the set itself: identity, mode (expected one of `modes`), image (expected one of `images`), size of the VMs, automatic repairs that
+    were enabled since (the plan suspends none), watched settings (expected what `says` has for the path, else their old value or one of the plan's), what
+    an instance would be given.
     """
     saw = plan.scale_set
     found: list[Difference] = []
@@ -82,6 +85,10 @@ def model_differences(
     if not any(_same_image(model.image, image) for image in images):
         add("model", "imageReference", model.image, " or ".join(str(image) for image in images))
     patch, back = plan.resolved.patch, plan.resolved.reverse
+    if SIZE not in saw.settings and saw.sku and model.sku and saw.sku.lower() != model.sku.lower():
+        add("model", SIZE, model.sku, saw.sku)
+    if _repairs(model.repairs) and not _repairs(saw.repairs) and not any(REPAIRS in path for path in {*patch, *back}):
+        add("model", REPAIRS, "enabled", "not enabled")
     for path, value in saw.settings.items():
         allowed = [says[path]] if path in says else [value] + [side[path] for side in (patch, back) if path in side]
         if path in model.settings and model.settings[path] not in allowed:
@@ -89,6 +96,10 @@ def model_differences(
     for one in otherwise(saw.gives, model.gives, (*patch, *back, *saw.settings)):
         add("model", one.path, one.found, one.expected)
     return found
+
+
+def _repairs(policy: AutomaticRepairs | None) -> bool:
+    return policy is not None and policy.enabled
 
 
 def _same_image(left: ImageReference | None, right: ImageReference | None) -> bool:

@@ -86,6 +86,15 @@ class Orchestration(str, Enum):
     FLEXIBLE = "flexible"
 
 
+class Cloud(str, Enum):
+    """Which Azure a set is in: one of Microsoft's, or a Resource Manager at an endpoint of somebody's own (Azure Stack, an emulator)."""
+
+    PUBLIC = "public"
+    GOVERNMENT = "government"
+    CHINA = "china"
+    ENDPOINT = "endpoint"
+
+
 class OperatingSystem(str, Enum):
     """`osDisk.osType`."""
 
@@ -204,7 +213,7 @@ class RollingUpgrade(Struct, frozen=True, kw_only=True, omit_defaults=True, forb
 
 
 class Gives(Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):
-    """What the model gives an instance, beside the image: model path to value, read by `planner.arm_json.gives`.
+    """What the model gives an instance, beside image and size: model path to value, read by `planner.arm_json.gives`.
 
     A list is the names of its members, in order, and has a path for each leaf of each of them. What is kept secret is a digest.
     api_version: with which our own reader read it; empty where somebody else did.
@@ -218,8 +227,9 @@ class Model(Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknow
     """The scale set's model: what a new instance would be given, and the policies.
 
     `id`: ARM resource id (empty for an invented set). `unique_id`: the platform's identity of the set.
-    `sku`: VM size. `unmanaged_disks`: VHDs in storage accounts (retired by Azure on 2026-03-31). `settings`: values at
-    the model paths that a change watches (wire-case, dotted). `gives`: what an instance gets of it, beside the image.
+    `sku`: VM size. `unmanaged_disks`: VHDs in storage accounts (retired in Microsoft's clouds on 2026-03-31). `cloud`: None where
+    nobody said it; none of Azure's documents does. `settings`: values at the model paths that a change watches (wire-case, dotted).
+    `gives`: what an instance gets of it, beside image and size.
     """
 
     name: str
@@ -245,6 +255,7 @@ class Model(Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknow
     service_fabric: bool = False
     ephemeral_os_disk: bool = False
     unmanaged_disks: bool = False
+    cloud: Cloud | None = None
     etag: str | None = None
     settings: dict[str, Any] = msgspec.field(default_factory=dict)
     gives: Gives = Gives()

@@ -139,6 +139,8 @@ def run(address: str, arguments: tuple[str, ...], environment: dict[str, str], f
         os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
     sys.stdin, sys.stdout, sys.stderr = open(0), open(1, "w"), open(2, "w")  # noqa: SIM115  # for as long as the process lives
     faulthandler.register(signal.SIGUSR1, file=sys.stderr)
+    # Whoever runs the tests in the background may have it ignored.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     os.environ.update(environment)
     if address.startswith("https://"):
         connect.open_backend = lambda plan, _options: Unasked(over_azure(plan, address, environment))  # type: ignore[assignment]

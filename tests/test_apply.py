@@ -16,8 +16,9 @@ from backends.simulated import SimulatedBackend
 from backends.store.files import FileStore
 from planner.change import PropertyChange
 from planner.errors import InputError
-from planner.model import HealthSource, UpgradeMode
+from planner.model import AutomaticRepairs, HealthSource, ScaleSet, UpgradeMode
 from planner.phases import Phase
+from planner.plan import InstanceHook, InstanceHooks
 from planner.planfile import encode
 from planner.rollout import Asked
 from planner.trace import Opened
@@ -44,13 +45,14 @@ class Desk:
         self.opened = 0
         self.reached: list[dict[str, Any]] = []
         self.preflight: Any = None
+        self.shown: ScaleSet | None = None
         monkeypatch.setenv("VMSS_SIM_STORE", f"file:{self.folder}")
         monkeypatch.setattr("backends.connect.open_backend", self._open)
 
     def _open(self, _plan: object, options: dict[str, Any]) -> SimulatedBackend:
         self.opened += 1
         self.reached.append(options)
-        made = SimulatedBackend(self.world, self.case.fleet.scale_set())
+        made = SimulatedBackend(self.world, self.shown or self.case.fleet.scale_set())
         if self.preflight is not None:
             made.preflight = self.preflight  # type: ignore[attr-defined]
         return made
@@ -156,6 +158,57 @@ def test_what_moved_and_is_absorbed_is_told_and_goes_on(desk: Callable[[Case], D
     assert ran.status == 0, ran
     assert "absorb vanished: instance 1: found gone, the plan saw present" in " ".join(ran.out.split())
     assert [ids for kind, ids in here.sent() if kind == "upgrade"] == [("0",), ("2",)]
+
+
+def test_a_mode_that_somebody_chose_since_is_refused_though_the_plan_works_in_it(desk: Callable[[Case], Desk]) -> None:
+    """It would be undone in the end."""
+    here = desk(Case(fleet=Fleet(size=3, mode=UpgradeMode.AUTOMATIC)))
+    act(here.world, Act(0, "set-mode", args={"mode": "manual"}))
+    here.world.run(5_000, stop_on_wake=False)
+    refused(here, here.run("apply"), "upgradePolicy.mode", "found manual", "expected automatic", "nothing was sent")
+
+
+def test_a_mode_that_an_earlier_rollout_left_is_gone_on_with(desk: Callable[[Case], Desk]) -> None:
+    here = desk(Case(fleet=Fleet(size=3, mode=UpgradeMode.AUTOMATIC), fails={1: (1, 2)}))
+    assert here.run("apply").status == 1
+    assert here.world.mode == "manual"
+    here.run("apply", "--again")
+    assert len(here.store.rollouts()) == 2
+
+
+@pytest.mark.parametrize(
+    ("since", "words"),
+    [
+        ({"sku": "Standard_D4s_v5"}, ("sku.name", "found Standard_D4s_v5", "expected Standard_D2s_v5")),
+        ({"repairs": AutomaticRepairs(enabled=True)}, ("automaticRepairsPolicy", "found enabled")),
+    ],
+)
+def test_a_model_that_changed_elsewhere_than_its_image_is_refused(
+    desk: Callable[[Case], Desk], since: dict[str, Any], words: tuple[str, ...]
+) -> None:
+    here = desk(CASE)
+    saw = msgspec.structs.replace(here.plan.scale_set, sku="Standard_D2s_v5")
+    here.file.write_bytes(encode(msgspec.structs.replace(here.plan, scale_set=saw)))
+    shown = here.case.fleet.scale_set()
+    here.shown = msgspec.structs.replace(shown, model=msgspec.structs.replace(shown.model, sku="standard_d2S_v5"))
+    assert here.run("apply", "--max-runtime", "0s").status == 3, "a name in other letters is the same"
+    here = desk(CASE)
+    here.file.write_bytes(encode(msgspec.structs.replace(here.plan, scale_set=saw, title="another")))
+    here.shown = msgspec.structs.replace(shown, model=msgspec.structs.replace(shown.model, **since))
+    ran = here.run("apply")
+    assert (ran.status, here.sent()) == (2, []), ran
+    assert all(word in ran.err for word in words), ran.err
+
+
+@pytest.mark.parametrize("hook", ["health", "drain", "verify"])
+def test_a_hook_that_cannot_be_run_here_is_refused(desk: Callable[[Case], Desk], hook: str) -> None:
+    here = desk(CASE)
+    missing = InstanceHooks(**{hook: InstanceHook(command=("/no/such/probe", "--quick"))})  # type: ignore[arg-type]
+    source = here.plan.scale_set.health_source if hook == "drain" else HealthSource.HOOK
+    saw = msgspec.structs.replace(here.plan.scale_set, health_source=source)
+    here.file.write_bytes(encode(msgspec.structs.replace(here.plan, hooks=missing, scale_set=saw)))
+    refused(here, here.run("apply"), f"plan.hooks.{hook}: there is no such program here", "found /no/such/probe")
+    refused(here, vmss_sim("recover", str(here.file), "--yes"), "there is no such program here")
 
 
 def test_a_finding_of_the_preflight_refuses(desk: Callable[[Case], Desk]) -> None:
@@ -517,7 +570,7 @@ def test_after_an_abort_that_undid_all_it_is_as_before(desk: Callable[[Case], De
     ran = here.run("abort", "--yes")
     assert "what was changed for the time of the rollout is as before" in ran.err
     assert undo(here) == []
-    assert "nothing: all is as before" in here.run("status").out
+    assert "nothing: mode and repairs are as before" in here.run("status").out
     assert not here.world.repairs_suspended
 
 
@@ -547,6 +600,29 @@ def test_rollback_from_another_desk(desk: Callable[[Case], Desk]) -> None:
     assert ran.status == 1, ran
     assert here.state.ending == "rollback"
     assert [ids for kind, ids in here.sent() if kind == "upgrade"] == [("0",), ("0",)]
+
+
+def test_a_way_back_that_stops_says_what_is_not_back(desk: Callable[[Case], Desk]) -> None:
+    here = desk(Case(fleet=Fleet(size=3), parameters={"on_failure": "rollback-all"}, fails={1: (1, 2, 3, 4)}))
+    assert here.run("apply").status == 1
+    assert (here.state.ending, here.state.back) == ("stop", True)
+    told = " ".join(vmss_sim("status", here.rollout).out.split())
+    assert "1 as before (2), 1 not yet back (0)" in told
+    assert "not back yet, and left so: 0; failed: 1." in told
+    assert "nothing: mode and repairs are as before" in told
+    assert "on target, and left so" not in told
+
+
+def test_a_refusal_says_in_how_long_it_is_tried_again(desk: Callable[[Case], Desk]) -> None:
+    here = desk(Case(fleet=Fleet(size=2), faults=(Fault(verdict="refuse", first=2, last=2, of="upgrade"),)))
+    ran = here.run("apply")
+    assert ran.status == 0, ran
+    assert "attempt 1; again in 5 s" in ran.out
+
+
+def test_the_longest_rule_does_not_run_into_its_text(desk: Callable[[Case], Desk]) -> None:
+    here = desk(Case(fleet=Fleet(size=2), faults=(Fault(verdict="fail", first=1, last=1, of="update-model"),)))
+    assert "set-operation-failed update-model failed" in here.run("apply").out
 
 
 def test_skip_retry_and_replace_need_a_rollout_that_knows_the_instance(desk: Callable[[Case], Desk]) -> None:

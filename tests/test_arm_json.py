@@ -589,7 +589,7 @@ GIVE = "; give the document as ARM or az returned it"
         ([wire_model(), wire_model()], "doc0.json, doc1.json: 2 scale-set models; expected exactly one"),
         (
             [{"model": wire_model(), "instances": [], "notes": 1}],
-            "doc0.json: unknown key 'notes'; expected model, instances, instanceView, rollingUpgrade, runCommands, gives",
+            "doc0.json: unknown key 'notes'; expected model, instances, instanceView, rollingUpgrade, runCommands, cloud, gives",
         ),
         (
             [{"upgradePolicy": {}}],

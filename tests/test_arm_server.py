@@ -132,6 +132,7 @@ def test_arm_wants_a_bearer_token_and_takes_any(azure: Emulated, az: Az) -> None
 def test_what_is_no_bearer_token_is_refused(az: Az, header: str) -> None:
     answer = az.ask("GET", headers={"Authorization": header})
     assert (answer.status_code, code_of(answer)) == (401, "AuthenticationFailedInvalidHeader")
+    assert answer.headers["x-ms-request-id"] == answer.headers["x-ms-correlation-request-id"]
 
 
 def test_unsafe_bind_answers_to_that_address_too() -> None:

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 import requests
+from msgspec.structs import replace
 
 from backends.azure import connect
 from backends.azure.client import why_no_token
@@ -22,6 +23,7 @@ from backends.azure.reading import Documents
 from backends.azure.snapshot import snapshot
 from planner.arm_json import read_scale_set
 from planner.errors import InputError, PlatformError
+from planner.model import Cloud
 from tests.azure_arm import (
     OPERATION,
     SECRET,
@@ -128,26 +130,29 @@ def test_before_anybody_has_answered_it_gives_up_sooner() -> None:
 
 
 @pytest.mark.parametrize(
-    ("options", "endpoint", "scope"),
+    ("options", "cloud", "endpoint", "scope"),
     [
-        ({"cloud": "public"}, "https://management.azure.com", "https://management.azure.com/.default"),
-        ({"cloud": "AzureUSGovernment"}, "https://management.usgovcloudapi.net", "https://management.core.usgovcloudapi.net/.default"),
-        ({"cloud": "china"}, "https://management.chinacloudapi.cn", "https://management.chinacloudapi.cn/.default"),
+        ({"cloud": "public"}, "public", "https://management.azure.com", "https://management.azure.com/.default"),
+        ({"cloud": "AzureUSGovernment"}, "government", "https://management.usgovcloudapi.net", "https://management.core.usgovcloudapi.net/.default"),
+        ({"cloud": "china"}, "china", "https://management.chinacloudapi.cn", "https://management.chinacloudapi.cn/.default"),
         (
             {"endpoint": "https://arm.stack.example/", "audience": "https://arm.stack.example/x"},
+            "endpoint",
             "https://arm.stack.example",
             "https://arm.stack.example/x/.default",
         ),
     ],
 )  # fmt: skip
-def test_a_request_goes_to_the_cloud_that_was_named(options: dict[str, Any], endpoint: str, scope: str) -> None:
+def test_a_request_goes_to_the_cloud_that_was_named(
+    options: dict[str, Any], cloud: str, endpoint: str, scope: str
+) -> None:
     token = Token()
     with listening(Arm()) as arm:
         place = connect(SET, credential=token, sleeper=ManualSleeper(), **options)
         place.observe()
         assert arm.calls[0].url.startswith(endpoint + "/subscriptions/")
         assert token.scopes == (scope,)
-        assert place.public is ("cloud" in options)
+        assert place.client.cloud == snapshot(place.documents())["cloud"] == cloud
 
 
 def test_a_custom_endpoint_says_itself_what_its_tokens_are_for() -> None:
@@ -382,10 +387,10 @@ def test_a_snapshot_holds_nothing_that_may_be_secret() -> None:
 def test_a_snapshot_reads_as_the_documents_do() -> None:
     pages = ({"value": [instance_document("0")]}, {"value": [instance_document("1")]})
     with listening(Arm(2)) as arm:
-        whole = snapshot(Documents(model=arm.set, pages=pages))
-        assert read_scale_set([("all", whole)]) == read_scale_set(
-            [("model", arm.set), *((str(i), page) for i, page in enumerate(pages))]
-        )
+        whole = snapshot(Documents(cloud="china", model=arm.set, pages=pages))
+        read = read_scale_set([("model", arm.set), *((str(i), page) for i, page in enumerate(pages))])
+        model = replace(read.scale_set.model, cloud=Cloud.CHINA)
+        assert read_scale_set([("all", whole)]) == replace(read, scale_set=replace(read.scale_set, model=model))
 
 
 # -- what the SDK logs ---------------------------------------------------------------------------------------------------

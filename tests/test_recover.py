@@ -8,7 +8,9 @@ from collections.abc import Callable
 import msgspec
 import pytest
 
+from backends import operate
 from planner.model import RollingPolicy, RollingUpgrade, UpgradeMode
+from planner.planfile import decode
 from planner.recovery import recover
 from planner.rollout import Rollout
 from planner.trace import Recovered, Turn, replay
@@ -74,6 +76,22 @@ def test_where_the_journal_is_there_it_is_gone_on_with(desk: Callable[[Case], De
     assert here.run("apply").status == 3
     ran = here.run("recover", str(here.file), "--yes")
     assert (ran.status, f"`vmss-sim resume {here.rollout}` goes on with it" in ran.err) == (2, True)
+
+
+def test_one_that_was_killed_before_it_wrote_what_it_found_is_recovered_again(desk: Callable[[Case], Desk]) -> None:
+    here = lost(desk)
+    data = here.file.read_bytes()
+    read = decode(data, "plan")
+    operate.begin(here.store, read, data, f"{read.plan.tool}{operate.RECOVERED}")[1].release()
+    sent = here.sent()
+    for word in ("resume", "rollback"):
+        ran = here.run(word, "--yes")
+        assert (ran.status, "its recovery was broken off" in ran.err) == (2, True), ran
+    assert here.sent() == sent
+    assert here.run("recover", str(here.file), "--yes").status == 3
+    assert len(here.store.rollouts()) == 1
+    assert here.run("rollback", "--yes").status == 1
+    assert not [vm.id for vm in here.world.vms.values() if vm.image is not None and vm.image.exact == NEW]
 
 
 def test_it_counts_approvals_as_apply_does(desk: Callable[[Case], Desk]) -> None:

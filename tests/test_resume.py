@@ -31,7 +31,7 @@ from planner.model import UpgradeMode
 from planner.phases import Phase
 from planner.plan import MovedBy, Rung
 from planner.rollout import Asked, Rollout
-from planner.trace import Receipt, Record, Refusal, Turn, replay
+from planner.trace import Receipt, Record, Recovered, Refusal, Turn, replay
 from tests.fleet import (
     NEW,
     SETTING,
@@ -497,12 +497,13 @@ def test_any_rollout_killed_several_times(case: Case, deaths: list[tuple[int, in
 def replays(run: Run) -> None:
     """Replay from the start reaches every State, from the values and from what JSON makes of them."""
     everything = list(run.journal.records())
+    recovered = [one.state for one in everything if isinstance(one, Recovered)]
     decoded = [msgspec.json.decode(msgspec.json.encode(one), type=Record) for one in everything]
     assert decoded == everything
     for records in (everything, decoded):
         told = [one for one in records if isinstance(one, Turn)]
         assert [one.number for one in told] == list(range(1, len(told) + 1))
-        reached = [state for _, state in replay(Rollout(run.plan), told)]
+        reached = [state for _, state in replay(Rollout(run.plan), told, *recovered)]
         assert reached == [one.state for one in told]
 
 

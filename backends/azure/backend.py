@@ -69,12 +69,9 @@ class AzureBackend:
         sleeper: Sleeper,
         schedule: Schedule | None = None,
         api_version: str | None = None,
-        public: bool = True,
     ) -> None:
         self.client, self.scope, self.sleeper = client, scope, sleeper
         self.schedule = schedule or ADAPTIVE
-        self.public = public
-        """Is this one of Microsoft's clouds, and no endpoint of somebody's own?"""
         self.asked: Callable[[], bool] | None = None
         self.unreached: Callable[[str, str, int], None] = lambda _host, _why, _for_ms: None
         self._version: dict[str, Any] = {"api_version": api_version} if api_version else {}

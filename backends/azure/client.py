@@ -165,7 +165,7 @@ class Transport(RequestsTransport):  # type: ignore[misc, unused-ignore]
 
 
 class Client:
-    """The SDK's client for one subscription, and its answers as values. closes: what else is closed with it."""
+    """The SDK's client for one subscription, and its answers as values. closes: what else is closed with it. cloud: which one (`Place.name`)."""
 
     def __init__(
         self,
@@ -176,8 +176,9 @@ class Client:
         transport: HttpTransport[Any, Any],
         says: Mapping[str, str] | None = None,
         closes: Callable[[], None] = lambda: None,
+        cloud: str = "public",
     ) -> None:
-        self._closes = closes
+        self._closes, self.cloud = closes, cloud
         self.endpoint = endpoint.rstrip("/")
         self._host = urlsplit(endpoint).netloc.lower()
         self.sdk = ComputeManagementClient(

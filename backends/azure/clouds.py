@@ -74,6 +74,11 @@ class Place(msgspec.Struct, frozen=True, kw_only=True):
     audience: str | None
     ca: str | None
 
+    @property
+    def name(self) -> str:
+        """As a snapshot tells it (`planner.model.Cloud`)."""
+        return self.cloud.name if self.cloud is not None else "endpoint"
+
 
 def scope_of(scale_set_id: str) -> Scope:
     """The parts of a scale set's ARM id. Raises InputError where it is none."""

@@ -44,11 +44,10 @@ CONNECT_S, READ_S = 10, 60
 
 
 class Reached(NamedTuple):
-    """A way to Azure. public: is it one of Microsoft's clouds, and no endpoint of somebody's own?"""
+    """A way to Azure."""
 
     client: Client
     clock: Sleeper
-    public: bool
     wire: HttpTransport[Any, Any]
 
 
@@ -76,7 +75,6 @@ def connect(
         sleeper=way.clock,
         schedule=schedule,
         api_version=api_version,
-        public=way.public,
     )
 
     def tells(host: str, why: str, for_ms: int) -> None:
@@ -136,8 +134,8 @@ def reached(
         if isinstance(credential, str):
             chosen = credential_of(credential, where, authority, tenant=tenant, client_id=client_id)
             opened.callback(chosen.close)
-        made = Client(chosen, subscription, base, scopes, wire, clock.headers, opened.pop_all().close)
-    return Reached(made, clock, where.cloud is not None, wire)
+        made = Client(chosen, subscription, base, scopes, wire, clock.headers, opened.pop_all().close, where.name)
+    return Reached(made, clock, wire)
 
 
 def _endpoint(

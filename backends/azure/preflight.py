@@ -26,7 +26,7 @@ from backends.azure.requests import READS, permission_needs, url_of
 from planner.change import STAGES, Action
 from planner.commands import Kind
 from planner.lint import Code, Finding, Grade
-from planner.model import ImageReference, Orchestration, Provisioning, ScaleSet
+from planner.model import Cloud, ImageReference, Orchestration, Provisioning, ScaleSet
 from planner.plan import MovedBy, Plan, Rung
 
 if TYPE_CHECKING:
@@ -199,7 +199,9 @@ class _Check:
                 "VS511", f"{plan.strategy} on a Flexible set, whose VMs show no update domains", plan.strategy,
                 f"use one of {', '.join(sorted(FLEXIBLE))}",
             )  # fmt: skip
-        if self.backend.public and (found.model.unmanaged_disks or any(image.uri for image in images_of(plan))):
+        if self.backend.client.cloud != Cloud.ENDPOINT and (
+            found.model.unmanaged_disks or any(image.uri for image in images_of(plan))
+        ):
             yield _finding("VS512", "the set boots an image by URI", found.model.name, "move it to managed disks first")
 
     def _permissions(self, found: ScaleSet) -> Iterator[Finding]:

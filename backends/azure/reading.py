@@ -53,10 +53,11 @@ class Look(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Documents(msgspec.Struct, frozen=True, kw_only=True):
-    """What Azure gave: the set, pages of instances, the set's instance view, the platform's last rollout, what ran inside each VM.
+    """What Azure gave: the set, pages of instances, the set's instance view, the platform's last rollout, what ran inside each VM; cloud: which Azure.
     api_version: with which it gave them.
     """
 
+    cloud: str
     model: dict[str, Any]
     pages: tuple[dict[str, Any], ...]
     view: dict[str, Any] | None = None
@@ -134,6 +135,7 @@ class Reader:
         if enabled and (whole or self._view_ms is None or now_ms - self._view_ms >= every):
             self._view, self._view_ms = self._one("set-view", _VIEW, now_ms), now_ms
         return Documents(
+            cloud=self.client.cloud,
             model=model,
             pages=pages,
             view=self._view if enabled else None,

@@ -15,8 +15,9 @@ from planner.secret import kept
 
 
 def snapshot(documents: Documents) -> dict[str, Any]:
-    """One document that holds the model, every instance, the set's view, the platform's last rollout, and which scripts ran inside the VMs."""
+    """One document that holds which cloud it is, the model, every instance, the set's view, the platform's last rollout, and which scripts ran inside the VMs."""
     made: dict[str, Any] = {
+        "cloud": documents.cloud,
         "model": kept(documents.model),
         "instances": [kept(item) for page in documents.pages for item in page.get("value") or ()],
     }

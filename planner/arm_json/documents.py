@@ -10,7 +10,13 @@ import msgspec
 
 from planner.arm_json.node import AS_GIVEN, Node, found_words
 from planner.errors import InputError
+from planner.model import Cloud
 
+_WHOLE = {
+    key.lower(): key
+    for key in ("model", "instances", "instanceView", "rollingUpgrade", "runCommands", "cloud", "gives")
+}
+"""What a document that holds everything may hold."""
 _SET_TYPE = "microsoft.compute/virtualmachinescalesets"
 _VM_TYPES = (f"{_SET_TYPE}/virtualmachines", "microsoft.compute/virtualmachines")
 _COMPUTE = r"/subscriptions/[^/]+/resourceGroups/(?P<group>[^/]+)/providers/Microsoft\.Compute"
@@ -86,6 +92,11 @@ def inner_runs(node: Node) -> Iterator[tuple[str, tuple[str, ...]]]:
         yield str(name), told.texts(str(name))
 
 
+def inner_cloud(node: Node) -> Cloud | None:
+    """The cloud that the set is in, where one document holds everything."""
+    return node.closed("cloud", Cloud) if kind_of(node) == "both" else None
+
+
 def kind_of(node: Node) -> str:
     """See `looks_like`."""
     listed = list_in(node)
@@ -135,19 +146,12 @@ def sort_documents(documents: Sequence[tuple[str, Any]]) -> tuple[Node, list[tup
         parts = [node]
         if kind_of(node) == "both":
             for key in node.value:
-                if str(key).lower() not in (
-                    "model",
-                    "instances",
-                    "instanceview",
-                    "rollingupgrade",
-                    "runcommands",
-                    "gives",
-                ):
+                if str(key).lower() not in _WHOLE:
                     raise InputError(
                         f"unknown key {key!r}",
                         node.where(),
                         "",
-                        "model, instances, instanceView, rollingUpgrade, runCommands, gives",
+                        ", ".join(_WHOLE.values()),
                     )
             set_view = node.object("instanceView")
             parts = [part for part in (node.get("model"), node.get("instances")) if part]

@@ -1,4 +1,4 @@
-"""What a set's model gives an instance, leaf by leaf: rule 12 of `planner.arm_json`."""
+"""What a set's model gives an instance, leaf by leaf: rule 13 of `planner.arm_json`."""
 
 from __future__ import annotations
 
@@ -17,7 +17,6 @@ from planner.secret import held_back, is_health, signed
 
 PROFILE = "properties.virtualMachineProfile"
 ROOTS = (
-    "sku.name",
     "plan",
     "identity",
     PROFILE,
@@ -25,7 +24,7 @@ ROOTS = (
     "properties.hostGroup",
     "properties.proximityPlacementGroup",
 )
-"""What an instance is given by an upgrade. Tags, zones, capacity and the policies are the set's."""
+"""What an instance is given by an upgrade, beside image and size, which are judged by themselves. Tags, zones, capacity and the policies are the set's."""
 IMAGE = frozenset({f"{PROFILE}.storageprofile.{one}".lower() for one in ("imageReference", "osDisk.image")})
 """Judged by itself."""
 READ_ONLY = frozenset(

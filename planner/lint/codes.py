@@ -198,8 +198,10 @@ CODES: dict[str, Code] = {
     "VS119": Code(
         "unmanaged-disks",
         _E,
-        "Azure retired unmanaged disks on 2026-03-31: VMs with disks in storage accounts are stopped, and none can be"
-        " started or created.",
+        "Azure retired unmanaged disks on 2026-03-31, in the public, the government and the China cloud: VMs with disks in"
+        " storage accounts are stopped, and none can be started or created. At an endpoint of one's own (Azure Stack, the"
+        " emulator) it is not said; which cloud a set is in stands in what `vmss-sim snapshot` wrote (`cloud`), and in no"
+        " document of Azure's: of those it is said, to be careful.",
         _MODES,
     ),
     "VS120": Code(

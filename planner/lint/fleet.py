@@ -10,6 +10,7 @@ from planner.lint.codes import Finding, finding
 from planner.lint.facts import auto_os, exact, follows_latest, repaired_at_once, services
 from planner.lint.wording import instances, names, share, span
 from planner.model import (
+    Cloud,
     Health,
     HealthSource,
     Model,
@@ -50,12 +51,17 @@ def fleet(scale_set: ScaleSet) -> Iterator[Finding]:
         )
     if model.service_fabric:
         yield finding("VS124", "this is a Service Fabric cluster", name, "upgrade it through Service Fabric")
-    if model.unmanaged_disks:
+    if model.unmanaged_disks and model.cloud is not Cloud.ENDPOINT:
+        said = (
+            ""
+            if model.cloud
+            else "; where it is in no cloud of Microsoft's, take it by `vmss-sim snapshot --endpoint URL`"
+        )
         yield finding(
             "VS119",
             "the set uses unmanaged disks, which Azure retired on 2026-03-31",
             name,
-            "make a new set with managed disks",
+            f"make a new set with managed disks{said}",
         )
     if model.ephemeral_os_disk:
         yield finding(

@@ -9,6 +9,7 @@ import msgspec
 from planner.buckets import NOBODY_KNOWS, UNTOUCHED, Memory
 from planner.change import at_target
 from planner.commands import TABLE, Command, Kind, Outcome, Status
+from planner.lint.wording import span
 from planner.machine import handover, setlevel, substitutes, surge
 from planner.model import Provisioning
 from planner.phases import Phase
@@ -79,7 +80,7 @@ def _refused(t: Turn, command: Command, outcome: Outcome) -> None:
     t.put(not_before_ms=max(t.not_before_ms, later))
     t.note(
         "refused",
-        f"{command.kind.value} was refused ({outcome.code}), attempt {count}; again at {later} ms",
+        f"{command.kind.value} was refused ({outcome.code}), attempt {count}; again in {span(t.not_before_ms - t.now)}",
         command.ids,
     )
 

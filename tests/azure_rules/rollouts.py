@@ -337,6 +337,15 @@ RULES: Final[tuple[Rule, ...]] = (
         ),
     ),
     Rule(
+        id="latest-before-the-check",
+        section="2.2",
+        text="Until the first check is over, all that is to be upgraded is pending.",
+        source="API",
+        where="vmss_sim/world/rollouts.py:RollingUpgrade.__init__",
+        test="tests/test_world_rollouts.py::test_until_its_first_check_is_over_everything_is_pending",
+        mutant=Mutant("[tuple(one.id for one in self._members())]", "[]"),
+    ),
+    Rule(
         id="latest-pending",
         section="2.2",
         text="Who left the set is not pending any more.",

@@ -12,7 +12,7 @@ Rules:
 4. What must hold (`judging.py`) is read from the world's own books: no disruptive effect twice, the plan's order, the floor, the same end
    as without a death, repairs and mode as before.
 5. At every word that an operator says in the first tales of the table (`tales.SAYS`) somebody is killed, whatever the luck; 60 kills are enough for
-   all of them. A run ends with a table: how many died at which word, in which phase.
+   all of them. `recover` is one: nothing of the store is left then, and what was sent before is held only to the end without a death. A run ends with a table: how many died at which word, in which phase.
 6. That it notices a product that is wrong is a test of its own (`planted.py`, `tests/test_kills_planted.py`).
 
 One setting says how many kills: VMSS_SIM_KILLS on each ground, 60 by default, 10,000 for `make soak`; VMSS_SIM_KILLS_SEED draws others.

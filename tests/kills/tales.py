@@ -44,7 +44,7 @@ class Tale(NamedTuple):
         ill = bool(self.case.fleet.sick or self.case.fleet.unknown)
         # Out of service it costs nothing to go on with; meanwhile it may serve again, and the floor may need it (as in tests/test_resume.py).
         twice = ill and self.case.action is Action.UPGRADE_THEN_REIMAGE
-        return set(self.words) <= {"pause", "release", "resume"} and not twice
+        return set(self.words) <= {"pause", "release", "resume", "recover"} and not twice
 
 
 SAYS = (
@@ -63,11 +63,12 @@ SAYS = (
         ("rollback --emergency",),
     ),
     Tale("released, then rolled back", Case(fleet=HELD), ("pause", "release", "rollback")),
-    Tale("paused twice", Case(fleet=Fleet(size=4, repairs=True)), ("pause", "pause")),
+    Tale("its journal is lost", Case(fleet=HELD), ("recover",)),
 )
 """The first of the table, half of them on each ground: 60 kills are enough for every word."""
 TABLE = (
     *SAYS,
+    Tale("paused twice", Case(fleet=Fleet(size=4, repairs=True)), ("pause", "pause")),
     Tale("one by one, a retry", Case(fleet=HELD, fails={1: (1,)}, parameters={"retries": 1}, more={"floor": 1})),
     Tale(
         "batches of an automatic set, with soak",

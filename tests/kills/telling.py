@@ -72,6 +72,7 @@ class Telling:
         self.place, self.tale, self.folder, self.luck = place, tale, folder, luck
         self.kills, self.writes, self.hits, self.lives = kills, writes, 0, 0
         self.killed: Hits = Counter()
+        self.lost = False
         self.words = list(tale.words) if kills else []
         plan = planned(tale.case, place.seen)
         assert plan is not None, "it cannot be planned here"
@@ -103,13 +104,15 @@ class Telling:
         """What the next process is told to do."""
         going_on = ("apply", str(self.file), "--yes")
         if state is None or not self.store.rollouts():
-            return going_on
+            return ("recover", str(self.file), "--yes") if self.lost else going_on
         while self.words and self.asked(ASKED.get(self.words[0], self.words[0].split()[0])):
             self.words.pop(0)
         word = self.words[0].split()[0] if self.words else ""
         quiet = rests(state) and not self.unheard(state)
         if word and (quiet if word in AT_REST else self.hits or quiet):
             _, *more = self.words[0].split()
+            if word == "recover":
+                return self.recover()
             if word not in REQUESTED:
                 why = () if word == "resume" else ("--reason", "killed")
                 return (word, self.rollout, *more, "--yes", *why)
@@ -124,6 +127,15 @@ class Telling:
         if rests(state) or (word != "pause" and self.luck.random() < 0.5):  # which would go on at once
             return ("resume", self.rollout, "--yes")
         return going_on
+
+    def recover(self) -> tuple[str, ...]:
+        """Nothing is left of the store. What was sent before is in nobody's journal any more: `Tale.same` holds it to the end without a death."""
+        self.words.pop(0)
+        self.lost = True
+        self.store = FileStore(self.folder / "another")
+        log = self.place.world.log
+        log[:] = [one._replace(name=f"foreign-{one.name}") for one in log]
+        return ("recover", str(self.file), "--yes")
 
     @property
     def rollout(self) -> str:

@@ -26,9 +26,9 @@ QUEUED = "Microsoft.Compute/VmssQueuedVMOperations;0"
 
 def vms(call: Call, method: str, uses: str) -> int:
     """How many VMs this request is charged for. uses: its kind for the throttles."""
-    one, body = call.found, _body(call)
     if "vm" in call.names:
         return 1
+    one, body = call.found, _body(call)
     if one is None:
         return _capacity(body, 0) if method == "PUT" else 0
     total = len(one.world.vms)

@@ -120,7 +120,7 @@ class Emulator:
 
     def _arm(self, request: Request) -> Response:
         if not _BEARER.fullmatch(request.headers.get("authorization", "").strip()):
-            return _unauthorized(request, self.site.tenant)
+            return self.endpoint.with_headers(request, _unauthorized(request, self.site.tenant), {})
         request = msgspec.structs.replace(request, body=clean_body(request.body))
         poll = "" if request.tells else _operation(request.path)  # rule 7 of clock.py
         self.clock.arrived(poll, request.port)

@@ -100,7 +100,7 @@ class Endpoint:
         except Exception:
             LOG.exception("%s %s: internal error", request.method, request.path)
             response = Refused(500, "InternalServerError", "The server encountered an unexpected error.").response()
-        response = self._with_headers(request, response, remaining)
+        response = self.with_headers(request, response, remaining)
         if request.method.upper() == "HEAD":  # as GET, without a body
             response = msgspec.structs.replace(response, body=None)
         if self.observer is not None:
@@ -199,7 +199,8 @@ class Endpoint:
 
     # -- headers -------------------------------------------------------------------------------------------------
 
-    def _with_headers(self, request: Request, response: Response, remaining: dict[str, str]) -> Response:
+    def with_headers(self, request: Request, response: Response, remaining: dict[str, str]) -> Response:
+        """Rule 3."""
         name = self.site.guid("request")
         told = {**COMMON, "x-ms-request-id": name}
         given = request.headers.get("x-ms-correlation-request-id", "")

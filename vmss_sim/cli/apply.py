@@ -62,6 +62,9 @@ def register(app: typer.Typer) -> None:
     ) -> None:
         from backends import operate  # noqa: PLC0415  # heavy imports wait until a command runs
         from backends.executor import rests  # noqa: PLC0415
+        from backends.probes import check  # noqa: PLC0415
+        from backends.store import lease_key  # noqa: PLC0415
+        from backends.succession import may_have_left  # noqa: PLC0415
         from backends.where import where_of  # noqa: PLC0415
         from planner.machine import windows  # noqa: PLC0415
         from scenarios.plan_files import read_plan  # noqa: PLC0415
@@ -69,6 +72,7 @@ def register(app: typer.Typer) -> None:
         running.check()
         data, read = read_plan(file)
         _expected(read, expect)
+        check(read.plan)
         kept = reach.opened(store)
         where = where_of(asdict(reach))
         said = bool(reach.endpoint or reach.cloud)
@@ -89,7 +93,7 @@ def register(app: typer.Typer) -> None:
             operating.confirm("Go on?", yes=yes)
         else:
             backend = operating.open_world(read, reach, first_s=operating.FIRST_S)
-            _look(read, backend, running.log_format)
+            _look(read, backend, running.log_format, left=may_have_left(kept, lease_key(read.plan, where), read.plan))
             operating.confirm(f"Apply this plan to {read.plan.scale_set.id or read.plan.scale_set.name}?", yes=yes)
             operate.refuse_expired(read)  # the answer may have taken its time
             entry, held = operate.begin(kept, read, data, read.plan.tool, where=where, says=operating.say)
@@ -204,7 +208,7 @@ def _fits(read: PlanFile) -> None:
         )
 
 
-def _look(read: PlanFile, backend: Any, log_format: str | None) -> None:
+def _look(read: PlanFile, backend: Any, log_format: str | None, *, left: bool) -> None:
     """What moved, what the preflight finds, and the plan itself. Raises InputError for what refuses it."""
     from backends.executor import preflight  # noqa: PLC0415  # heavy imports wait until a command runs
     from backends.operate import differences, refuse_drift  # noqa: PLC0415
@@ -212,7 +216,7 @@ def _look(read: PlanFile, backend: Any, log_format: str | None) -> None:
     from vmss_sim.report import console, plans  # noqa: PLC0415
 
     out = console.err() if log_format == "json" else console.out()
-    found = differences(read.plan, backend.observe().scale_set)
+    found = differences(read.plan, backend.observe().scale_set, left=left)
     plans.moved(out, found)
     refuse_drift(found)
     _fits(read)

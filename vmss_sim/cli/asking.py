@@ -89,6 +89,7 @@ def ask(
     from backends.approvals import refuse_author  # noqa: PLC0415  # heavy imports wait until a command runs
     from backends.executor import rests  # noqa: PLC0415
     from backends.operate import is_alive, plan_of  # noqa: PLC0415
+    from backends.probes import check  # noqa: PLC0415
     from backends.store import find  # noqa: PLC0415
     from planner.errors import InputError  # noqa: PLC0415
     from planner.phases import Phase  # noqa: PLC0415
@@ -129,6 +130,8 @@ def ask(
         return
     reach, running = reach or options.Azure(), running or operating.Running()
     running.check()
+    if asked not in (Asked.ABORT, Asked.RELEASE):
+        check(read.plan)
     backend = None if yes else operating.tell_moved(kept, entry, read, reach, running.log_format)
     operating.confirm(_question(asked, entry, read), yes=yes)
     if rests_first:

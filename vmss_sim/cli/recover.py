@@ -48,7 +48,7 @@ def register(app: typer.Typer) -> None:
         running: operating.Running,
         reach: options.Azure,
     ) -> None:
-        from backends import approvals, operate  # noqa: PLC0415  # heavy imports wait until a command runs
+        from backends import approvals, operate, probes  # noqa: PLC0415  # heavy imports wait until a command runs
         from backends.where import where_of  # noqa: PLC0415
         from planner.errors import InputError  # noqa: PLC0415
         from scenarios.plan_files import read_plan  # noqa: PLC0415
@@ -58,7 +58,8 @@ def register(app: typer.Typer) -> None:
         kept = reach.opened(store)
         where = where_of(asdict(reach))
         known = operate.latest(kept, read, where)
-        if known is not None and not operate.has_ended(known[1]):
+        again = known is not None and operate.broken_off(*known)
+        if known is not None and not (again or operate.has_ended(known[1])):
             raise InputError(
                 "its journal is there",
                 kept.name,
@@ -67,6 +68,7 @@ def register(app: typer.Typer) -> None:
                 f"{operating.told('resume', kept, known[0])} goes on with it",
             )
         approvals.check(kept, read, require_approvals)
+        probes.check(read.plan)
         backend = operating.open_world(read, reach)
         found = _look(read, backend, added)
         if found.refused:
@@ -75,7 +77,11 @@ def register(app: typer.Typer) -> None:
         operating.confirm(
             f"Go on with {read.plan.scale_set.id or read.plan.scale_set.name} from what it shows?", yes=yes
         )
-        entry, held = operate.begin(kept, read, data, f"{read.plan.tool}, recovered", where=where, says=operating.say)
+        if known is not None and again:
+            entry, held = known[0], operate.take(kept, known[0], says=operating.say)
+        else:
+            tool = f"{read.plan.tool}{operate.RECOVERED}"
+            entry, held = operate.begin(kept, read, data, tool, where=where, says=operating.say)
         operating.say(f"rollout {entry.id} in {kept.name}")
         status = operating.carry_on(
             kept, entry, read, reach, running, backend=backend, held=held, recovered=found.state

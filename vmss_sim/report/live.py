@@ -149,7 +149,7 @@ def note_lines(told: TurnReport) -> Iterator[Text]:
     for record in told.records:
         for note in record.notes if isinstance(record, Turn) else ():
             line = Text(f"{at(told.now_ms):>9}  ")
-            line.append(f"{note.rule:<20}", style=LOUD.get(note.rule, "cyan"))
+            line.append(f"{note.rule:<19} ", style=LOUD.get(note.rule, "cyan"))
             ids = f"  [{', '.join(note.ids[:LISTED])}{', …' if len(note.ids) > LISTED else ''}]" if note.ids else ""
             line.append(plain(note.text + ids))
             yield line
