@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from planner.change import describe as describe_change
+from planner.gives import otherwise
 from planner.lint.wording import instances, names, span
 from planner.plan import Plan
 
@@ -41,6 +42,8 @@ def _set(before: Plan, after: Plan) -> Iterator[Changed]:
     old, new = before.scale_set, after.scale_set
     for name in ("id", "name", "unique_id", "orchestration", "mode", "image", "sku", "health_source", "repairs"):
         yield from _told(f"scale set: {name.replace('_', ' ')}", getattr(old, name), getattr(new, name))
+    for one in otherwise(old.gives, new.gives):
+        yield Changed(f"scale set: {one.path}", one.expected, one.found)
     gone = [name for name in old.instances if name not in new.instances]
     came = [name for name in new.instances if name not in old.instances]
     if gone or came:

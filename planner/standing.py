@@ -24,6 +24,7 @@ from planner.buckets import Bucket, Seen
 from planner.change import at_target
 from planner.commands import Command, Kind, Status
 from planner.model import HealthSource, Instance, Model, ScaleSet, Service, UpgradeMode, runs, service
+from planner.moved import NOTES
 from planner.phases import Phase
 from planner.plan import Plan
 from planner.rollout import Note, Observation, OperatorRequest, Rollout, State, is_there, surplus
@@ -96,6 +97,7 @@ class Standing(msgspec.Struct, frozen=True, kw_only=True):
     waits: str
     known_healthy: bool
     notes: tuple[Note, ...]
+    others: tuple[Note, ...]
     asked: tuple[Heard, ...] = ()
     unheard: tuple[OperatorRequest, ...] = ()
     unshown: tuple[str, ...] = ()
@@ -164,6 +166,7 @@ def standing(plan: Plan, records: Iterable[Record], *, unheard: tuple[OperatorRe
     commands: dict[str, Command] = {}
     unshown: dict[str, Any] = {}
     notes: list[Note] = []
+    others: list[Note] = []
     asked: list[Heard] = []
     for look in looks(records, source):
         turn = look.turn
@@ -184,6 +187,7 @@ def standing(plan: Plan, records: Iterable[Record], *, unheard: tuple[OperatorRe
         if unshown and _shows(plan, look.model, unshown):
             unshown = {}
         notes += turn.notes
+        others += [one for one in turn.notes if turn.number > 1 and one.rule in NOTES]
         asked += [Heard(at_ms=turn.now_ms, request=one) for one in turn.requests]
         last = look
     if last is None:
@@ -201,7 +205,7 @@ def standing(plan: Plan, records: Iterable[Record], *, unheard: tuple[OperatorRe
         began_ms=began,
         state=state,
         scale_set=scale_set,
-        doing=_doing(state, notes),
+        doing=_doing(state, [one for one in notes if one.rule not in NOTES]),
         total=len(last.instances),
         in_service=last.in_service,
         floor=floor_now(plan, state, scale_set),
@@ -222,6 +226,7 @@ def standing(plan: Plan, records: Iterable[Record], *, unheard: tuple[OperatorRe
         back_to=_back_to(plan, state),
         known_healthy=source is not HealthSource.NONE,
         notes=tuple(notes[-8:]),
+        others=tuple(others[-8:]),
         asked=tuple(asked[-8:]),
         unheard=unheard,
         unshown=tuple(
