@@ -184,8 +184,9 @@ class Login:
     def opened(self, store: str | None) -> Store:
         """The store of this name, with this login where it needs one. Raises InputError."""
         from backends import store as stores  # noqa: PLC0415  # heavy imports wait until a command runs
+        from vmss_sim.cli import operating  # noqa: PLC0415  # it needs this module's options
 
-        return opened.until_the_end(stores.open_store(store, stores.Login.of(asdict(self))))
+        return opened.until_the_end(stores.open_store(store, stores.Login.of(asdict(self)), operating.VOICE))
 
 
 @dataclass(frozen=True, kw_only=True)
