@@ -217,7 +217,7 @@ def test_what_is_wrong_is_refused_with_the_member(
 ) -> None:
     client = Client()
     before = client.ask("GET").body
-    response = client.ask(method, "", body)
+    response = client.ask(method, "", {"location": "westeurope", **body} if method == "PUT" else body)
     error = response.body["error"]
     assert (response.status, error["code"], error.get("target")) == (status, code, target)
     if target is not None:
@@ -416,3 +416,13 @@ def test_updates_may_conflict() -> None:
     assert "2" not in repr(
         client.one.document["properties"]["virtualMachineProfile"]["storageProfile"]["imageReference"]["version"]
     )
+
+
+@pytest.mark.parametrize("body", [None, {}, {"tags": {"a": "b"}}, {"location": None}])
+def test_a_put_says_where_the_set_is_also_where_it_is_there(body: dict[str, Any] | None) -> None:
+    client = Client()
+    before = client.ask("GET").body
+    answer = client.ask("PUT", "", body)
+    assert (answer.status, answer.body["error"]["code"]) == (400, "LocationRequired")
+    assert client.ask("GET").body == before
+    assert client.ask("PATCH", "", body).status == 200

@@ -16,7 +16,8 @@ HEALTH = "HealthExtension"
 
 
 def _extensions(*found: dict[str, Any]) -> dict[str, Any]:
-    return {"properties": {"virtualMachineProfile": {"extensionProfile": {"extensions": list(found)}}}}
+    profile = {"extensionProfile": {"extensions": list(found)}}
+    return {"location": "westeurope", "properties": {"virtualMachineProfile": profile}}
 
 
 def _without(name: str) -> dict[str, Any]:

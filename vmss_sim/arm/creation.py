@@ -117,10 +117,15 @@ def create(call: Call) -> Accepted:
 _NAME = re.compile(r"[^\W_](?:[\w.-]{0,62}\w)?", re.ASCII)
 
 
+def location_required() -> Refused:
+    """A PUT of a set says where it is."""
+    return Refused(400, "LocationRequired", "The location property is required for this definition.")
+
+
 def _filled_in(said: dict[str, Any]) -> dict[str, Any]:
     """Rule 1. Raises Refused."""
     if not said.get("location"):
-        raise Refused(400, "LocationRequired", "The location property is required for this definition.")
+        raise location_required()
     properties = dict(said.get("properties") or {})
     document = {**said, "properties": properties}
     flexible = policies.is_flexible(document)

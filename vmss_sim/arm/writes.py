@@ -36,6 +36,10 @@ def _update(call: Call, *, patch: bool) -> Accepted:
     one = call.one
     body = call.body()
     location = member(body, "location", str)
+    if (
+        not patch and not location
+    ):  # of a PUT also where it is there (azure-docs pull request 89040, azure-powershell #409)
+        raise creation.location_required()
     if location is not None and plain(location) != plain(one.location):
         raise Refused(
             409,
