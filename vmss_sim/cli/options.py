@@ -348,6 +348,15 @@ def scenario_from(scenario: str | None, model: Path | None, beside: Beside) -> t
     return made.scenario, Path.cwd(), str(model)
 
 
+def refuse_idle(given: dict[str, object], found: str, expected: str) -> None:
+    """Raises InputError for options that were given and say nothing here: no option is ignored in silence."""
+    from planner.errors import InputError  # noqa: PLC0415  # heavy imports wait until a command runs
+
+    idle = [name for name, value in given.items() if value]
+    if idle:
+        raise InputError("this says nothing here", ", ".join(idle), found, expected)
+
+
 def refuse_existing(output: Path | None, *, force: bool) -> None:
     """Raises InputError where a file would be replaced, or has no place to be, before anything is worked out."""
     from planner.errors import InputError  # noqa: PLC0415  # heavy imports wait until a command runs
