@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 import requests
 
-from backends.lease import LASTS_MS, Lease
-from backends.store import Entry, open_store
+from backends.lease import LASTS_MS, Holder, Lease
+from backends.store import Entry, HeldByAnother, open_store
 from backends.store.blob_waiting import FIRST_S, LONGEST_S, MOST_S
 from backends.store.blobs import CONNECTION, BlobStore
 from planner.errors import InputError, PlatformError
@@ -149,6 +149,21 @@ def a_rollout() -> Entry:
 
 class _Lent:
     fence, held, holder = 0, False, None
+
+
+def test_who_is_just_taking_the_lease_is_named_a_moment_later(
+    store: BlobStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The lease is the service's, and who holds it is written right after it was granted: in between nobody is named."""
+    holder = Holder(executor="ann@pc:1", host="pc", pid=1, rollout="web-1", fence=1, since_ms=0, beat_ms=0)
+    seen = [SimpleNamespace(holder=None), SimpleNamespace(holder=None), SimpleNamespace(holder=holder)]
+    monkeypatch.setattr(BlobStore, "_lent", lambda _self, _blob: seen.pop(0))
+    monkeypatch.setattr("backends.store.blobs.time", SimpleNamespace(sleep=lambda _span: None))
+    with pytest.raises(HeldByAnother, match=r"another executor works on this scale set: ann@pc:1"):
+        store._held_by(store.blob("leases", "web.json"), ValueError("409"))
+    seen = [SimpleNamespace(holder=None)] * 99
+    with pytest.raises(PlatformError, match="somebody who did not say who"):
+        store._held_by(store.blob("leases", "web.json"), ValueError("409"))
 
 
 def test_what_is_no_store_is_still_said_at_once() -> None:

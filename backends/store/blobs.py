@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 import re
+import time
 from collections.abc import Callable
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any
@@ -35,6 +36,8 @@ from planner.errors import InputError, PlatformError
 if TYPE_CHECKING:
     from backends.store.blob_login import Bounded
 
+_NAMELESS = 10
+"""How often it is looked who holds a lease that nobody has said to hold yet."""
 CONNECTION = "AZURE_STORAGE_CONNECTION_STRING"
 _NAME = re.compile(r"azblob://([^/?#]+)/([a-z0-9$](?:[a-z0-9-]{1,61}[a-z0-9]))(?:/([^?#]*))?")
 
@@ -182,8 +185,12 @@ class BlobStore:
 
     def _held_by(self, blob: BlobClient, error: Exception) -> None:
         """Raise HeldByAnother, unless its holder certainly died here: then its lease is broken."""
-        other = self._lent(blob).holder
-        if other is None:
+        for _ in range(_NAMELESS):  # who has just taken it says so right afterwards
+            other = self._lent(blob).holder
+            if other is not None:
+                break
+            time.sleep(0.2)
+        else:
             raise PlatformError(
                 "StoreRefused", f"{self.name}: the lease is held by somebody who did not say who"
             ) from error
