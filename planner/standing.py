@@ -5,6 +5,7 @@ Rules this module decides:
 1. The evidence is the last snapshot that was written down, at its time; nothing is asked of the platform.
 2. Every instance is counted once, in the first of these that fits: in flight, skipped (by an operator), failed (given up, its
    operation failed, or out of service after it was moved), on target, old. Instances out of the plan's reach are told by their rule.
+   *On target* is the plan's, whichever way it goes: on the way back, who is as before is old, and all others are on target.
    Where the model gives the target no more (it went back), what an instance runs counts, not whether the model is applied to it.
 3. Fewest in service is as seen: between two looks nobody looked.
 4. A model update that succeeded, and that no look has shown since, may still have taken effect: Azure does not show everything.
@@ -101,6 +102,11 @@ class Standing(msgspec.Struct, frozen=True, kw_only=True):
     asked: tuple[Heard, ...] = ()
     unheard: tuple[OperatorRequest, ...] = ()
     unshown: tuple[str, ...] = ()
+
+    @property
+    def to_go(self) -> tuple[str, ...]:
+        """Who is not where the rollout goes: on its way back, what is on target."""
+        return self.on_target if self.state.back else self.old
 
 
 class Look(NamedTuple):
@@ -211,8 +217,8 @@ def standing(plan: Plan, records: Iterable[Record], *, unheard: tuple[OperatorRe
         floor=floor_now(plan, state, scale_set),
         fewest=fewest,
         fewest_ms=fewest_ms,
-        on_target=counted.on_target,
-        old=counted.old,
+        on_target=counted.behind if state.back else counted.there,
+        old=counted.there if state.back else counted.behind,
         in_flight=counted.in_flight,
         failed=failed,
         skipped=counted.skipped,
@@ -253,8 +259,10 @@ def _classified(rollout: Rollout, state: State, scale_set: ScaleSet, now_ms: int
 
 
 class _Counted(NamedTuple):
-    on_target: tuple[str, ...]
-    old: tuple[str, ...]
+    """there, behind: who is where the rollout goes, and who is not."""
+
+    there: tuple[str, ...]
+    behind: tuple[str, ...]
     in_flight: tuple[str, ...]
     failed: tuple[tuple[str, str], ...]
     skipped: tuple[str, ...]
@@ -265,8 +273,8 @@ def _count(rollout: Rollout, state: State, scale_set: ScaleSet, seen: dict[str, 
     """Rule 2."""
     flying = state.ticket.command.ids if state.ticket is not None else ()
     gives = _gives(rollout.plan, scale_set.model)
-    on_target: list[str] = []
-    old: list[str] = []
+    there: list[str] = []
+    behind: list[str] = []
     failed: list[tuple[str, str]] = []
     skipped: list[str] = []
     alone: dict[str, int] = {}
@@ -281,12 +289,12 @@ def _count(rollout: Rollout, state: State, scale_set: ScaleSet, seen: dict[str, 
         elif found is not None and found.rule in ("late-sick", "provisioning-failed"):
             failed.append((name, "out of service again" if found.rule == "late-sick" else "its provisioning failed"))
         elif _there(rollout, name, one, state, found, gives=gives):
-            on_target.append(name)
+            there.append(name)
         else:
-            old.append(name)
+            behind.append(name)
             if found is not None and found.bucket in (Bucket.PROTECTED, Bucket.FOREIGN, Bucket.REPLACED, Bucket.BUSY):
                 alone[found.rule] = alone.get(found.rule, 0) + 1
-    return _Counted(tuple(on_target), tuple(old), tuple(flying), tuple(failed), tuple(skipped), alone)
+    return _Counted(tuple(there), tuple(behind), tuple(flying), tuple(failed), tuple(skipped), alone)
 
 
 def _gives(plan: Plan, model: Model) -> bool:

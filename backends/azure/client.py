@@ -147,14 +147,14 @@ class Transport(RequestsTransport):  # type: ignore[misc, unused-ignore]
         for_ms = self._sleeper.now_ms() - self._since_ms
         if self.tells is not None and for_ms >= SAYS_MS:
             self._told = True
-            self.tells(host, _plainly(error) if host else f"no token: {_plainly(error)}", for_ms)
+            self.tells(host, plainly(error) if host else f"no token: {plainly(error)}", for_ms)
 
     def sleep(self, duration: float) -> None:
         """Between two attempts of a read."""
         if self._since_ms is not None:
             now_ms = self._sleeper.now_ms()
             what = f"{self._host} cannot be reached" if self._host else "no token"
-            text = f"{what} for {(now_ms - self._since_ms) // 1000} s: {_plainly(self._last)}"
+            text = f"{what} for {(now_ms - self._since_ms) // 1000} s: {plainly(self._last)}"
             patience_s = self._patience_s if self._first_s is None else self._first_s
             if patience_s is not None and now_ms - self._since_ms + duration * 1000 > patience_s * 1000:
                 raise ServiceRequestError(text, error=self._last)
@@ -327,7 +327,8 @@ _PLAINLY = (
 )
 
 
-def _plainly(error: BaseException) -> str:
+def plainly(error: BaseException) -> str:
+    """Why nobody answered, in a few words."""
     chain: list[BaseException] = []
     _causes(error, chain)
     names = " ".join(type(one).__name__ for one in chain)

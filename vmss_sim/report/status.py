@@ -214,11 +214,7 @@ def render(console: Console, status: Status) -> None:
             _row(console, "failed", f"and {len(now.failed) - LISTED} more (--json lists all)")
         _row(console, "a new one", f"would boot {now.model_gives}")
         over = now.state.phase is Phase.ENDED
-        moved = (
-            over
-            and now.state.ending in ("abort", "stop", "drift")
-            and (now.failed or (now.old if now.state.back else now.on_target))
-        )
+        moved = over and now.state.ending in ("abort", "stop", "drift") and (now.failed or now.on_target)
         as_before = "nothing: mode and repairs are as before" if moved else "nothing: all is as before"
         none = as_before if over else "nothing is changed for the time of the rollout"
         changed = temporary_of(status)
