@@ -10,6 +10,7 @@ Rules this module decides:
 3. Fewest in service is as seen: between two looks nobody looked.
 4. A model update that succeeded, and that no look has shown since, may still have taken effect: Azure does not show everything.
 5. On the way back of a script in the VMs its undo is the evidence, and who never had it is as before. No model gives it to a new VM.
+6. A command in flight that changes something for the rollout's time may have taken effect: told as what may be changed, until a look shows it.
 """
 
 from __future__ import annotations
@@ -235,10 +236,24 @@ def standing(plan: Plan, records: Iterable[Record], *, unheard: tuple[OperatorRe
         others=tuple(others[-8:]),
         asked=tuple(asked[-8:]),
         unheard=unheard,
-        unshown=tuple(
-            f"the model may hold another {path}: its update succeeded, and nothing shows it" for path in unshown
+        unshown=(
+            *(f"the model may hold another {path}: its update succeeded, and nothing shows it" for path in unshown),
+            *_on_its_way(plan, state, last.model),
         ),
     )
+
+
+def _on_its_way(plan: Plan, state: State, model: Model) -> Iterator[str]:
+    """Rule 6."""
+    sent = state.ticket.command if state.ticket is not None else None
+    if sent is None:
+        return
+    if sent.kind is Kind.SET_MODE and sent.mode is not None and model.mode is not sent.mode is not plan.scale_set.mode:
+        yield f"the mode may be {sent.mode.value} instead of {model.mode.value}: that was sent, and is not over"
+    if sent.kind is Kind.SUSPEND_REPAIRS and model.repairs is not None and not model.repairs.suspended:
+        yield "automatic repairs may be suspended: that was sent, and is not over"
+    if sent.kind is Kind.SET_CAPACITY and sent.capacity is not None and sent.capacity > model.capacity:
+        yield f"the capacity may be {sent.capacity} instead of {model.capacity}: that was sent, and is not over"
 
 
 def _shows(plan: Plan, model: Model, patch: dict[str, Any]) -> bool:
