@@ -311,6 +311,14 @@ class WatchedWorld(World):
         """How many operations really began on a VM."""
         return sum(name in one.started for one in self.log if not kinds or one.kind in kinds)
 
+    def in_order_of_birth(self) -> WatchedWorld:
+        """Itself: whoever is added has the luck of a slot of its own, the next one. Else it has that of somebody who is there and stale when it is
+        asked for, and who is there depends on when that is: a rollout that somebody was away from would meet another luck, and the two of them could
+        not be held to the same end.
+        """
+        self.owners.clear()
+        return self
+
 
 def world_image(reference: ImageReference | None) -> Image | None:
     if reference is None:

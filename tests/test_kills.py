@@ -10,9 +10,11 @@ from typing import Any
 import msgspec
 import pytest
 
+from planner.change import CurrentModel
 from planner.machine import handover
+from planner.model import UpgradeMode
 from planner.rollout import Asked
-from tests.fleet import Ask, Case, Done, Fleet, image, world_image
+from tests.fleet import NEW, Ask, Case, Done, Fleet, image, world_image
 from tests.kills import KILLS, SEED
 from tests.kills.grounds import GROUNDS, attributed
 from tests.kills.run import once, run, table
@@ -118,6 +120,36 @@ def test_a_set_that_is_sick_and_repaired_comes_to_the_same_end_unless_it_was_rep
         telling.place.world.repair_service.log.append((0, "2", "replace"))
 
     _told(tmp_path, SICK, repaired, kills=1, expected=wrong, at=14)
+
+
+LEFT_STALE = Tale(
+    "left stale, and replaced afterwards",
+    Case(
+        fleet=Fleet(size=2, mode=UpgradeMode.ROLLING, repairs=True, model=NEW, sick=(0,)),
+        more={"floor": 0},
+        change=CurrentModel(),
+        strategy="selected",
+        parameters={"ids": ["1"]},
+    ),
+)
+
+
+def test_the_mode_is_judged_by_who_was_stale_when_it_was_decided(tmp_path: Path) -> None:
+    """Repairs are back, and at once the platform replaces the one for which the mode stayed manual: nothing is stale any more, and nobody decides again."""
+
+    def later(telling: Telling) -> None:
+        telling.place.pass_time(3_600_000)
+        world = telling.place.world
+        assert world.repair_service.log
+        assert all(world.is_latest(vm) for vm in world.vms.values())
+
+    def wrong(telling: Telling) -> None:
+        later(telling)
+        telling.place.world.mode = "rolling"
+
+    assert _told(tmp_path, LEFT_STALE, later).footprint["mode"] == "manual"
+    with pytest.raises(AssertionError, match="leaves mode rolling, not manual"):
+        _told(tmp_path, LEFT_STALE, wrong)
 
 
 def test_what_died_unanswered_is_counted_unless_it_left_everything_as_it_was(tmp_path: Path) -> None:

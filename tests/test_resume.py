@@ -87,7 +87,7 @@ class Story:
     """One rollout through several executors. `ask`: what an operator says as soon as command number `after` was decided."""
 
     def __init__(self, case: Case, journal: Callable[[], Journal], after: int = 0, ask: Asked | None = None) -> None:
-        self.case, self.plan, self.place = case, case.plan(), case.world()
+        self.case, self.plan, self.place = case, case.plan(), case.world().in_order_of_birth()
         self.place.plan = self.plan
         self.open = journal
         self.after, self.ask = after, ask
@@ -225,7 +225,12 @@ STORIES: dict[str, tuple[Case, int, Asked | None]] = {
     ),
     "surge": (Case(fleet=TWO, strategy="surge", parameters={"size": 1}), 0, None),
     "a surge whose addition never serves": (
-        Case(fleet=TWO, strategy="surge", parameters={"size": 1}, fails={0: (1,)}),
+        Case(fleet=TWO, strategy="surge", parameters={"size": 1}, fails={2: (1,)}),
+        0,
+        None,
+    ),
+    "a surge of two, of which one never serves": (
+        Case(fleet=TWO, strategy="surge", parameters={"size": 2}, fails={2: (1,)}),
         0,
         None,
     ),

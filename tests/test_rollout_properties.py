@@ -222,12 +222,13 @@ def safe(run: Run, case: Case) -> None:
         leaves_alone(run, case)
 
 
-def the_mode_is_as_said(run: Run) -> None:
+def the_mode_is_as_said(run: Run, epoch_ms: int = 0) -> None:
     """An ended rollout's set is in the mode from before where that moves nobody, or where it never left it, or where the table of ends says so;
-    else in the mode it was carried out in, and in mode Manual where the model of a platform's rollout was put back.
+    else in the mode it was carried out in, and in mode Manual where the model of a platform's rollout was put back. epoch_ms: what the executors
+    call the world's time 0.
     """
     plan, place, state = run.plan, run.world, run.state
-    end, old, work = plan.ends[state.ending], plan.scale_set.mode, plan.work_mode
+    end, old, work, behind = plan.ends[state.ending], plan.scale_set.mode, plan.work_mode, stale(run, epoch_ms)
     put_back = any(one.args.get("patch") == plan.resolved.reverse for one in run.sent("update-model"))
     given_up = plan.moved_by is MovedBy.PLATFORM and (end.model, end.mode) == ("pinned", "as-is")
     if old is UpgradeMode.MANUAL or (given_up and put_back):
@@ -235,15 +236,28 @@ def the_mode_is_as_said(run: Run) -> None:
     elif old is work or not run.sent("set-mode"):
         expected = old
     else:
-        expected = old if end.mode == "restored" and not stale(run) else work
-    told = f"{state.ending} leaves mode {place.mode}, not {expected.value} ({state.reason}; stale: {stale(run)})"
+        expected = old if end.mode == "restored" and not behind else work
+    told = f"{state.ending} leaves mode {place.mode}, not {expected.value} ({state.reason}; stale: {behind})"
     assert place.mode == expected.value, told
 
 
-def stale(run: Run) -> list[str]:
-    """The VMs that would be moved in a mode in which the platform moves them, and those given up, of which nobody knows."""
+def stale(run: Run, epoch_ms: int) -> list[str]:
+    """The VMs that would have been moved in a mode in which the platform moves them, and those given up, of which nobody knows, when it was
+    decided whether that mode comes back. Repairs come back after it, and the platform may at once replace one that was stale: nobody decides
+    again, and where the executor is dead by then, nobody could.
+    """
+    place = run.world
     given_up = {name for name, memory in run.state.memory.items() if memory.quarantined}
-    return [vm.id for vm in run.world.vms.values() if vm.id in given_up or not run.world.is_latest(vm)]
+    decided = (one.now_ms for one in run.turns() if one.state.phase is Phase.ENDED or _mode_is_decided(one.state))
+    since_ms = next(decided) - epoch_ms
+    repaired = {name for when, name, _ in place.repair_service.log if when >= since_ms}
+    there = (*place.vms.values(), *(vm for vm in place.gone if vm.id in repaired))
+    return [vm.id for vm in there if vm.id in given_up or not place.is_latest(vm)]
+
+
+def _mode_is_decided(state: State) -> bool:
+    """Is the end past the step that brings the mode back (`planner/machine/setlevel.py`)?"""
+    return state.phase is Phase.FINISHING and state.step > 1
 
 
 @examples(150)

@@ -1,4 +1,6 @@
-"""Where a tale is told: a world that outlives its executors, and how a process reaches it."""
+"""Where a tale is told: a world that outlives its executors, and how a process reaches it. Luck in it does not depend on when something is asked
+for (`WatchedWorld.in_order_of_birth`): only so can a tale be held to the end that it comes to without a death.
+"""
 
 from __future__ import annotations
 
@@ -50,7 +52,7 @@ class Ground:
 @contextmanager
 def loopback(case: Case, _folder: Path) -> Iterator[Ground]:
     """The simulated backend."""
-    with served(case.world(), case.fleet.scale_set(), poll_ms=case.poll_ms) as place:
+    with served(case.world().in_order_of_birth(), case.fleet.scale_set(), poll_ms=case.poll_ms) as place:
         yield Ground(
             world=place.world,
             seen=case.fleet.scale_set(),
@@ -63,7 +65,7 @@ def loopback(case: Case, _folder: Path) -> Iterator[Ground]:
 @contextmanager
 def azure(case: Case, folder: Path) -> Iterator[Ground]:
     """The real backend over the ARM server; its clock moves by being told. folder: of its CA."""
-    world, fleet = case.world(), case.fleet.scale_set()
+    world, fleet = case.world().in_order_of_birth(), case.fleet.scale_set()
     yardstick = Yardstick(
         total=case.fleet.size,
         required=constant(0),

@@ -3,7 +3,8 @@
 Rules:
 
 1. Always: what reached the world was in the journal, once; one command at a time, in the plan's order; the floor; no more operations on a VM than the
-   plan allows; a replay reaches every State; repairs are as before, and the mode is the one that the table of ends says, by what is stale.
+   plan allows; a replay reaches every State; repairs are as before, and the mode is the one that the table of ends says, by what was stale
+   when that was decided (repairs come back after it, and may replace it at once).
 2. Rolled back, every VM that was to go back, and was not given up or skipped, runs what it ran.
 3. Where nobody turns it around (`Tale.same`) it comes to the same end as without a death: what each VM runs, every operation that began on it, the model,
    the mode, repairs, the ending. Unless, in this telling,
@@ -51,7 +52,7 @@ def judged(
     assert not world.repairs_suspended
     if state.ending == "rollback" and "rollback" in tale.words:
         went_back(run, place)
-    the_mode_is_as_said(run)
+    the_mode_is_as_said(run, place.epoch_ms)
     another = other_end(run)
     place.pass_time(LATER_MS)
     look(place)

@@ -90,7 +90,7 @@ TABLE = (
     Tale("update domains", Case(fleet=Fleet(size=6, repairs=True), strategy="per-ud")),
     Tale("zones", Case(fleet=Fleet(size=6, zones=3, mode=UpgradeMode.ROLLING), strategy="per-zone")),
     Tale("a surge", Case(fleet=Fleet(size=3, repairs=True), strategy="surge", parameters={"size": 2})),
-    Tale("a surge that fails", Case(fleet=Fleet(size=2), strategy="surge", parameters={"size": 1}, fails={0: (1,)})),
+    Tale("a surge that fails", Case(fleet=Fleet(size=2), strategy="surge", parameters={"size": 1}, fails={2: (1,)})),
     Tale("the platform rolls", Case(fleet=Fleet(size=3), strategy="platform-rolling")),
     Tale("all at once", Case(fleet=Fleet(size=2), strategy="automatic")),
     Tale("a reimage", Case(fleet=HELD, action=Action.REIMAGE)),
