@@ -323,6 +323,62 @@ def test_az_s_form_reads_the_same() -> None:
     assert [one.path for one in otherwise(reads(flat, ""), reads(put(RICH, ("plan", "name"), "x")))] == ["plan.name"]
 
 
+REFERS: dict[str, Any] = {
+    "name": "vault",
+    "properties": {
+        "publisher": "p",
+        "type": "t",
+        "settings": {"id": "/subscriptions/s/resourceGroups/g/x", "do": "Run"},
+        "protectedSettingsFromKeyVault": {"secretUrl": "https://v/1", "sourceVault": {"id": "/subscriptions/s/resourceGroups/g/v"}},
+    },
+}  # fmt: skip
+HELD = put(
+    extended(RICH, REFERS),
+    ("properties", "virtualMachineProfile", "osProfile", "secrets"),
+    [{"sourceVault": {"id": "/subscriptions/s/resourceGroups/g/v"}, "vaultCertificates": [{"certificateUrl": "u"}]}],
+)
+"""What only a digest is kept of, and refers to other resources."""
+
+
+def test_what_az_adds_to_what_is_kept_as_a_digest_is_none() -> None:
+    """Beside each id its resource group, and nothing where ARM says nothing."""
+
+    def added(node: Any) -> Any:
+        if isinstance(node, list):
+            return [added(one) for one in node]
+        if not isinstance(node, dict):
+            return node
+        more: dict[str, Any] = {"resourceGroup": "g"} if "/resourceGroups/" in str(node.get("id")) else {}
+        more |= {"certificateStore": None} if "certificateUrl" in node else {}
+        return {**{key: added(one) for key, one in node.items()}, **more}
+
+    assert [*otherwise(reads(added(HELD), ""), reads(HELD))] == []
+
+
+def test_of_a_reference_that_is_kept_as_a_digest_letter_case_is_none() -> None:
+    """ARM spells ids as it likes; the letters of a script say something."""
+    for old, new, paths in (
+        ("/resourceGroups/g/v", "/RESOURCEGROUPS/G/v", []),
+        ("/resourceGroups/g/v", "/resourceGroups/g/w", ["protectedSettingsFromKeyVault", "secrets"]),
+        ("Run", "run", ["settings"]),
+    ):
+        changed = json.loads(json.dumps(HELD).replace(f'{old}"', f'{new}"'))
+        assert [one.path.rpartition(".")[2] for one in otherwise(reads(HELD), reads(changed))] == paths
+
+
+def test_a_member_without_a_name_is_known_by_what_another_api_version_shows_too() -> None:
+    way = ("properties", "virtualMachineProfile", "applicationProfile")
+    old = put(RICH, way, {"galleryApplications": [{"packageReferenceId": "/a/1", "order": 1}]})
+    new = put(
+        RICH,
+        way,
+        {"galleryApplications": [{"packageReferenceId": "/a/1", "order": 1, "enableAutomaticUpgrade": False}]},
+    )
+    assert [*otherwise(reads(old, "2021-07-01"), reads(new))] == []
+    (other_one,) = otherwise(reads(old, "2021-07-01"), reads(put(new, (*way, "galleryApplications", 0, "order"), 2)))
+    assert other_one.path.endswith("galleryApplications[/a/1].order")
+
+
 def test_what_is_kept_secret_is_a_digest() -> None:
     kept = json.dumps(reads(RICH).values)
     assert reads(RICH).values[f"{PROFILE}.extensionProfile.extensions[script].settings"].startswith("sha256:")
@@ -330,6 +386,8 @@ def test_what_is_kept_secret_is_a_digest() -> None:
         assert secret not in kept
     signed = put(RICH, ("properties", "virtualMachineProfile", "licenseType"), "https://a/b?sv=1&sig=TopSecret123")
     assert "TopSecret123" not in json.dumps(reads(signed).values)
+    way = ("properties", "virtualMachineProfile", "storageProfile", "osDisk", "vhdContainers")
+    assert "TopSecret123" not in json.dumps(reads(put(RICH, way, ["https://a/b?sv=1&sig=TopSecret123"])).values)
     (one,) = otherwise(
         reads(RICH),
         reads(put(RICH, ("properties", "virtualMachineProfile", "osProfile", "customData"), "TopSecret123")),

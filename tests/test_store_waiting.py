@@ -16,6 +16,7 @@ from backends.store import Entry, HeldByAnother, open_store
 from backends.store.blob_waiting import FIRST_S, LONGEST_S, MOST_S
 from backends.store.blobs import CONNECTION, BlobStore
 from planner.errors import InputError, PlatformError
+from planner.rollout import Asked
 
 NAME = "azblob://a1234/rollouts"
 
@@ -27,12 +28,14 @@ class Service:
         self.now, self.hangs = 0.0, hangs
         self.down: Callable[[float], bool] = lambda _now: False
         self.attempts: list[float] = []
+        self.blobs: dict[str, bytes] | None = None
 
     def sleep(self, span: float) -> None:
         self.now += span
 
-    def request(self, method: str, url: str, headers: Any = None, **_: Any) -> requests.Response:
+    def request(self, method: str, url: str, headers: Any = None, data: bytes = b"", **_: Any) -> requests.Response:
         self.attempts.append(self.now)
+        kept = None if self.blobs is None else self._kept(method, url.partition("?")[0], data)
         if self.down(self.now):
             self.now += self.hangs
             raise requests.exceptions.ConnectionError("nobody")
@@ -47,6 +50,30 @@ class Service:
             answer.status_code = 200 if (headers or {}).get("x-ms-lease-action") == "renew" else 201
             answer.headers["Last-Modified"] = "Thu, 26 Nov 2026 07:36:52 GMT"
             answer.headers["ETag"] = '"1"'
+        return answer if kept is None else self._told(answer, *kept)
+
+    def _kept(self, method: str, name: str, data: bytes) -> tuple[int, bytes] | None:
+        """Blobs that are created once, if asked for: it is done also where nobody hears of it. None: about no blob."""
+        assert self.blobs is not None
+        if name.count("/") < 4:
+            return None
+        if method == "GET":
+            return 206, self.blobs[name]
+        there = name in self.blobs
+        self.blobs.setdefault(name, data)
+        return (409 if there else 201), b""
+
+    @staticmethod
+    def _told(answer: requests.Response, status: int, body: bytes) -> requests.Response:
+        answer.status_code, answer._content, answer.raw = status, body, _Raw(body)
+        answer.headers.update({"x-ms-error-code": "BlobAlreadyExists"} if status == 409 else {})
+        answer.headers.update(
+            {
+                "Content-Type": "application/octet-stream",
+                "Content-Range": f"bytes 0-{len(body) - 1}/{len(body)}",
+            }
+        )
+        answer.headers["Content-Length"] = str(len(body))
         return answer
 
 
@@ -141,6 +168,25 @@ def test_a_renewal_that_one_lost_reply_keeps_the_lease(store: BlobStore, service
     before = service.now
     lease.beat()
     assert service.now - before <= 3, "the next beat tries again: this one does not sleep on"
+
+
+def test_what_arrived_is_created_though_its_answer_was_lost(store: BlobStore, service: Service) -> None:
+    """The repeated request meets the first one. Told as somebody else's, a rollout would not begin, and a request be heard twice: an approval of one
+    batch let the next one begin, too.
+    """
+    service.blobs = {}
+    journal = store.journal("web-1")
+    lost, service.down = service.now + 1, lambda now: now < lost
+    store.create(a_rollout(), b"{}")
+    with pytest.raises(InputError, match="a rollout of this name exists already"):
+        store.create(a_rollout(), b"{ }")
+    assert store.plan_file("web-1") == b"{}"
+
+    lost = service.now + 1
+    service.down = lambda now: now < lost and len(service.blobs or ()) == 2
+    assert journal.ask(Asked.APPROVE, reason="looks well") == 1
+    assert journal.ask(Asked.APPROVE, reason="so does the next") == 2
+    assert len(service.blobs) == 3
 
 
 def a_rollout() -> Entry:

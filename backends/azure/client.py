@@ -11,7 +11,8 @@ Contract:
 3. An answer is a value, whatever it is: status, headers, body, or why there is none (`fault`). No exception of the SDK leaves this module.
 4. A token goes to the endpoint's own host over HTTPS and nowhere else: redirects are not followed, and an address of another host
    (in a journal somebody changed, say) is not asked.
-5. What its clock has to say to an endpoint (`Sleeper.headers`) every request says.
+5. Right before each request that changes something it is asked whether that may still be sent (`Still`).
+6. What its clock has to say to an endpoint (`Sleeper.headers`) every request says.
 """
 
 from __future__ import annotations
@@ -38,6 +39,7 @@ _REFUSED = re.compile(r"AADSTS(?!(?:90006|90012|90024|90033|90055)\b)\d+")
 """What Entra says of a credential that it refuses; the codes left out are its own trouble of a moment (not available, timed out, throttled)."""
 _HOST = re.compile(r"host='([^'\s]+)'")
 _UNREACHED = ("NewConnectionError", "ConnectTimeoutError", "NameResolutionError", "ConnectTimeout")
+_READING = ("GET", "HEAD", "OPTIONS")
 _READS = {"retry_total": 16, "retry_connect": 16, "retry_read": 16, "retry_status": 16, "retry_backoff_max": 60}
 
 
@@ -100,6 +102,18 @@ class Authentication(ARMChallengeAuthenticationPolicy):
                 self._transport.missed(_host_of(error), now)
             raise now from error
         self._had = True
+
+
+class Still(policies.SansIOHTTPPolicy[Any, Any]):
+    """Asked right before each request that changes something, once it has its token: that may have taken long. What `asks` raises keeps it back."""
+
+    def __init__(self) -> None:
+        self.asks: Callable[[], None] = lambda: None
+
+    def on_request(self, request: Any) -> None:
+        """Before it is sent."""
+        if request.http_request.method not in _READING:
+            self.asks()
 
 
 class Transport(RequestsTransport):  # type: ignore[misc, unused-ignore]
@@ -178,7 +192,7 @@ class Client:
         closes: Callable[[], None] = lambda: None,
         cloud: str = "public",
     ) -> None:
-        self._closes, self.cloud = closes, cloud
+        self._closes, self.cloud, self.still = closes, cloud, Still()
         self.endpoint = endpoint.rstrip("/")
         self._host = urlsplit(endpoint).netloc.lower()
         self.sdk = ComputeManagementClient(
@@ -194,6 +208,7 @@ class Client:
                 policies.ProxyPolicy(),
                 policies.RetryPolicy(**_READS),
                 Authentication(credential, scopes, transport),
+                self.still,
                 policies.CustomHookPolicy(),
                 ARMHttpLoggingPolicy(),
             ],

@@ -3,7 +3,7 @@
 Rules this module decides:
 
 1. A request that nobody answered, or that was answered "not now", is sent again after 3 s, 5 s, then every 8 s. The SDK's own 15 s and more is half of what a lease
-   lasts. It harms nothing: an append names its position, a small blob is created once, a lease knows who holds it.
+   lasts. It harms nothing: an append names its position, a small blob is created once and compared (`blob_service.created`), a lease knows who holds it.
 2. A store that never answered is waited for `FIRST_S`: nothing is under way yet. One that did, `MOST_S`: it may be in the middle of a rollout,
    and nothing is sent meanwhile (intent comes before act).
 3. After `SAYS_S`, and every `AGAIN_S` from then on, it is said that it does not answer, why, and until when it is tried.

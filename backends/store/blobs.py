@@ -29,6 +29,7 @@ from backends.store.blob_service import (
     ResourceExistsError,
     ResourceNotFoundError,
     answers,
+    created,
 )
 from backends.store.blob_waiting import RENEWAL, Patience, Retry, Transport
 from planner.errors import InputError, PlatformError
@@ -131,10 +132,8 @@ class BlobStore:
         """A new rollout: one blob, so it is there whole or not at all."""
         data = msgspec.json.encode(_Whole(entry=entry, plan=plan_file))
         with answers(self.name):
-            try:
-                self.blob("rollouts", f"{entry.id}.json").upload_blob(data, overwrite=False)
-            except ResourceExistsError as error:
-                raise InputError("a rollout of this name exists already", self.name, entry.id) from error
+            if not created(self.blob("rollouts", f"{entry.id}.json"), data):
+                raise InputError("a rollout of this name exists already", self.name, entry.id)
 
     def plan_file(self, rollout: str) -> bytes:
         """The plan file as it was applied."""

@@ -32,8 +32,12 @@ READ_ONLY = frozenset(
 )  # fmt: skip
 NEVER = frozenset({"adminusername", "adminpassword"})
 """Azure refuses to change the one and never shows the other; neither is worth a digest that can be guessed."""
-NAMES = ("name", "lun", "id", "path")
+NAMES = ("name", "lun", "id", "path", "packageReferenceId", "protocol", "ipTagType")
 """By which a member of a list is known: the first that it has."""
+REFERENCES = frozenset({"secrets", "protectedsettingsfromkeyvault"})
+"""Held back, and all that they hold refers to other resources, which ARM spells in any case."""
+ADDED = "resourceGroup"
+"""What az puts beside each id."""
 BESIDE = frozenset({"id", "type", "location"})
 """Beside `properties` these are the resource's, not its facts."""
 LIFTED = "typePropertiesType"
@@ -82,10 +86,8 @@ def _walk(path: str, value: Any, *, health: bool) -> Iterator[tuple[str, Any]]:
         yield from _object(path, value, health=health)
     elif isinstance(value, list):
         yield from _list(path, value, health=health)
-    elif isinstance(value, str) and (signed(value) or "\n" in value or len(value) > LONGEST):
-        yield path, _digest(value)
     else:
-        yield path, value
+        yield path, _shown(value)
 
 
 def _object(path: str, value: dict[str, Any], *, health: bool) -> Iterator[tuple[str, Any]]:
@@ -103,7 +105,8 @@ def _object(path: str, value: dict[str, Any], *, health: bool) -> Iterator[tuple
             yield from _walk(path, facts, health=health)
         elif held_back(key, health=health):
             if inner not in ([], {}, ""):
-                yield f"{path}.{key}", _digest(inner)
+                text = _said(inner)
+                yield f"{path}.{key}", _digest(text.lower() if lower in REFERENCES else text)
         elif lower == "userassignedidentities" and isinstance(inner, dict):
             yield f"{path}.{key}", sorted(inner, key=str.lower)
         else:
@@ -123,12 +126,32 @@ def _list(path: str, items: list[Any], *, health: bool) -> Iterator[tuple[str, A
 def _name(item: Any) -> Any:
     """By what a member is known; where it has no name, by all of it."""
     if not isinstance(item, dict):
-        return item
+        return _shown(item)
     known = next((item[key] for key in NAMES if item.get(key) is not None), None)
     if known is not None:
         return known
     return ", ".join(f"{path.removeprefix('.')}={value}" for path, value in leaves("", item).items())
 
 
-def _digest(value: Any) -> str:
-    return "sha256:" + sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:16]
+def _shown(value: Any) -> Any:
+    """One leaf. What may be anything is a digest."""
+    anything = isinstance(value, str) and (signed(value) or "\n" in value or len(value) > LONGEST)
+    return _digest(_said(value)) if anything else value
+
+
+def _said(value: Any) -> str:
+    """A value as text, the same however it was read."""
+    return json.dumps(_bare(value), sort_keys=True)
+
+
+def _bare(value: Any) -> Any:
+    """Without what az adds, and what is null in one form and not there in another."""
+    if isinstance(value, list):
+        return [_bare(one) for one in value]
+    if not isinstance(value, dict):
+        return value
+    return {key: _bare(one) for key, one in value.items() if one is not None and not (key == ADDED and "id" in value)}
+
+
+def _digest(text: str) -> str:
+    return "sha256:" + sha256(text.encode()).hexdigest()[:16]
