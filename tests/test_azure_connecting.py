@@ -474,6 +474,7 @@ def test_only_the_azure_package_imports_the_sdk() -> None:
     ]
     assert found
     storage = {
-        Path(f"backends/store/{name}.py") for name in ("blobs", "blob_journal", "blob_login", "blob_service", "blob_waiting")
+        Path(f"backends/store/{name}.py")
+        for name in ("blobs", "blob_journal", "blob_login", "blob_service", "blob_waiting")
     }  # which is not Resource Manager
     assert all(path.parts[:2] == ("backends", "azure") or path in storage for path in found)
