@@ -3,7 +3,7 @@
 Rules this module decides:
 
 1. The floor is the request's, else the objective's `min_healthy`, else n minus the largest batch; 0 for a platform-moved
-   rollout. A percentage floor follows the set's capacity, never below `floor_min`. Where the platform follows a policy that
+   rollout. A floor that is not given as a count follows the set's capacity, never below `floor_min`. Where the platform follows a policy that
    can be cancelled the floor holds when it is handed over, and is a gate afterwards; there it is by default also less what
    is out of service, which the platform does not take first.
 2. A surge adds before it takes: its batches cost what they take minus what they add, and its floor is by default what the
@@ -171,11 +171,11 @@ def build(request: Request) -> Plan:
     platform = strategy.platform
     largest = max((len(batch.take) for batch in batches), default=0)
     out = sum(state is Service.OUT for state in services.values())
-    usual = _kept(batches, services) if strategy.surge else f"n-{largest + (out if strategy.hands_over else 0)}"
+    below = _left_out(batches, services) if strategy.surge else largest + (out if strategy.hands_over else 0)
     floor_given = (
         0
         if platform and not strategy.hands_over
-        else _first(request.floor, None if strategy.surge else request.min_healthy, usual)
+        else _first(request.floor, None if strategy.surge else request.min_healthy, f"n-{below}")
     )
     floor = minimum(floor_given, total, "floor")
     budget = total - floor.absolute
@@ -278,10 +278,10 @@ def _hand_over(strategy: Strategy, model: Model, largest: int, floor: Threshold,
         )
 
 
-def _kept(batches: tuple[Batch, ...], services: Mapping[str, Service]) -> int:
-    """Rule 2: the floor of a surge. What is out of service and stands in no batch is not counted on."""
+def _left_out(batches: tuple[Batch, ...], services: Mapping[str, Service]) -> int:
+    """Rule 2: how many a surge does not count on, since they are out of service and stand in no batch."""
     moved = {name for one in batches for name in one.take}
-    return sum(state is not Service.OUT or name in moved for name, state in services.items())
+    return sum(state is Service.OUT and name not in moved for name, state in services.items())
 
 
 def _surging(parameters: Any, scale_set: ScaleSet, batches: tuple[Batch, ...], request: Request) -> Surging:

@@ -21,7 +21,7 @@ from planner.effects import Touched, touched
 from planner.model import Provisioning, ScaleSet, Service, UpgradeMode, in_service, runs, service
 from planner.phases import Phase
 from planner.plan import MovedBy, Plan
-from planner.rollout import Rollout, State, is_there, surplus
+from planner.rollout import Rollout, State, is_there, should_have, surplus
 from planner.surge import FallBack
 
 BUSY = (Provisioning.UPDATING, Provisioning.CREATING, Provisioning.DELETING)
@@ -83,7 +83,7 @@ class Context:
         self.left, self.serving_taken = self._serving_left()
 
     def _floor(self) -> int:
-        plan, total = self.plan, len(self.scale_set.instances) - self.spare
+        plan, total = self.plan, should_have(self.plan, self.state.surge, self.state.appended, self.scale_set)
         if plan.surge is not None and not self.exchanged and not self.state.emergency:
             return max(plan.floor_min, follow(plan.surge.in_place_floor, total))
         if self.state.back:

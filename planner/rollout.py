@@ -100,6 +100,28 @@ def surplus(surge: Surge, scale_set: ScaleSet) -> int:
     return max(0, here - gone)
 
 
+def unknown(plan: Plan, added: Mapping[str, str], scale_set: ScaleSet) -> dict[str, str]:
+    """Instances that are neither the plan's nor ours (`added`): id to VM id."""
+    pins, instances, found = plan.scale_set.instances, scale_set.instances, {}
+    for name, one in instances.items():
+        pinned = pins.get(name)
+        known = pinned is not None and (not pinned.vm_id or not one.vm_id or pinned.vm_id == one.vm_id)
+        if not known and not (name in added and is_there(instances, name, added[name])):
+            found[name] = one.vm_id
+    return found
+
+
+def should_have(plan: Plan, surge: Surge, appended: Mapping[str, str], scale_set: ScaleSet) -> int:
+    """How many instances the set should have now: without the surplus, nor what has come since a surge asked for it and is not claimed yet."""
+    total = len(scale_set.instances)
+    if surge.fresh:
+        total -= surplus(surge, scale_set)
+    if surge.wanted:
+        new = unknown(plan, {**appended, **surge.fresh}, scale_set).items() - surge.strangers.items()
+        total -= min(surge.wanted, len(new))
+    return total
+
+
 class Substitutes(_Value, frozen=True, kw_only=True):
     """What is remembered of instances that take the place of others, which were deleted to be replaced.
 

@@ -29,7 +29,7 @@ from planner.model import HealthSource, Instance, Model, ScaleSet, Service, Upgr
 from planner.moved import NOTES
 from planner.phases import Phase
 from planner.plan import Plan
-from planner.rollout import Note, Observation, OperatorRequest, Rollout, State, is_there, surplus
+from planner.rollout import Note, Observation, OperatorRequest, Rollout, State, is_there, should_have, surplus
 from planner.trace import Executor, LetGo, Record, Turn, Unread
 from planner.waiting import waits_for
 
@@ -367,7 +367,7 @@ def _doing(state: State, notes: list[Note]) -> str:
 
 def floor_now(plan: Plan, state: State, scale_set: ScaleSet) -> int:
     """The floor as it is in this state, at the number of instances that the set should have."""
-    total = len(scale_set.instances) - (surplus(state.surge, scale_set) if state.surge.fresh else 0)
+    total = should_have(plan, state.surge, state.appended, scale_set)
     if state.back:
         return follow(plan.emergency_floor if state.emergency else plan.rollback_floor, total)
     return max(plan.floor_min, follow(plan.floor, total))

@@ -232,6 +232,7 @@ class Done(NamedTuple):
 
     before, after: the VMs that serve. right: those where the change wants them, before. started: those on which an
     operation really began. in_vain: of these, those whose operation fails and leaves everything as it was. total: how many VMs there are.
+    less: how many somebody else has taken away until then.
     """
 
     now: int
@@ -246,6 +247,7 @@ class Done(NamedTuple):
     started: tuple[str, ...]
     total: int
     in_vain: tuple[str, ...] = ()
+    less: int = 0
 
     @property
     def ours(self) -> bool:
@@ -266,7 +268,7 @@ class WatchedWorld(World):
         self.log: list[Done] = []
         self.plan: Plan | None = None
         self.odd: dict[int, str] = {}
-        self.scale_outs = 0
+        self.scale_outs = self.less = 0
 
     def submit(self, name: str, kind: str, ids: tuple[str, ...] = (), **args: Any) -> Reply:
         """Pass on and write down. odd: what is wrong with our scale-outs, by their number: `fewer` or `more` come than were
@@ -294,14 +296,34 @@ class WatchedWorld(World):
         before, attempts = self.serves(), {one.id: one.attempt for one in self.vms.values()}
         plan = self.plan
         right = frozenset(one.id for one in self.vms.values() if at_target(plan, self, one)) if plan else frozenset()
-        total = len(self.vms)
+        total, stay = len(self.vms), self._stay()
         reply = super().submit(name, kind, ids, **args)
+        if name.startswith("foreign"):
+            self.less += len(stay - self._stay())
         started = tuple(one.id for one in self.vms.values() if one.attempt > attempts.get(one.id, 0))
         effects = {name: self.vms[name].effect for name in started}
         in_vain = tuple(name for name, one in effects.items() if one is not None and one.error and not one.dead)
-        done = Done(self.now, name, kind, ids, args, reply.kind, before, self.serves(), right, started, total, in_vain)
+        done = Done(
+            self.now,
+            name,
+            kind,
+            ids,
+            args,
+            reply.kind,
+            before,
+            self.serves(),
+            right,
+            started,
+            total,
+            in_vain,
+            self.less,
+        )
         self.log.append(done)
         return reply
+
+    def _stay(self) -> set[str]:
+        """The VMs that nobody is deleting."""
+        return {one.id for one in self.vms.values() if one.provisioning != "deleting"}
 
     def serves(self) -> frozenset[str]:
         """The VMs that serve now."""

@@ -104,8 +104,8 @@ def keeps_the_floor(run: Run) -> None:
 
 
 def set_should_have(state: State, one: Done, case_total: int) -> int:
-    """How many instances the set should have: what a surge added and replaces none yet is not among them."""
-    return min(one.total, case_total) if state.surge.fresh else one.total
+    """How many instances the set should have: what a surge added and replaces none yet is not among them, nor what somebody else took away."""
+    return min(one.total, case_total - one.less) if state.surge.fresh else one.total
 
 
 def disturbs_nobody_without_need(run: Run) -> None:

@@ -20,7 +20,9 @@ from planner.model import AutomaticRepairs, HealthSource, ImageReference, Model,
 from planner.phases import Phase
 from planner.plan import Plan
 from planner.rollout import Asked, Surge, surplus
+from planner.standing import floor_now
 from planner.surge import Quota, addresses_missing, cores_missing, extra, is_shortage, most_instances
+from planner.trace import observations
 from tests.fleet import (
     MINUTE,
     NEW,
@@ -509,3 +511,36 @@ def test_repairs_that_stay_on_are_told() -> None:
 
 def test_minutes_are_enough() -> None:
     assert FOUR.run().world.now < 5 * MINUTE
+
+
+@pytest.mark.parametrize("at", [0, 30_000, 100_000, 150_000])
+@pytest.mark.parametrize("size", [1, 2])
+def test_one_that_somebody_deletes_leaves_its_batch_and_the_floor_follows(at: int, size: int) -> None:
+    """The drift table absorbs it. Nobody gave the floor as a count, so it is that of a set with one less; what was added for it goes again."""
+    for name in "0123":
+        run = FOUR.but(parameters={"size": size}, acts=(Act(at, "delete", (name,)),)).run(twice=True)
+        deleted = any(
+            not one.ours and name in one.before for one in run.world.log
+        )  # else it had been exchanged already
+        assert (run.state.ending, run.state.reason) == ("finish", ""), name
+        assert len(run.world.vms) == 4 - deleted
+        assert not run.world.vms.keys() & set("0123")
+        keeps_the_floor(run)
+
+
+def test_a_floor_that_was_given_as_a_count_stays() -> None:
+    run = FOUR.but(parameters={"size": 1}, more={"floor": 4}, acts=(Act(0, "delete", ("0",)),)).run(twice=True)
+    assert run.state.ending == "stop"
+    assert "nothing could be added or taken" in run.state.reason
+
+
+@pytest.mark.parametrize("floor", [None, "n-1", "100%"])
+def test_while_what_was_asked_for_comes_the_floor_does_not_follow_it(floor: str | None) -> None:
+    """Also before it is claimed: else whoever looks while a surge adds is told that the floor is broken."""
+    run = FOUR.but(fails={0: (1,)}, more={} if floor is None else {"floor": floor}).run()
+    turns = run.turns()
+    seen = [one.scale_set for one in observations(turns)]
+    coming = [(turn.state, later) for turn, later in zip(turns, seen[1:], strict=False) if turn.state.surge.wanted]
+    assert [len(later.instances) for _, later in coming] == [6, 6, 6], "two, one in place of one that failed, two"
+    for state, one in (*coming, *zip((turn.state for turn in turns), seen, strict=True)):
+        assert floor_now(run.plan, state, one) == run.plan.floor.absolute

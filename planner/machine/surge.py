@@ -19,13 +19,13 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from planner import rollout
 from planner.buckets import Memory
 from planner.change import at_target
 from planner.commands import Command, Kind, Outcome
 from planner.machine import setlevel
 from planner.model import Provisioning, Service, id_key
 from planner.phases import Phase
-from planner.rollout import is_there
 from planner.strategies.base import Batch
 from planner.surge import FallBack, is_shortage
 
@@ -43,14 +43,7 @@ def adds(command: Command) -> bool:
 
 def unknown(t: Turn) -> dict[str, str]:
     """Instances that are neither the plan's nor ours: id to VM id."""
-    pins, added = t.plan.scale_set.instances, t.added()
-    found = {}
-    for name, one in t.set.instances.items():
-        pinned = pins.get(name)
-        known = pinned is not None and (not pinned.vm_id or not one.vm_id or pinned.vm_id == one.vm_id)
-        if not known and not (name in added and is_there(t.set.instances, name, added[name])):
-            found[name] = one.vm_id
-    return found
+    return rollout.unknown(t.plan, t.added(), t.set)
 
 
 def coming(t: Turn) -> bool:
@@ -204,7 +197,7 @@ def _alive(t: Turn) -> list[str]:
     alive = [
         name
         for name in reversed(fresh)
-        if is_there(instances, name, fresh[name]) and instances[name].provisioning is not Provisioning.DELETING
+        if rollout.is_there(instances, name, fresh[name]) and instances[name].provisioning is not Provisioning.DELETING
     ]
     return sorted(alive, key=lambda name: t.seen[name].service is not Service.OUT)
 

@@ -20,7 +20,20 @@ from planner.machine import batches, exchange, handover, outcomes, requests, set
 from planner.model import Instance, Provisioning, ScaleSet, Service, in_service, service
 from planner.phases import RESUME, Cause, Phase, move
 from planner.plan import Pinned
-from planner.rollout import Handed, Note, Observation, Rollout, State, Step, Substitutes, Surge, Ticket, View, surplus
+from planner.rollout import (
+    Handed,
+    Note,
+    Observation,
+    Rollout,
+    State,
+    Step,
+    Substitutes,
+    Surge,
+    Ticket,
+    View,
+    should_have,
+    surplus,
+)
 from planner.strategies.base import Batch
 
 STRAYS = frozenset({Bucket.FOREIGN, Bucket.REVERTED, Bucket.REPLACED})
@@ -485,7 +498,7 @@ class Turn:
 
     def floor(self, *, in_place: bool = False) -> int:
         """The floor at the number of instances that the set should have now. in_place: of a surge's fall-back."""
-        plan, total = self.plan, len(self.set.instances) - self.spare()
+        plan, total = self.plan, should_have(self.plan, self.surge, self.appended, self.set)
         if in_place and plan.surge is not None and not self.emergency:
             return max(plan.floor_min, follow(plan.surge.in_place_floor, total))
         if self.back:
