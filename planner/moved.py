@@ -16,6 +16,7 @@ Rules this module decides:
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from operator import attrgetter
 from typing import Any
 
 import msgspec
@@ -61,6 +62,8 @@ NOTES = frozenset(f"drift-{kind}" for kind in NOTICED)
 """What these notes are called. In a rollout's first turn they tell what moved since the plan."""
 UNTOUCHED_ONLY = frozenset({"placement", "image", "at-target"})
 """Of an instance that the rollout never worked on: on others these may be its own doing, seen late."""
+_NOTED = attrgetter("vm_id", "protected", "zone", "update_domain", "fault_domain", "image", "run_commands")
+"""What of an instance these are about, beside that it is deleted, and whether the model is applied to it."""
 _BUSY = {Provisioning.UPDATING: "somebody else's operation runs", Provisioning.CREATING: "it is being made"}
 _SERVES = {Service.IN: "in service", Service.OUT: "out of service", Service.UNKNOWN: "not known to serve"}
 
@@ -91,20 +94,34 @@ def noticed(
 ) -> tuple[Note, ...]:
     """What somebody else did between two looks (rule 4), as notes. state: before the turn; changed: the instances that may differ."""
     ends = (Phase.FINISHING, Phase.ENDED)
-    names = [name for name in changed if before.instances.get(name) is not now.instances.get(name)]
-    if state.phase in ends or state.paused_from in ends or not (names or before.model is not now.model):
-        return ()
     flying = state.ticket.command if state.ticket is not None else None
     taken = _taken(rollout, state, flying, before)
+    written = before.model is not now.model and _content(before.model) != _content(now.model)
+    names = [name for name in changed if name not in taken and not _alike(before, now, name, written=written)]
+    if state.phase in ends or state.paused_from in ends or not (names or before.model is not now.model):
+        return ()
     found: list[Moved] = []
     for one in _of_instances(rollout, state, before, now, names):
-        if one.kind in NOTICED and one.id not in taken and not _own(rollout, state, one, before, now):
+        if one.kind in NOTICED and not _own(rollout, state, one, before, written=written):
             found.append(one)
     found += _resized(rollout, state, flying, before, now)
     groups: dict[tuple[str, str], list[Moved]] = {}
     for one in found:
         groups.setdefault((one.kind, one.does), []).append(one)
     return tuple(_note(kind, does, ones) for (kind, does), ones in groups.items())
+
+
+def _alike(before: ScaleSet, now: ScaleSet, name: str, *, written: bool) -> bool:
+    """Is it the same in all that is noted? Most that changes is health, and, where the model was written, whether it is applied: by the thousand."""
+    was, one = before.instances.get(name), now.instances.get(name)
+    if was is None or one is None:
+        return was is one
+    deleting = Provisioning.DELETING
+    return was is one or (
+        (written or was.latest_model is one.latest_model)
+        and (was.provisioning is deleting) is (one.provisioning is deleting)
+        and _NOTED(was) == _NOTED(one)
+    )
 
 
 def _taken(rollout: Rollout, state: State, flying: Command | None, before: ScaleSet) -> frozenset[str]:
@@ -114,13 +131,13 @@ def _taken(rollout: Rollout, state: State, flying: Command | None, before: Scale
     return frozenset(touched(flying, before, Target() if state.back else rollout.plan.resolved.target).ids)
 
 
-def _own(rollout: Rollout, state: State, one: Moved, before: ScaleSet, now: ScaleSet) -> bool:
+def _own(rollout: Rollout, state: State, one: Moved, before: ScaleSet, *, written: bool) -> bool:
     """May it be the rollout's own doing, or the platform's for it?"""
     name, memory = one.id, state.memory.get(one.id)
     if one.kind == "vanished":
         replacing = state.owed or state.substitutes.wanted
         return name in state.surge.removed or bool(memory is not None and memory.failed and replacing)
-    if one.kind in ("reverted", "at-target") and _content(before.model) != _content(now.model):
+    if one.kind in ("reverted", "at-target") and written:
         return True  # it makes instances old, or the latest again, all at once: the machine tells that
     if one.kind in UNTOUCHED_ONLY:
         moves = before.model.mode is not UpgradeMode.MANUAL and one.kind != "placement"

@@ -91,7 +91,7 @@ def test_nothing_is_decided_by_it(case: Case) -> None:
 
 def test_planted_what_it_does_itself_would_be_told(monkeypatch: pytest.MonkeyPatch) -> None:
     """Without the rule of what is its own, the check above trips."""
-    monkeypatch.setattr(moved, "_own", lambda *_: False)
+    monkeypatch.setattr(moved, "_own", lambda *_, **__: False)
     monkeypatch.setattr(moved, "_taken", lambda *_: frozenset())
     cases_ = (
         Case(fleet=Fleet(size=4, mode=UpgradeMode.AUTOMATIC), strategy="automatic"),
