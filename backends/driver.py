@@ -17,9 +17,9 @@ from planner.commands import Status
 from planner.errors import InvariantViolated
 from planner.invariants import Sent
 from planner.model import ScaleSet
-from planner.moved import moved
+from planner.moved import moved, noticed
 from planner.phases import Phase
-from planner.rollout import Observation, Opening, Rollout, State, Step, View
+from planner.rollout import Note, Observation, Opening, Rollout, State, Step, View
 from planner.trace import Found, Receipt, Refusal, last_look, turn
 
 
@@ -82,10 +82,9 @@ class Driver:
             if violations:
                 self.journal.write(Refusal(now_ms=seen.now_ms, violations=violations))
                 raise InvariantViolated(tuple(f"{one.invariant}: {one.text}" for one in violations))
-        if not self._idle(observation, step):
-            self.journal.write(
-                turn(self.journal.turns + 1, observation, self.before, step.notes, step.commands, step.state)
-            )
+        notes = (*self._noticed(observation), *step.notes)
+        if notes or not self._idle(observation, step):
+            self.journal.write(turn(self.journal.turns + 1, observation, self.before, notes, step.commands, step.state))
         self.state, self.view, self.before = step.state, step.view, seen.scale_set
         for command in step.commands:
             rollout = seen.scale_set.rolling_upgrade
@@ -95,6 +94,16 @@ class Driver:
         if self.state.phase is Phase.ENDED:
             return None
         return Wait(until_ms=step.wake_at_ms, awaiting=step.awaiting, watch=step.watch)
+
+    def _noticed(self, observation: Observation) -> tuple[Note, ...]:
+        """What somebody else did since the look before."""
+        before, now = self.before, observation.scale_set
+        if before is None:
+            return ()
+        changed = observation.changed
+        if changed is None:
+            changed = tuple(before.instances.keys() | now.instances.keys())
+        return noticed(self.rollout, self.state, before, now, changed)
 
     def _idle(self, observation: Observation, step: Step) -> bool:
         """Would the turn's record say nothing?"""

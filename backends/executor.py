@@ -2,7 +2,8 @@
 
 Rules this module decides:
 
-1. Nothing is sent unless the lease is held: the journal refuses the intent, and `check` is asked before each command.
+1. Nothing is sent unless the lease is held: the journal refuses the intent, and `check` is asked before each command, and by a backend that can
+   (`still`) right before each request of one: a script is one request an instance, and a token may be waited for.
 2. A turn is taken at least every `look_ms`, so that what an operator asked, what the set shows and what `status` tells are
    never older; a turn that saw, decided and heard nothing is not written. One that decided nothing begins no waiting anew: polls become
    rarer as ever (`backends/schedule.py`), and Azure's token buckets are left to others.

@@ -59,7 +59,7 @@ class Probed:
 
     def __init__(self, backend: Backend, plan: Plan, hooks: InstanceHooks) -> None:
         self.inner, self.plan, self.hooks = backend, plan, hooks
-        self.still: Callable[[], None] = lambda: None
+        self._still: Callable[[], None] = lambda: None
         self._pool = ThreadPoolExecutor(AT_ONCE, thread_name_prefix="probe")
         self._health: dict[str, tuple[int, bool]] = {}
         self._verified: dict[str, tuple[int, bool]] = {}
@@ -77,6 +77,17 @@ class Probed:
     def asked(self, asks: Callable[[], bool]) -> None:
         if hasattr(self.inner, "asked"):
             self.inner.asked = asks
+
+    @property
+    def still(self) -> Callable[[], None]:
+        """Asked here, and by a backend that asks, too."""
+        return self._still
+
+    @still.setter
+    def still(self, asks: Callable[[], None]) -> None:
+        self._still = asks
+        if hasattr(self.inner, "still"):
+            self.inner.still = asks
 
     @property
     def unreached(self) -> Callable[[str, str, int], None] | None:
@@ -222,7 +233,7 @@ class Probed:
                     )
                 )
                 return ""
-            self.still()
+            self._still()
         return self.inner.submit(command)
 
     # -- running -------------------------------------------------------------------------------------------------

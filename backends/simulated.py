@@ -8,11 +8,16 @@ Several backends may be made over one world, one after another (an executor that
 
 from __future__ import annotations
 
+from typing import Any
+
 import msgspec
 
 from backends.protocol import Seen, Wait
 from backends.schedule import Schedule
+from planner.arm_json.gives import is_given, leaves
 from planner.commands import Command, Kind, Outcome, Status
+from planner.drift import SIZE
+from planner.gives import within
 from planner.model import Health, ImageReference, Instance, Power, Provisioning, RollingUpgrade, ScaleSet, UpgradeMode
 from planner.scripts import undo_of
 from vmss_sim.world.config import Image, Machine, WorldConfig
@@ -37,6 +42,7 @@ class SimulatedBackend:
         self.settings = {
             path: None if path in world.config.model else value for path, value in scale_set.model.settings.items()
         }
+        self.gives = scale_set.model.gives
         self.instances = dict(scale_set.instances)
         self.schedule = schedule or (Schedule.every(poll_ms) if poll_ms else None)
         self._images: dict[int, tuple[Image | None, ImageReference | None]] = {}
@@ -144,7 +150,20 @@ class SimulatedBackend:
             repairs=None if repairs is None else _replace(repairs, suspended=world.repairs_suspended),
             settings={path: world.model.get(path, self.settings[path]) for path in self.model.settings},
             capacity=len(world.vms),
+            sku=world.model.get(SIZE, self.model.sku),
+            gives=_replace(self.gives, values=self._given()),
         )
+
+    def _given(self) -> dict[str, Any]:
+        """What the set was given to give an instance, with what was written to its model since."""
+        if not self.gives.values:  # an invented set: nothing is known of it, and nothing compared
+            return {}
+        first, now = self.world.config.model, self.world.model
+        written = [path for path in first.keys() | now.keys() if is_given(path) and first.get(path) != now.get(path)]
+        values = {path: value for path, value in self.gives.values.items() if not within(path, written)}
+        for path in sorted(written):
+            values |= leaves(path, now.get(path))
+        return values
 
     def _look_at_rollout(self) -> RollingUpgrade | None:
         version = self.world.rollouts.version

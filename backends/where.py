@@ -24,11 +24,14 @@ from planner.errors import InputError
 
 _AZ_CLOUD = "vmss-sim"
 """The name under which az knows a custom endpoint; the emulator's lines for az have the same."""
+_PRINCIPAL = "az login --service-principal -u {client_id} --tenant {tenant}"
 _AZ_LOGIN = {
-    "environment": 'az login --service-principal -u "$AZURE_CLIENT_ID" -p "$AZURE_CLIENT_SECRET" --tenant "$AZURE_TENANT_ID"',
+    "environment": f'{_PRINCIPAL} --password="$AZURE_CLIENT_SECRET"',  # `=`: a secret may begin with a hyphen
+    "workload-identity": f'{_PRINCIPAL} --federated-token "$(cat "$AZURE_FEDERATED_TOKEN_FILE")"',
     "managed-identity": "az login --identity",
+    "device-code": "az login --use-device-code",
 }
-"""By kind of credential; any other is a person's."""
+"""By kind of credential, as `az login --help` of azure-cli 2.91 has it; any other is a person's."""
 
 
 class Where(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
@@ -67,13 +70,24 @@ class Where(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
         if self.cloud == "public":
             return ()
         ca = (f"export REQUESTS_CA_BUNDLE={shlex.quote(self.ca)}",) if self.ca else ()
-        tenant = f" --tenant {shlex.quote(self.tenant)}" if self.tenant else ""
-        login = _AZ_LOGIN.get(self.credential, f"az login{tenant}")
+        login = self._az_login
         if self.cloud:
             return (*ca, f"az cloud set -n {CLOUDS[self.cloud].az}", login)
         known = f"-n {_AZ_CLOUD} --endpoint-resource-manager {shlex.quote(self.endpoint + '/')}"
         register = f"az cloud register {known} || az cloud update {known}"
         return (*ca, "export AZURE_CORE_INSTANCE_DISCOVERY=false", register, f"az cloud set -n {_AZ_CLOUD}", login)
+
+    @property
+    def _az_login(self) -> str:
+        """Who logs in: as vmss-sim does, where az can."""
+        line = _AZ_LOGIN.get(self.credential, "az login")
+        if line.startswith(_PRINCIPAL):
+            client = shlex.quote(self.client_id) if self.client_id else '"$AZURE_CLIENT_ID"'
+            tenant = shlex.quote(self.tenant) if self.tenant else '"$AZURE_TENANT_ID"'
+            return line.format(client_id=client, tenant=tenant)
+        if self.credential == "managed-identity":  # of a tenant of its own
+            return f"{line} --client-id {shlex.quote(self.client_id)}" if self.client_id else line
+        return f"{line} --tenant {shlex.quote(self.tenant)}" if self.tenant else line
 
     @property
     def key(self) -> tuple[str, str]:

@@ -340,4 +340,5 @@ def _project(scale_set: ScaleSet, services: Mapping[str, Service], source: Healt
             )
             for one in sorted(scale_set.instances.values(), key=placement_key)
         },
+        gives=model.gives,
     )

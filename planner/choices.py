@@ -27,7 +27,7 @@ class Option(msgspec.Struct, frozen=True, kw_only=True):
 
 def _comes_back(plan: Plan, now: Standing, one: Temporary) -> bool:
     """Would `release` undo this? Not what was added, and not the mode where the platform would move something in it."""
-    stale = plan.scale_set.mode is not UpgradeMode.MANUAL and (one.ids or now.old)
+    stale = plan.scale_set.mode is not UpgradeMode.MANUAL and (one.ids or now.to_go)
     return one.change is Change.REPAIRS or (one.change is Change.MODE and not stale)
 
 
@@ -38,7 +38,7 @@ def options(plan: Plan, now: Standing, *, alive: bool) -> tuple[Option, ...]:
         return ()
     made: list[Option] = []
     sick = tuple(one.id for one in now.failed)
-    left = len(now.old) + len(now.in_flight)
+    left = len(now.to_go) + len(now.in_flight)
     ending = Phase.FINISHING in (state.phase, state.paused_from)
     platform = plan.moved_by is MovedBy.PLATFORM
 

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from planner.change import describe as describe_change
+from planner.gives import otherwise
 from planner.lint.wording import instances, names, span
 from planner.plan import Plan
 
@@ -41,6 +42,8 @@ def _set(before: Plan, after: Plan) -> Iterator[Changed]:
     old, new = before.scale_set, after.scale_set
     for name in ("id", "name", "unique_id", "orchestration", "mode", "image", "sku", "health_source", "repairs"):
         yield from _told(f"scale set: {name.replace('_', ' ')}", getattr(old, name), getattr(new, name))
+    for one in otherwise(old.gives, new.gives):
+        yield Changed(f"scale set: {one.path}", one.expected, one.found)
     gone = [name for name in old.instances if name not in new.instances]
     came = [name for name in new.instances if name not in old.instances]
     if gone or came:
@@ -82,7 +85,7 @@ def _batches(before: Plan, after: Plan) -> Iterator[Changed]:
         yield Changed("batches", str(len(before.batches)), str(len(after.batches)))
     largest = [max((len(batch.take) for batch in plan.batches), default=0) for plan in (before, after)]
     if largest[0] != largest[1]:
-        yield Changed("largest batch", str(largest[0]), str(largest[1]), MORE if largest[1] > largest[0] else LESS)
+        yield Changed("largest batch", str(largest[0]), str(largest[1]), _weight(*largest))
     for name in moved[:LISTED]:
         yield Changed(f"instance {name}", f"batch {old[name]}", f"batch {new[name]}")
     if len(moved) > LISTED:
@@ -95,9 +98,14 @@ def _thresholds(before: Plan, after: Plan) -> Iterator[Changed]:
     for name in ("floor", "rollback_floor", "emergency_floor", "required", "objective"):
         old, new = getattr(before, name), getattr(after, name)
         if old != new:
-            lower = old is not None and (new is None or new.absolute < old.absolute)
-            yield Changed(name.replace("_", " "), _plain(old), _plain(new), MORE if lower else LESS)
+            kept = [-1 if one is None else one.absolute for one in (old, new)]
+            yield Changed(name.replace("_", " "), _plain(old), _plain(new), _weight(kept[1], kept[0]))
     yield from _told("floor min", before.floor_min, after.floor_min)
+
+
+def _weight(before: int, after: int) -> str:
+    """Of an amount that risks the more, the larger it is. Said in other words (`80%`, `n-2`) it is the same today, and another with another capacity."""
+    return OTHER if before == after else MORE if after > before else LESS
 
 
 def _times(before: Plan, after: Plan) -> Iterator[Changed]:
@@ -117,7 +125,7 @@ def _times(before: Plan, after: Plan) -> Iterator[Changed]:
 def _failures(before: Plan, after: Plan) -> Iterator[Changed]:
     old, new = before.failures, after.failures
     if old.max_failed != new.max_failed:
-        weight = MORE if new.max_failed.absolute > old.max_failed.absolute else LESS
+        weight = _weight(old.max_failed.absolute, new.max_failed.absolute)
         yield Changed("failures tolerated", str(old.max_failed), str(new.max_failed), weight)
     for name in ("ladder", "then", "refusals", "backoff_ms"):
         yield from _told(f"failures: {name.removesuffix('_ms')}", getattr(old, name), getattr(new, name))

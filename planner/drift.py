@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from planner.gives import otherwise
 from planner.model import AutomaticRepairs, ImageReference, Model, Provisioning, ScaleSet, UpgradeMode, runs, service
 
 if TYPE_CHECKING:
@@ -29,7 +30,7 @@ class Absorb(str, Enum):
 DRIFT: dict[str, Absorb] = {
     "identity": Absorb.REFUSE,  # another set under the same name
     "mode": Absorb.REFUSE,  # the platform would act otherwise than vetted
-    "model": Absorb.REFUSE,  # the image, the VMs' size or a watched setting is neither the plan's old nor its new one; or repairs are new
+    "model": Absorb.REFUSE,  # image, size or watched setting neither the plan's old nor its new; repairs are new; anything else an instance would get
     "capacity": Absorb.NOTE,  # the floor follows it
     "new": Absorb.ABSORB,  # an instance the plan did not see: by `new_instances`
     "vanished": Absorb.ABSORB,  # leaves its batch
@@ -64,7 +65,8 @@ def model_differences(
     says: Mapping[str, Any],
 ) -> list[Difference]:
     """Differences of the set itself: identity, mode (expected one of `modes`), image (expected one of `images`), size of the VMs, automatic repairs that
-    were enabled since (the plan suspends none), watched settings (expected what `says` has for the path, else their old value or one of the plan's).
+    were enabled since (the plan suspends none), watched settings (expected what `says` has for the path, else their old value or one of the plan's), what
+    an instance would be given.
     """
     saw = plan.scale_set
     found: list[Difference] = []
@@ -92,6 +94,8 @@ def model_differences(
         allowed = [says[path]] if path in says else [value] + [side[path] for side in (patch, back) if path in side]
         if path in model.settings and model.settings[path] not in allowed:
             add("model", path, model.settings[path], " or ".join(str(one) for one in allowed))
+    for one in otherwise(saw.gives, model.gives, (*patch, *back, *saw.settings)):
+        add("model", one.path, one.found, one.expected)
     return found
 
 

@@ -212,12 +212,24 @@ class RollingUpgrade(Struct, frozen=True, kw_only=True, omit_defaults=True, forb
         return self.code in ("RollingForward", "RollingBack")
 
 
+class Gives(Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):
+    """What the model gives an instance, beside image and size: model path to value, read by `planner.arm_json.gives`.
+
+    A list is the names of its members, in order, and has a path for each leaf of each of them. What is kept secret is a digest.
+    api_version: with which our own reader read it; empty where somebody else did.
+    """
+
+    values: dict[str, Any] = msgspec.field(default_factory=dict)
+    api_version: str = ""
+
+
 class Model(Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):
     """The scale set's model: what a new instance would be given, and the policies.
 
     `id`: ARM resource id (empty for an invented set). `unique_id`: the platform's identity of the set.
     `sku`: VM size. `unmanaged_disks`: VHDs in storage accounts (retired in Microsoft's clouds on 2026-03-31). `cloud`: None where
     nobody said it; none of Azure's documents does. `settings`: values at the model paths that a change watches (wire-case, dotted).
+    `gives`: what an instance gets of it, beside image and size.
     """
 
     name: str
@@ -246,6 +258,7 @@ class Model(Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknow
     cloud: Cloud | None = None
     etag: str | None = None
     settings: dict[str, Any] = msgspec.field(default_factory=dict)
+    gives: Gives = Gives()
 
 
 class ScaleSet(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -19,6 +19,7 @@ from planner.change import Action, Resolved
 from planner.drift import Absorb
 from planner.model import (
     AutomaticRepairs,
+    Gives,
     HealthSource,
     ImageReference,
     OperatingSystem,
@@ -51,7 +52,9 @@ class Pinned(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
 
 class Projection(_Value, frozen=True, kw_only=True):
-    """The set as the plan saw it: identity, model, and per instance what the drift table compares."""
+    """The set as the plan saw it: identity, model, and per instance what the drift table compares. gives: what the model would give an
+    instance beside the image; older versions did not keep it.
+    """
 
     name: str
     id: str
@@ -66,6 +69,7 @@ class Projection(_Value, frozen=True, kw_only=True):
     repairs: AutomaticRepairs | None
     settings: dict[str, Any]
     instances: dict[str, Pinned]
+    gives: Gives = Gives()
 
 
 class MovedBy(str, Enum):

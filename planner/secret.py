@@ -5,7 +5,7 @@ Rules this module decides:
 1. A member is *held back* by its name (`NAMES`), in any case and at any depth. So are the settings of every extension but the application
    health extension's: people put passwords there.
 2. A shared access signature is held back wherever it stands in text. The address of a certificate, or of a secret in a key vault, is no secret.
-3. A snapshot leaves out what is held back (`kept`). A change at, below, or above such a member is refused (`place_of`): its value would stand in the
+3. A snapshot leaves out what is held back (`kept`); of what an instance is given a digest stays (`arm_json/gives.py`), which tells that it is another. A change at, below, or above such a member is refused (`place_of`): its value would stand in the
    plan, the journal and the log, and as nobody sees the old one it could be neither confirmed nor put back.
 """
 
@@ -28,28 +28,33 @@ def kept(node: Any, *, health: bool = False) -> Any:
         return [kept(item) for item in node]
     if not isinstance(node, dict):
         return node
-    health = health or _is_health(node)
-    return {key: kept(value, health=health) for key, value in node.items() if not _held_back(key, health=health)}
+    health = health or is_health(node)
+    return {key: kept(value, health=health) for key, value in node.items() if not held_back(key, health=health)}
+
+
+def signed(text: str) -> bool:
+    """Rule 2: does it hold a shared access signature?"""
+    return _SIGNATURE.search(text) is not None
 
 
 def place_of(path: str, value: Any) -> str:
     """Where a model path, with the value it is to get, holds something back; empty: nowhere."""
     names = path.split(".")
     for index, name in enumerate(names):
-        if _held_back(name, health=False):
+        if held_back(name, health=False):
             return ".".join(names[: index + 1])
     return _inside(path, value, health=False)
 
 
 def _inside(place: str, node: Any, *, health: bool) -> str:
     if isinstance(node, str):
-        return f"{place} (a shared access signature)" if _SIGNATURE.search(node) else ""
+        return f"{place} (a shared access signature)" if signed(node) else ""
     if isinstance(node, list):
         found = (_inside(f"{place}[{index}]", item, health=False) for index, item in enumerate(node))
     elif isinstance(node, dict):
-        health = health or _is_health(node)
+        health = health or is_health(node)
         found = (
-            f"{place}.{key}" if _held_back(str(key), health=health) else _inside(f"{place}.{key}", item, health=health)
+            f"{place}.{key}" if held_back(str(key), health=health) else _inside(f"{place}.{key}", item, health=health)
             for key, item in node.items()
         )
     else:
@@ -57,11 +62,15 @@ def _inside(place: str, node: Any, *, health: bool) -> str:
     return next((one for one in found if one), "")
 
 
-def _held_back(name: str, *, health: bool) -> bool:
+def held_back(name: str, *, health: bool) -> bool:
+    """Rule 1. health: is it the application health extension's?"""
     lower = name.lower()
     return lower in NAMES or (lower == SETTINGS and not health)
 
 
-def _is_health(node: dict[str, Any]) -> bool:
-    publisher, kind = str(node.get("publisher", "")).lower(), str(node.get("type", "")).lower()
-    return publisher == "microsoft.managedservices" and kind.startswith("applicationhealth")
+def is_health(node: dict[str, Any]) -> bool:
+    """Are these the facts of the application health extension?"""
+    # Lifted beside the resource's own `type`, az calls its type `typePropertiesType`.
+    kinds = (str(node.get(key) or "").lower() for key in ("type", "typePropertiesType"))
+    managed = str(node.get("publisher") or "").lower() == "microsoft.managedservices"
+    return managed and any(kind.startswith("applicationhealth") for kind in kinds)

@@ -5,10 +5,12 @@ Rules this module decides:
 1. The evidence is the last snapshot that was written down, at its time; nothing is asked of the platform.
 2. Every instance is counted once, in the first of these that fits: in flight, skipped (by an operator), failed (given up, its
    operation failed, or out of service after it was moved), on target, old. Instances out of the plan's reach are told by their rule.
+   *On target* is the plan's, whichever way it goes: on the way back, who is as before is old, and all others are on target.
    Where the model gives the target no more (it went back), what an instance runs counts, not whether the model is applied to it.
 3. Fewest in service is as seen: between two looks nobody looked.
 4. A model update that succeeded, and that no look has shown since, may still have taken effect: Azure does not show everything.
 5. On the way back of a script in the VMs its undo is the evidence, and who never had it is as before. No model gives it to a new VM.
+6. A command in flight that changes something for the rollout's time may have taken effect: told as what may be changed, until a look shows it.
 """
 
 from __future__ import annotations
@@ -24,6 +26,7 @@ from planner.buckets import Bucket, Seen
 from planner.change import at_target
 from planner.commands import Command, Kind, Status
 from planner.model import HealthSource, Instance, Model, ScaleSet, Service, UpgradeMode, runs, service
+from planner.moved import NOTES
 from planner.phases import Phase
 from planner.plan import Plan
 from planner.rollout import Note, Observation, OperatorRequest, Rollout, State, is_there, should_have, surplus
@@ -96,9 +99,15 @@ class Standing(msgspec.Struct, frozen=True, kw_only=True):
     waits: str
     known_healthy: bool
     notes: tuple[Note, ...]
+    others: tuple[Note, ...]
     asked: tuple[Heard, ...] = ()
     unheard: tuple[OperatorRequest, ...] = ()
     unshown: tuple[str, ...] = ()
+
+    @property
+    def to_go(self) -> tuple[str, ...]:
+        """Who is not where the rollout goes: on its way back, what is on target."""
+        return self.on_target if self.state.back else self.old
 
 
 class Look(NamedTuple):
@@ -164,6 +173,7 @@ def standing(plan: Plan, records: Iterable[Record], *, unheard: tuple[OperatorRe
     commands: dict[str, Command] = {}
     unshown: dict[str, Any] = {}
     notes: list[Note] = []
+    others: list[Note] = []
     asked: list[Heard] = []
     for look in looks(records, source):
         turn = look.turn
@@ -184,6 +194,7 @@ def standing(plan: Plan, records: Iterable[Record], *, unheard: tuple[OperatorRe
         if unshown and _shows(plan, look.model, unshown):
             unshown = {}
         notes += turn.notes
+        others += [one for one in turn.notes if turn.number > 1 and one.rule in NOTES]
         asked += [Heard(at_ms=turn.now_ms, request=one) for one in turn.requests]
         last = look
     if last is None:
@@ -201,14 +212,14 @@ def standing(plan: Plan, records: Iterable[Record], *, unheard: tuple[OperatorRe
         began_ms=began,
         state=state,
         scale_set=scale_set,
-        doing=_doing(state, notes),
+        doing=_doing(state, [one for one in notes if one.rule not in NOTES]),
         total=len(last.instances),
         in_service=last.in_service,
         floor=floor_now(plan, state, scale_set),
         fewest=fewest,
         fewest_ms=fewest_ms,
-        on_target=counted.on_target,
-        old=counted.old,
+        on_target=counted.behind if state.back else counted.there,
+        old=counted.there if state.back else counted.behind,
         in_flight=counted.in_flight,
         failed=failed,
         skipped=counted.skipped,
@@ -222,12 +233,27 @@ def standing(plan: Plan, records: Iterable[Record], *, unheard: tuple[OperatorRe
         back_to=_back_to(plan, state),
         known_healthy=source is not HealthSource.NONE,
         notes=tuple(notes[-8:]),
+        others=tuple(others[-8:]),
         asked=tuple(asked[-8:]),
         unheard=unheard,
-        unshown=tuple(
-            f"the model may hold another {path}: its update succeeded, and nothing shows it" for path in unshown
+        unshown=(
+            *(f"the model may hold another {path}: its update succeeded, and nothing shows it" for path in unshown),
+            *_on_its_way(plan, state, last.model),
         ),
     )
+
+
+def _on_its_way(plan: Plan, state: State, model: Model) -> Iterator[str]:
+    """Rule 6."""
+    sent = state.ticket.command if state.ticket is not None else None
+    if sent is None:
+        return
+    if sent.kind is Kind.SET_MODE and sent.mode is not None and model.mode is not sent.mode is not plan.scale_set.mode:
+        yield f"the mode may be {sent.mode.value} instead of {model.mode.value}: that was sent, and is not over"
+    if sent.kind is Kind.SUSPEND_REPAIRS and model.repairs is not None and not model.repairs.suspended:
+        yield "automatic repairs may be suspended: that was sent, and is not over"
+    if sent.kind is Kind.SET_CAPACITY and sent.capacity is not None and sent.capacity > model.capacity:
+        yield f"the capacity may be {sent.capacity} instead of {model.capacity}: that was sent, and is not over"
 
 
 def _shows(plan: Plan, model: Model, patch: dict[str, Any]) -> bool:
@@ -248,8 +274,10 @@ def _classified(rollout: Rollout, state: State, scale_set: ScaleSet, now_ms: int
 
 
 class _Counted(NamedTuple):
-    on_target: tuple[str, ...]
-    old: tuple[str, ...]
+    """there, behind: who is where the rollout goes, and who is not."""
+
+    there: tuple[str, ...]
+    behind: tuple[str, ...]
     in_flight: tuple[str, ...]
     failed: tuple[tuple[str, str], ...]
     skipped: tuple[str, ...]
@@ -260,8 +288,8 @@ def _count(rollout: Rollout, state: State, scale_set: ScaleSet, seen: dict[str, 
     """Rule 2."""
     flying = state.ticket.command.ids if state.ticket is not None else ()
     gives = _gives(rollout.plan, scale_set.model)
-    on_target: list[str] = []
-    old: list[str] = []
+    there: list[str] = []
+    behind: list[str] = []
     failed: list[tuple[str, str]] = []
     skipped: list[str] = []
     alone: dict[str, int] = {}
@@ -276,12 +304,12 @@ def _count(rollout: Rollout, state: State, scale_set: ScaleSet, seen: dict[str, 
         elif found is not None and found.rule in ("late-sick", "provisioning-failed"):
             failed.append((name, "out of service again" if found.rule == "late-sick" else "its provisioning failed"))
         elif _there(rollout, name, one, state, found, gives=gives):
-            on_target.append(name)
+            there.append(name)
         else:
-            old.append(name)
+            behind.append(name)
             if found is not None and found.bucket in (Bucket.PROTECTED, Bucket.FOREIGN, Bucket.REPLACED, Bucket.BUSY):
                 alone[found.rule] = alone.get(found.rule, 0) + 1
-    return _Counted(tuple(on_target), tuple(old), tuple(flying), tuple(failed), tuple(skipped), alone)
+    return _Counted(tuple(there), tuple(behind), tuple(flying), tuple(failed), tuple(skipped), alone)
 
 
 def _gives(plan: Plan, model: Model) -> bool:

@@ -21,6 +21,7 @@ from planner.errors import InputError
 from planner.model import (
     AutomaticOsUpgrade,
     AutomaticRepairs,
+    Gives,
     Health,
     HealthSource,
     ImageReference,
@@ -113,8 +114,10 @@ def _completed(fleet: ScaleSet, table: ScaleSetTable, where: str, assumed: list[
             tell(assumed, name.replace("_", " "), f"{asked.value}, not {said.value}", "yours", f"scale_set.{name}")
     if table.rolling is not None:
         tell(assumed, "rolling policy", "yours, not the snapshot's", "yours", "scale_set.rolling")
+    # Who asks for another health source has another model than was read.
+    gives = model.gives if source is model.health_source and not table.rich_health else Gives()
     return ScaleSet(
-        model=msgspec.structs.replace(model, os=os, mode=mode, health_source=source, rolling=rolling),
+        model=msgspec.structs.replace(model, os=os, mode=mode, health_source=source, rolling=rolling, gives=gives),
         instances=fleet.instances,
     )
 

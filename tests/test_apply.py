@@ -617,12 +617,17 @@ def test_rollback_from_another_desk(desk: Callable[[Case], Desk]) -> None:
     assert ran.status == 1, ran
     assert here.state.ending == "rollback"
     assert [ids for kind, ids in here.sent() if kind == "upgrade"] == [("0",), ("0",)]
+    status = here.status()
+    assert (status["on_target"], sorted(status["old"])) == ([], ["0", "1", "2"])
+    assert "3 as before, 0 not yet back" in here.run("status").out
 
 
 def test_a_way_back_that_stops_says_what_is_not_back(desk: Callable[[Case], Desk]) -> None:
     here = desk(Case(fleet=Fleet(size=3), parameters={"on_failure": "rollback-all"}, fails={1: (1, 2, 3, 4)}))
     assert here.run("apply").status == 1
     assert (here.state.ending, here.state.back) == ("stop", True)
+    status = here.status()
+    assert (status["on_target"], status["old"], [one["id"] for one in status["failed"]]) == (["0"], ["2"], ["1"])
     told = " ".join(vmss_sim("status", here.rollout).out.split())
     assert "1 as before (2), 1 not yet back (0)" in told
     assert "not back yet, and left so: 0; failed: 1." in told
@@ -850,7 +855,8 @@ def test_a_lost_answer_without_evidence_asks_and_says_how_to_answer(desk: Callab
 FIELDS = {
     "schema", "rollout", "scale_set", "plan_sha256", "opened", "state", "phase", "ending", "why", "executor", "choices",
     "evidence_at", "elapsed_s", "forecast", "above_floor", "in_service", "floor", "known_healthy", "fewest_seen", "instances",
-    "in_flight", "skipped", "failed", "left_alone", "batch", "model_gives", "temporary_changes", "unheard_requests", "decisions",
+    "in_flight", "skipped", "failed", "left_alone", "batch",
+    "by_others", "model_gives", "temporary_changes", "unheard_requests", "decisions",
     "on_target", "old", "afterwards", "asked", "at", "waits", "window", "plan_expires", "unreachable", "undo", "followed_by", "unheard",
     "temporary_seen", "az_first",
 }  # fmt: skip

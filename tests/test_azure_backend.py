@@ -16,6 +16,8 @@ from backends.azure.backend import concerns
 from backends.azure.client import Answer
 from backends.azure.polling import Budget, Handle, Part, ids_of, read_handle, remaining
 from backends.azure.storage import difference, leaves, seal
+from backends.lease import LeaseLost
+from backends.probes import Probed
 from backends.protocol import Wait
 from backends.schedule import ADAPTIVE, Schedule
 from planner.build import Request, build
@@ -23,6 +25,7 @@ from planner.change import ImageChange
 from planner.commands import Kind, Outcome, Status
 from planner.errors import InputError, PlatformError
 from planner.model import Health
+from planner.plan import InstanceHook, InstanceHooks
 from tests.azure_arm import (
     COMMANDS,
     DONE,
@@ -41,6 +44,7 @@ from tests.azure_arm import (
     listening,
     operation,
 )
+from tests.fleet import Case, Fleet
 
 RESET = requests.exceptions.ConnectionError(ProtocolError("Connection aborted.", ConnectionResetError(104, "reset")))
 
@@ -448,6 +452,42 @@ def test_a_guest_patch_that_was_cut_off_is_unknown_as_a_whole() -> None:
         other = backend()
         other.adopt(COMMANDS[Kind.RUN_COMMAND], short)
         assert [one.status for one in other.observe().outcomes] == [Status.UNKNOWN]
+
+
+class Brief(Token):
+    """Each request needs a new one."""
+
+    def __init__(self, order: list[str]) -> None:
+        super().__init__()
+        self.order = order
+
+    def get_token(self, *scopes: str, **options: Any) -> Any:
+        self.order.append("token")
+        return super().get_token(*scopes, **options)._replace(expires_on=1)
+
+
+def test_right_before_each_request_it_is_asked_whether_that_may_still_be_sent() -> None:
+    """A script goes to one instance after another, and a token may take minutes: meanwhile the lease may have run out."""
+    with listening(Arm()) as arm:
+        order: list[str] = []
+        place = backend(credential=Brief(order))
+
+        def still() -> None:
+            order.append("still")
+            if order.count("still") == 2:
+                raise LeaseLost("another executor has the set")
+
+        place.observe()
+        for name in ("0", "1"):
+            arm.accept(f"virtualMachines/{name}/runCommands/vmss-sim-1", DONE, method="PUT", number=f"op-{name}")
+        assert "still" not in order
+        order.clear()
+        probed = Probed(place, Case(fleet=Fleet(size=3)).plan(), InstanceHooks(verify=InstanceHook(command=("true",))))
+        probed.still = still
+        with pytest.raises(LeaseLost, match="another executor"):
+            probed.submit(COMMANDS[Kind.RUN_COMMAND])
+        assert order == ["token", "still", "token", "still"]
+        assert [call.path.split("/")[-3] for call in arm.sent] == ["0"]
 
 
 # -- the model -----------------------------------------------------------------------------------------------------------

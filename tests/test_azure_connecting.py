@@ -13,6 +13,8 @@ from typing import Any
 
 import pytest
 import requests
+from azure.core import AzureClouds
+from azure.mgmt.core.tools import get_arm_endpoints
 from msgspec.structs import replace
 
 from backends.azure import connect
@@ -214,6 +216,16 @@ def test_a_profile_that_is_none_says_nothing(text: str, tmp_path: Path) -> None:
     assert place(environment=environment).cloud == CLOUDS["public"]
     with pytest.raises(InputError, match=r"no subscription is known.*az account set"):
         subscription(None, environment)
+
+
+@pytest.mark.parametrize("name", CLOUDS)
+@pytest.mark.parametrize("port", ["", ":443", ":443/"])
+def test_a_cloud_may_be_said_by_its_address(name: str, port: str) -> None:
+    """The rules of that cloud count then (its retired images, say), not those of an endpoint of one's own."""
+    ends = get_arm_endpoints(AzureClouds[CLOUDS[name].azure_core])
+    address = f"{ends['resource_manager'].rstrip('/')}{port}"
+    assert place(endpoint=address, environment={}) == place(cloud=name, environment={})
+    assert place(endpoint=address.replace("management.", "management-2."), environment={}).cloud is None
 
 
 @pytest.mark.parametrize(
@@ -474,6 +486,7 @@ def test_only_the_azure_package_imports_the_sdk() -> None:
     ]
     assert found
     storage = {
-        Path(f"backends/store/{name}.py") for name in ("blobs", "blob_journal", "blob_login", "blob_service")
+        Path(f"backends/store/{name}.py")
+        for name in ("blobs", "blob_journal", "blob_login", "blob_service", "blob_waiting")
     }  # which is not Resource Manager
     assert all(path.parts[:2] == ("backends", "azure") or path in storage for path in found)

@@ -260,7 +260,7 @@ def test_an_operator_rolls_it_back(site: Callable[[str], Site]) -> None:
     assert 0 < len(undone) < len(order)
     assert "it breaks logins" in done(here.says("history", "--format", "md")).out
     told = json.loads(done(here.says("status", "--json")).out)
-    assert (told["instances"]["on_target"], told["instances"]["old"]) == (6, 0), "all are as they were before"
+    assert (told["instances"]["on_target"], told["instances"]["old"]) == (0, 6), "all are as they were before"
     assert "the target" not in done(here.says("status")).out
     here.apply("--again")
     assert here.says("resume", "--yes").status == 3

@@ -338,6 +338,27 @@ def test_an_instance_whose_health_is_not_known_costs_budget() -> None:
     assert [one.ids for one in case.run().sent("upgrade")][:1] == [("0",)]
 
 
+def test_what_is_being_changed_is_told_before_it_shows() -> None:
+    """Killed in that moment, the set may stay so: `status` must not say that nothing is changed."""
+    fleet = Fleet(size=4, mode=UpgradeMode.ROLLING, repairs=True)
+    run = Case(fleet=fleet, strategy="surge", parameters={"size": 2}).run()
+    told: dict[Kind, set[str]] = {}
+    turns = run.turns()
+    for number, one in enumerate(turns, 1):
+        stands = standing(run.plan, turns[:number])
+        assert stands is not None
+        if one.state.ticket is not None:
+            told.setdefault(one.state.ticket.command.kind, set()).update(stands.unshown)
+        else:
+            assert not stands.unshown
+    over = "that was sent, and is not over"
+    assert {kind: texts for kind, texts in told.items() if texts} == {
+        Kind.SET_MODE: {f"the mode may be manual instead of rolling: {over}"},
+        Kind.SUSPEND_REPAIRS: {f"automatic repairs may be suspended: {over}"},
+        Kind.SET_CAPACITY: {f"the capacity may be 6 instead of 4: {over}"},
+    }
+
+
 def test_a_step_on_the_set_counts_when_the_set_shows_it() -> None:
     case = Case(fleet=Fleet(size=2))
     rollout, fleet = Rollout(case.plan()), case.fleet.scale_set()
@@ -627,7 +648,7 @@ def test_a_model_update_that_changes_nothing_touches_what_is_stale_already() -> 
 
 def test_protection_set_during_a_rollout_is_respected() -> None:
     run = Case(acts=(Act(2 * MINUTE, "", (), {}, others_act("5", protected=True)),)).run()
-    assert run.state.ending == "finish"
+    assert run.state.ending == "finish-with-exceptions", "the plan said that it would be moved"
     assert run.world.started("5") == 0
 
 

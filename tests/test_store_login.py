@@ -209,7 +209,7 @@ def test_every_command_with_a_store_logs_in_to_it_as_it_is_told_and_closes_it(
     """Nobody answers there; what counts is who would have asked."""
     made: list[Mute] = []
 
-    def named(given: str, login: Login) -> Mute:
+    def named(given: str, login: Login, _says: object) -> Mute:
         made.append(Mute(given, login))
         return made[-1]
 

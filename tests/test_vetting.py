@@ -252,6 +252,7 @@ def test_a_plan_does_the_same_as_itself() -> None:
 @pytest.mark.parametrize(
     ("after", "about", "weight"),
     [
+        (plan(floor=Threshold(given="2", absolute=2)), "floor", "other"),
         (plan(floor=Threshold(given="1", absolute=1)), "floor", "more"),
         (plan(rollback_floor=Threshold(given="3", absolute=3)), "rollback floor", "less"),
         (plan(batches=(Batch(take=("0", "1", "2"), why="all"),)), "largest batch", "more"),

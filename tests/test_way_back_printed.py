@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shlex
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -386,7 +388,7 @@ AZ_FIRST = (
     "az cloud register -n vmss-sim --endpoint-resource-manager https://localhost:8443/ || "
     "az cloud update -n vmss-sim --endpoint-resource-manager https://localhost:8443/",
     "az cloud set -n vmss-sim",
-    'az login --service-principal -u "$AZURE_CLIENT_ID" -p "$AZURE_CLIENT_SECRET" --tenant "$AZURE_TENANT_ID"',
+    'az login --service-principal -u "$AZURE_CLIENT_ID" --tenant "$AZURE_TENANT_ID" --password="$AZURE_CLIENT_SECRET"',
 )
 GOVERNMENT = ("az cloud set -n AzureUSGovernment", "az login --tenant t")
 
@@ -422,6 +424,54 @@ def test_before_commands_of_az_stands_what_leads_it_there(
         assert shown.index(first[-1]) < shown.index(status["undo"][0]["command"])
     if script and where is LOCAL:
         assert status["afterwards"][0].count(where.options) == 2, "plan and apply, both"
+
+
+LOGINS: dict[str, tuple[dict[str, str], str]] = {
+    "a person": ({}, "az login"),
+    "a person of a tenant": ({"tenant": "t"}, "az login --tenant t"),
+    "az itself": ({"credential": "cli", "tenant": "t"}, "az login --tenant t"),
+    "a code": ({"credential": "device-code", "tenant": "t"}, "az login --use-device-code --tenant t"),
+    "a secret": ({"credential": "environment"}, AZ_FIRST[-1]),
+    "a token of somebody else": (
+        {"credential": "workload-identity"},
+        'az login --service-principal -u "$AZURE_CLIENT_ID" --tenant "$AZURE_TENANT_ID" --federated-token "$(cat "$AZURE_FEDERATED_TOKEN_FILE")"',
+    ),
+    "a token, named": (
+        {"credential": "workload-identity", "client_id": "c", "tenant": "t"},
+        'az login --service-principal -u c --tenant t --federated-token "$(cat "$AZURE_FEDERATED_TOKEN_FILE")"',
+    ),
+    "the machine": ({"credential": "managed-identity", "tenant": "t"}, "az login --identity"),
+    "an identity of several": (
+        {"credential": "managed-identity", "client_id": "c"},
+        "az login --identity --client-id c",
+    ),
+}
+
+
+@pytest.mark.parametrize("who", LOGINS)
+def test_az_logs_in_as_the_rollout_did(who: str) -> None:
+    """azure-cli 2.91, `az login --help`: `--username` names no managed identity any more."""
+    said, line = LOGINS[who]
+    assert Where(cloud="china", **said).az == ("az cloud set -n AzureChinaCloud", line)
+
+
+@pytest.mark.parametrize("secret", ["plain", "-hyphen first", "a'b\"c $d"])
+def test_a_shell_reads_the_line_as_it_is_meant(secret: str, tmp_path: Path) -> None:
+    told = {
+        "AZURE_CLIENT_ID": "id",
+        "AZURE_TENANT_ID": "t",
+        "AZURE_CLIENT_SECRET": secret,
+        "AZURE_FEDERATED_TOKEN_FILE": str(tmp_path / "a token"),
+    }
+    (tmp_path / "a token").write_text(secret)
+    az = "az() { printf '%s\\n' \"$@\"; }; "
+    for credential, option in (
+        ("environment", [f"--password={secret}"]),
+        ("workload-identity", ["--federated-token", secret]),
+    ):
+        line = Where(cloud="china", credential=credential).az[-1]
+        ran = subprocess.run(["sh", "-c", az + line], env=os.environ | told, capture_output=True, text=True, check=True)
+        assert ran.stdout.splitlines() == ["login", "--service-principal", "-u", "id", "--tenant", "t", *option]
 
 
 def test_where_no_command_of_az_is_printed_it_needs_nothing(

@@ -285,7 +285,10 @@ def test_a_plan_with_windows_says_what_a_batch_needs(tmp_path: Path) -> None:
     assert len(read.plan.needs_ms) == 2
     assert all(60_000 < one < HOUR for one in read.plan.needs_ms)
     assert "frozen 2026-12-20T00:00 to 2027-01-06T00:00 UTC: year's end" in vmss_sim("show", str(file)).out
-    wrong = vmss_sim("plan", "two-vms", "-s", "one-by-one", "--on-window-close", "explode", "--no-forecast")
+    wrong = vmss_sim(
+        "plan", "two-vms", "-s", "one-by-one", "--window", "Mon-Fri 22:00-04:00 Europe/Berlin",
+        "--on-window-close", "explode", "--no-forecast",
+    )  # fmt: skip
     assert (wrong.status, "not one of the choices" in wrong.err) == (2, True)
 
 

@@ -56,7 +56,8 @@ class _Flight:
 
 class AzureBackend:
     """One scale set in Azure. asked: has an operator asked for something since? (`wait` returns then); settable. unreached: is told
-    (host, why, for how many ms) that nobody answers, and with an empty `why` that somebody does again; settable.
+    (host, why, for how many ms) that nobody answers, and with an empty `why` that somebody does again; settable. still: asked right before each request
+    that changes something, raises where that may not be sent any more; settable.
     """
 
     def __init__(
@@ -94,6 +95,15 @@ class AzureBackend:
     def close(self) -> None:
         """Close the connections."""
         self.client.close()
+
+    @property
+    def still(self) -> Callable[[], None]:
+        """Of its client."""
+        return self.client.still.asks
+
+    @still.setter
+    def still(self, asks: Callable[[], None]) -> None:
+        self.client.still.asks = asks
 
     # -- looking -------------------------------------------------------------------------------------------------
 

@@ -11,7 +11,8 @@ Contract:
 3. An answer is a value, whatever it is: status, headers, body, or why there is none (`fault`). No exception of the SDK leaves this module.
 4. A token goes to the endpoint's own host over HTTPS and nowhere else: redirects are not followed, and an address of another host
    (in a journal somebody changed, say) is not asked.
-5. What its clock has to say to an endpoint (`Sleeper.headers`) every request says.
+5. Right before each request that changes something it is asked whether that may still be sent (`Still`).
+6. What its clock has to say to an endpoint (`Sleeper.headers`) every request says.
 """
 
 from __future__ import annotations
@@ -38,6 +39,7 @@ _REFUSED = re.compile(r"AADSTS(?!(?:90006|90012|90024|90033|90055)\b)\d+")
 """What Entra says of a credential that it refuses; the codes left out are its own trouble of a moment (not available, timed out, throttled)."""
 _HOST = re.compile(r"host='([^'\s]+)'")
 _UNREACHED = ("NewConnectionError", "ConnectTimeoutError", "NameResolutionError", "ConnectTimeout")
+_READING = ("GET", "HEAD", "OPTIONS")
 _READS = {"retry_total": 16, "retry_connect": 16, "retry_read": 16, "retry_status": 16, "retry_backoff_max": 60}
 
 
@@ -102,6 +104,18 @@ class Authentication(ARMChallengeAuthenticationPolicy):
         self._had = True
 
 
+class Still(policies.SansIOHTTPPolicy[Any, Any]):
+    """Asked right before each request that changes something, once it has its token: that may have taken long. What `asks` raises keeps it back."""
+
+    def __init__(self) -> None:
+        self.asks: Callable[[], None] = lambda: None
+
+    def on_request(self, request: Any) -> None:
+        """Before it is sent."""
+        if request.http_request.method not in _READING:
+            self.asks()
+
+
 class Transport(RequestsTransport):  # type: ignore[misc, unused-ignore]
     """The SDK's own transport, but waits by the backend's clock, says whom it waits for, and gives up after `patience_s`; after `first_s` where
     nobody has answered yet: then nothing is under way that would be worth waiting for. tells: is told
@@ -147,14 +161,14 @@ class Transport(RequestsTransport):  # type: ignore[misc, unused-ignore]
         for_ms = self._sleeper.now_ms() - self._since_ms
         if self.tells is not None and for_ms >= SAYS_MS:
             self._told = True
-            self.tells(host, _plainly(error) if host else f"no token: {_plainly(error)}", for_ms)
+            self.tells(host, plainly(error) if host else f"no token: {plainly(error)}", for_ms)
 
     def sleep(self, duration: float) -> None:
         """Between two attempts of a read."""
         if self._since_ms is not None:
             now_ms = self._sleeper.now_ms()
             what = f"{self._host} cannot be reached" if self._host else "no token"
-            text = f"{what} for {(now_ms - self._since_ms) // 1000} s: {_plainly(self._last)}"
+            text = f"{what} for {(now_ms - self._since_ms) // 1000} s: {plainly(self._last)}"
             patience_s = self._patience_s if self._first_s is None else self._first_s
             if patience_s is not None and now_ms - self._since_ms + duration * 1000 > patience_s * 1000:
                 raise ServiceRequestError(text, error=self._last)
@@ -178,7 +192,7 @@ class Client:
         closes: Callable[[], None] = lambda: None,
         cloud: str = "public",
     ) -> None:
-        self._closes, self.cloud = closes, cloud
+        self._closes, self.cloud, self.still = closes, cloud, Still()
         self.endpoint = endpoint.rstrip("/")
         self._host = urlsplit(endpoint).netloc.lower()
         self.sdk = ComputeManagementClient(
@@ -194,6 +208,7 @@ class Client:
                 policies.ProxyPolicy(),
                 policies.RetryPolicy(**_READS),
                 Authentication(credential, scopes, transport),
+                self.still,
                 policies.CustomHookPolicy(),
                 ARMHttpLoggingPolicy(),
             ],
@@ -327,7 +342,8 @@ _PLAINLY = (
 )
 
 
-def _plainly(error: BaseException) -> str:
+def plainly(error: BaseException) -> str:
+    """Why nobody answered, in a few words."""
     chain: list[BaseException] = []
     _causes(error, chain)
     names = " ".join(type(one).__name__ for one in chain)

@@ -4,7 +4,7 @@ Rules this module decides:
 
 1. What is given wins over the environment, the environment over the az command line's settings, those over the public cloud.
 2. A custom endpoint is HTTPS: a bearer token goes nowhere else. What it does not say (authority, audience) is read from its
-   `/metadata/endpoints`, as `az cloud register` does.
+   `/metadata/endpoints`, as `az cloud register` does. One of Microsoft's clouds, said by its address, is that cloud.
 3. The subscription of a set that is named by group and name: given, `AZURE_SUBSCRIPTION_ID`, the az command line's default.
 4. Nothing of a login is read: from az's files only the default subscription's id and the name of its cloud.
 """
@@ -30,20 +30,27 @@ _SET_ID = re.compile(
 
 
 class Cloud(NamedTuple):
-    """One of Microsoft's clouds. azure_core: its name in `azure.core.AzureClouds`. authority: where its tokens come from."""
+    """One of Microsoft's clouds. azure_core: its name in `azure.core.AzureClouds`. authority: where its tokens come from. manager: the host of its Resource Manager."""
 
     name: str
     az: str
     azure_core: str
     authority: str
+    manager: str
 
 
 CLOUDS = {
     cloud.name: cloud
     for cloud in (
-        Cloud("public", "AzureCloud", "AZURE_PUBLIC_CLOUD", "login.microsoftonline.com"),
-        Cloud("government", "AzureUSGovernment", "AZURE_US_GOVERNMENT", "login.microsoftonline.us"),
-        Cloud("china", "AzureChinaCloud", "AZURE_CHINA_CLOUD", "login.chinacloudapi.cn"),
+        Cloud("public", "AzureCloud", "AZURE_PUBLIC_CLOUD", "login.microsoftonline.com", "management.azure.com"),
+        Cloud(
+            "government",
+            "AzureUSGovernment",
+            "AZURE_US_GOVERNMENT",
+            "login.microsoftonline.us",
+            "management.usgovcloudapi.net",
+        ),
+        Cloud("china", "AzureChinaCloud", "AZURE_CHINA_CLOUD", "login.chinacloudapi.cn", "management.chinacloudapi.cn"),
     )
 }
 """By the name used here; each is also known by what az and the SDK call it."""
@@ -108,9 +115,9 @@ def place(
         raise InputError(
             "the file does not exist", "ca", str(ca), "a PEM file with the endpoint's certificate authority"
         )
+    if endpoint is not None and cloud is not None:
+        raise InputError("a cloud and an endpoint were given", "endpoint", f"{cloud} and {endpoint}", "one of them")
     if endpoint is not None:
-        if cloud is not None:
-            raise InputError("a cloud and an endpoint were given", "endpoint", f"{cloud} and {endpoint}", "one of them")
         parts = urlsplit(endpoint)
         if parts.scheme != "https" or not parts.netloc:
             raise InputError(
@@ -120,6 +127,10 @@ def place(
                 "https://HOST[:PORT]",
                 "use its HTTPS port",
             )
+        cloud = next(
+            (one.name for one in CLOUDS.values() if parts.netloc.lower().removesuffix(":443") == one.manager), None
+        )
+    if endpoint is not None and cloud is None:
         return Place(
             endpoint=endpoint.rstrip("/"),
             cloud=None,

@@ -19,7 +19,7 @@ import msgspec
 from backends.azure.client import NO_TOKEN, NOT_SENT, Answer, Client
 from backends.azure.clouds import Scope
 from backends.azure.polling import Budget
-from backends.azure.requests import url_of
+from backends.azure.requests import READS, url_of
 from planner.arm_json import Gap, Reading, read_run_commands, read_scale_set
 from planner.commands import Command, Kind
 from planner.errors import InputError, PlatformError
@@ -53,7 +53,9 @@ class Look(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Documents(msgspec.Struct, frozen=True, kw_only=True):
-    """What Azure gave: the set, pages of instances, the set's instance view, the platform's last rollout, what ran inside each VM; cloud: which Azure."""
+    """What Azure gave: the set, pages of instances, the set's instance view, the platform's last rollout, what ran inside each VM; cloud: which Azure.
+    api_version: with which it gave them.
+    """
 
     cloud: str
     model: dict[str, Any]
@@ -61,6 +63,7 @@ class Documents(msgspec.Struct, frozen=True, kw_only=True):
     view: dict[str, Any] | None = None
     latest: dict[str, Any] | None = None
     ran: dict[str, tuple[str, ...]] | None = None
+    api_version: str = ""
 
 
 class Reader:
@@ -80,6 +83,7 @@ class Reader:
         self.client, self.scope, self.budget = client, scope, budget
         self.watch, self.rollouts, self.run_commands = watch, rollouts, run_commands
         self.version = api_version or ""
+        self.read_with = api_version or READS["set"].version
         self.last: Look | None = None
         self._repairs_ms = -STIRRED_MS
         self._runs_ms: dict[str, int] = {}
@@ -136,6 +140,7 @@ class Reader:
             pages=pages,
             view=self._view if enabled else None,
             latest=latest or None,
+            api_version=self.read_with,
         )
 
     def stirred(self, command: Command, now_ms: int) -> None:
@@ -191,7 +196,7 @@ def _read(documents: Documents, watch: tuple[str, ...]) -> Reading:
         "instanceView": documents.view,
     }
     latest = [("rollingUpgrades/latest", documents.latest)] if documents.latest else []
-    return read_scale_set([(_SET, both), *latest], watch=watch)
+    return read_scale_set([(_SET, both), *latest], watch=watch, api_version=documents.api_version)
 
 
 def _kept(before: Look | None, found: ScaleSet) -> tuple[ScaleSet, tuple[str, ...] | None]:

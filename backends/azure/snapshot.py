@@ -7,7 +7,10 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
+
 from backends.azure.reading import Documents
+from planner.arm_json import read_scale_set
 from planner.secret import kept
 
 
@@ -22,6 +25,9 @@ def snapshot(documents: Documents) -> dict[str, Any]:
         made["instanceView"] = kept(documents.view)
     if documents.latest is not None:
         made["rollingUpgrade"] = kept(documents.latest)
+    made["gives"] = msgspec.to_builtins(
+        read_scale_set([("it", documents.model)], api_version=documents.api_version).scale_set.model.gives
+    )
     if documents.ran is not None:
         made["runCommands"] = documents.ran
     return made

@@ -16,7 +16,7 @@ import os
 import re
 import shlex
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -133,13 +133,13 @@ def now_ms() -> int:
     return time.time_ns() // 1_000_000
 
 
-def open_store(text: str | None, login: Login | None = None) -> Store:
-    """Rule 1. Raises InputError for a name that is no store."""
+def open_store(text: str | None, login: Login | None = None, says: Callable[[str], None] | None = None) -> Store:
+    """Rule 1. says: is told while a store elsewhere does not answer. Raises InputError for a name that is no store."""
     given = text or os.environ.get(VARIABLE) or ""
     if given.startswith("azblob://"):
         from backends.store.blobs import BlobStore  # noqa: PLC0415  # an extra, and its SDK is heavy
 
-        return BlobStore.named(given, login or Login())
+        return BlobStore.named(given, login or Login(), says)
     from backends.store.files import FileStore  # noqa: PLC0415  # it needs this module's values
 
     if given.startswith("file:"):

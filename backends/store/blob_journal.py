@@ -13,7 +13,7 @@ import msgspec
 
 from backends.journal import Remembering, asking
 from backends.lease import LeaseLost
-from backends.store.blob_service import BlobClient, HttpResponseError, ResourceExistsError, answers
+from backends.store.blob_service import BlobClient, HttpResponseError, ResourceExistsError, answers, created
 from planner.rollout import Asked, OperatorRequest
 from planner.trace import Record
 
@@ -126,14 +126,10 @@ class BlobJournal(Remembering):
         """Append an operator request."""
         data = asking(asked, ids, reason, by)
         with answers(self._store.name):
-            number = len(self._store.names("requests", self._rollout))
-            while True:
+            number = len(self._store.names("requests", self._rollout)) + 1
+            while not created(self._request(number), data):
                 number += 1
-                try:
-                    self._request(number).upload_blob(data, overwrite=False)
-                except ResourceExistsError:
-                    continue
-                return number
+            return number
 
     def _request(self, number: int) -> BlobClient:
         return self._store.blob("requests", self._rollout, f"{number:06d}.json")

@@ -26,7 +26,7 @@ except ImportError as error:  # pragma: no cover  # the extra is missing
     ) from error
 
 __all__ = [
-    "BlobClient", "BlobLeaseClient", "ContainerClient", "HttpResponseError", "ResourceExistsError", "ResourceNotFoundError", "answers",
+    "BlobClient", "BlobLeaseClient", "ContainerClient", "HttpResponseError", "ResourceExistsError", "ResourceNotFoundError", "answers", "created",
 ]  # fmt: skip
 
 
@@ -53,3 +53,14 @@ def answers(name: str) -> Iterator[None]:
         raise PlatformError(
             "StoreUnreachable", f"{name} does not answer; look at its name, and at the network"
         ) from error
+
+
+def created(blob: BlobClient, data: bytes) -> bool:
+    """Create a blob that is never written again; False where another stands there. The answer to our own request may have got lost, and the client
+    have repeated it: then what stands there is this.
+    """
+    try:
+        blob.upload_blob(data, overwrite=False)
+    except ResourceExistsError:
+        return bool(blob.download_blob().readall() == data)
+    return True

@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 import re
 import time
+from collections.abc import Callable
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 
@@ -28,7 +29,9 @@ from backends.store.blob_service import (
     ResourceExistsError,
     ResourceNotFoundError,
     answers,
+    created,
 )
+from backends.store.blob_waiting import RENEWAL, Patience, Retry, Transport
 from planner.errors import InputError, PlatformError
 
 if TYPE_CHECKING:
@@ -72,13 +75,17 @@ class BlobStore:
         self.login, self._credential = login or Login(), credential
 
     @classmethod
-    def named(cls, given: str, login: Login) -> BlobStore:
-        """`azblob://ACCOUNT/CONTAINER[/PREFIX]`; ACCOUNT may be a host, for other clouds. Raises InputError."""
+    def named(cls, given: str, login: Login, says: Callable[[str], None] | None = None) -> BlobStore:
+        """`azblob://ACCOUNT/CONTAINER[/PREFIX]`; ACCOUNT may be a host, for other clouds. says: is told while it does not answer. Raises InputError."""
         found = _NAME.fullmatch(given)
         if found is None:
             raise InputError("not a store", "--store", repr(given), "azblob://ACCOUNT/CONTAINER[/PREFIX]")
         account, container, prefix = found.group(1), found.group(2), (found.group(3) or "").strip("/")
-        options: dict[str, Any] = {"connection_timeout": 10, "read_timeout": 20, "retry_total": 3}
+        patience = Patience(given, says)
+        options: dict[str, Any] = {
+            "retry_policy": Retry(),
+            "transport": Transport(patience, connection_timeout=10, read_timeout=20),
+        }
         said, credential = os.environ.get(CONNECTION, ""), None
         if f"accountname={account.partition('.')[0].lower()};" in f"{said.lower()};":
             client = ContainerClient.from_connection_string(said, container, **options)
@@ -125,10 +132,8 @@ class BlobStore:
         """A new rollout: one blob, so it is there whole or not at all."""
         data = msgspec.json.encode(_Whole(entry=entry, plan=plan_file))
         with answers(self.name):
-            try:
-                self.blob("rollouts", f"{entry.id}.json").upload_blob(data, overwrite=False)
-            except ResourceExistsError as error:
-                raise InputError("a rollout of this name exists already", self.name, entry.id) from error
+            if not created(self.blob("rollouts", f"{entry.id}.json"), data):
+                raise InputError("a rollout of this name exists already", self.name, entry.id)
 
     def plan_file(self, rollout: str) -> bytes:
         """The plan file as it was applied."""
@@ -235,19 +240,19 @@ class _Held:
         self._store, self._blob, self._lease, self._mine = store, blob, lease, mine
         self._over = False
 
-    def write(self, *, held: bool) -> None:
+    def write(self, *, held: bool, **options: Any) -> None:
         """Say who holds it, and when that was last true."""
         mine = msgspec.structs.replace(self._mine, beat_ms=now_ms())
         data = msgspec.json.encode(_Lent(fence=self.fence, held=held, holder=mine))
-        self._blob.upload_blob(data, overwrite=True, lease=self._lease)
+        self._blob.upload_blob(data, overwrite=True, lease=self._lease, **options)
 
     def renew(self) -> None:
         """Hold it for another span."""
         if self._over:
             raise LeaseLost("the lease was let go")
         try:
-            self._lease.renew()
-            self.write(held=True)
+            self._lease.renew(**RENEWAL)
+            self.write(held=True, **RENEWAL)
         except HttpResponseError as error:
             if error.status_code in (404, 409, 412):
                 raise LeaseLost("another executor has taken this scale set over") from error

@@ -30,6 +30,9 @@ Rules this module decides ("recorded" means seen in the 880 recordings that `tes
 11. *Managed run-commands* are told by lists of their own, one an instance. One succeeded when its instance view says so; where none
    is given, when its provisioning did.
 12. *Which cloud* none of Azure's documents tells; a snapshot of `vmss-sim` does (`cloud`).
+13. *What the model gives an instance* (`gives.py`) is kept leaf by leaf, without the image, which is judged by itself, and what is
+   read-only. The members of a list are known by name. `properties` is no step of a path inside, for `az` has none. What is kept
+   out of every file is a digest. A version that the platform raises by itself (`enableAutomaticUpgrade`) is left out.
 """
 
 from __future__ import annotations
@@ -50,6 +53,7 @@ from planner.arm_json.documents import (
     sort_documents,
 )
 from planner.arm_json.gaps import Gap, instance_gaps, list_gaps
+from planner.arm_json.gives import read_gives, told_gives
 from planner.arm_json.instances import own_items, read_instance, refuse_duplicates
 from planner.arm_json.model import read_model
 from planner.arm_json.node import Node
@@ -74,14 +78,16 @@ def looks_like(document: Any) -> str:
     return kind_of(Node(document, ""))
 
 
-def read_scale_set(documents: Sequence[tuple[str, Any]], *, watch: Sequence[str] = ()) -> Reading:
+def read_scale_set(
+    documents: Sequence[tuple[str, Any]], *, watch: Sequence[str] = (), api_version: str = ""
+) -> Reading:
     """Read one scale set from its documents, each (name for messages, parsed JSON).
 
     Exactly one is, or holds, the model; any number are instance lists (pages of one list), or none. One that holds everything
-    may hold the set's view (`instanceView`), `rollingUpgrade`, `runCommands` (instance id to names) and `cloud` as well. `watch`: dotted
+    may hold the set's view (`instanceView`), `rollingUpgrade`, `runCommands` (instance id to names), `cloud` and `gives` as well. `watch`: dotted
     paths under the model document, in wire case, `properties.` optional; their values, None where absent, go to
-    `Model.settings` under the path with its leading part. One may be `rollingUpgrades/latest`. Raises `InputError` saying what,
-    where, found, expected.
+    `Model.settings` under the path with its leading part. One may be `rollingUpgrades/latest`. api_version: with which our own reader
+    took them; empty: somebody else did. Raises `InputError` saying what, where, found, expected.
     """
     inside = [(f"{name}: rollingUpgrade", found) for name, value in documents if (found := inner_rollout(value))]
     rollouts = [(name, value) for name, value in documents if is_rollout(Node(value, name))] + inside
@@ -93,6 +99,9 @@ def read_scale_set(documents: Sequence[tuple[str, Any]], *, watch: Sequence[str]
     seen = [read_instance(item) for _, items in lists for item in own_items(items, identity)]
     refuse_duplicates(seen)
     model, gaps = read_model(model_node, identity, seen, set_view, watch)
+    told = [node for name, value in documents if kind_of(node := Node(value, name)) == "both" and node.has("gives")]
+    gives = told_gives(told[0].get("gives")) if told else read_gives(model_node, api_version)
+    model = msgspec.structs.replace(model, gives=gives)
     gaps += list_gaps(model, lists, len(seen)) + instance_gaps(model, seen)
     clouds = [cloud for name, value in documents if (cloud := inner_cloud(Node(value, name))) is not None]
     model = msgspec.structs.replace(model, cloud=clouds[0] if clouds else None)

@@ -12,7 +12,10 @@ from planner.arm_json.node import AS_GIVEN, Node, found_words
 from planner.errors import InputError
 from planner.model import Cloud
 
-_WHOLE = {key.lower(): key for key in ("model", "instances", "instanceView", "rollingUpgrade", "runCommands", "cloud")}
+_WHOLE = {
+    key.lower(): key
+    for key in ("model", "instances", "instanceView", "rollingUpgrade", "runCommands", "cloud", "gives")
+}
 """What a document that holds everything may hold."""
 _SET_TYPE = "microsoft.compute/virtualmachinescalesets"
 _VM_TYPES = (f"{_SET_TYPE}/virtualmachines", "microsoft.compute/virtualmachines")

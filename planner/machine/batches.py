@@ -374,12 +374,21 @@ def _gate_verdict(t: Turn) -> str:
     return ""
 
 
+def _left_out(t: Turn, name: str) -> bool:
+    """Is it an exception? Who was protected when the plan was made is none: the plan said so. Who was since, and stays old, is."""
+    bucket = t.bucket(name)
+    if bucket is Bucket.PROTECTED:
+        vetted = name in t.rollout.planned or name in t.appended
+        return vetted and at_target(t.set.instances[name], t.plan.resolved.target) is False
+    return bucket in (Bucket.QUARANTINED, Bucket.SKIPPED)
+
+
 def _batches_over(t: Turn) -> bool:
     if t.back:
         ending = "rollback"
         reason = t.reason
     else:
-        left = sum(1 for seen in t.seen.values() if seen.bucket in (Bucket.QUARANTINED, Bucket.SKIPPED))
+        left = sum(1 for name in t.set.instances if _left_out(t, name))
         ending = "finish-with-exceptions" if left else "finish"
         reason = f"{left} instances are left out" if left else ""
     t.put(

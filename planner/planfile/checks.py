@@ -205,6 +205,7 @@ def as_seen(plan: Plan) -> ScaleSet:
         health_source=saw.health_source,
         repairs=saw.repairs,
         settings=saw.settings,
+        gives=saw.gives,
     )
     return scale_set(
         model,

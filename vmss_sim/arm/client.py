@@ -69,7 +69,7 @@ class Control:
         return self._json("GET", "report")
 
     def trace(self) -> Iterator[dict[str, Any]]:
-        """Every exchange since the beginning."""
+        """Every exchange since the beginning; past 64 MiB, where no file was named for it, those that change something, without answers."""
         for line in self._bytes("GET", "trace").splitlines():
             yield json.loads(line)
 

@@ -136,7 +136,7 @@ class Emulator:
         else:
             self.counts["reads"] += 1
         self.clock.answered(poll, told, busy=self.busy, port=request.port)
-        self.trace.exchange(request, response, self.site.now_ms)
+        self.trace.exchange(request, response, self.site.now_ms, needed=changing or self.throttle)
         if changing and self.progress is not None:
             self.progress(request, response, self.site.now_ms)
         return response

@@ -9,6 +9,8 @@ Rules this module decides:
 3. A *snapshot* is the lines that changed something, since the beginning or the last reset: a header line, then these. Reads belong to it
    only where throttles may refuse, since there a read takes tokens.
 4. Nothing is kept in memory.
+5. A file that nobody asked for is bounded, since it may be in memory after all (tmpfs): from `MOST` bytes on it goes on with what a snapshot needs, and without
+   answers. One look at 1000 instances is 4 MB.
 """
 
 from __future__ import annotations
@@ -29,6 +31,7 @@ from vmss_sim.arm.redaction import clean_headers, clean_text, for_files, text_fo
 JSON = {"content-type": "application/json; charset=utf-8"}
 """What the server says of a body."""
 READS = ("GET", "HEAD", "OPTIONS")
+MOST = 64 << 20
 
 
 class Trace:
@@ -50,8 +53,12 @@ class Trace:
         self._file = os.fdopen(handle, "wb")
         self._begins = 0
 
-    def exchange(self, request: Request, response: Response, at_ms: int) -> None:
-        """Write an exchange down."""
+    def exchange(self, request: Request, response: Response, at_ms: int, *, needed: bool = True) -> None:
+        """Write an exchange down. needed: by a snapshot (rule 3)."""
+        full = self._own and self._file.tell() >= MOST  # rule 5
+        if full and not needed:
+            return
+        body = None if full else response.body
         query = f"?{urlencode(request.query, safe='$,')}" if request.query else ""
         line: dict[str, Any] = {
             "at_ms": at_ms,
@@ -60,8 +67,8 @@ class Trace:
             "request_headers": clean_headers(request.headers),
             "request_body": None,
             "status": response.status,
-            "headers": response.headers if response.body is None else {**JSON, **response.headers},
-            "body": response.body,
+            "headers": response.headers if body is None else {**JSON, **response.headers},
+            "body": body,
         }
         if request.body:
             try:

@@ -62,6 +62,10 @@ def register(app: typer.Typer) -> None:
                 raise InputError("a batch is approved once", ", ".join(wrong), what, "a plan file, for these options")
             asking.ask(Asked.APPROVE, login.opened(store), what, reason or "", by=by or "")
             return
+        if only_list:
+            options.refuse_idle(
+                {"--by": by, "--expires": expires, "--reason": reason}, "--list", "--list alone, or these without it"
+            )
         kept = login.opened(store)
         _, read = read_plan(Path(what))
         if only_list:

@@ -44,7 +44,8 @@ def _refuse_well(status: Status, ids: tuple[str, ...]) -> None:
     may = {*(one.id for one in now.failed), *now.skipped, *(now.in_flight if now.state.question else ()), *asked}
     for name in ids:
         if name not in may:
-            found = "on target" if name in now.on_target else "in flight" if name in now.in_flight else "not moved yet"
+            found = "not moved yet" if name in now.to_go else "as before" if now.state.back else "on target"
+            found = "in flight" if name in now.in_flight else found
             failed = ", ".join(sorted(may, key=by_number)[:20]) or "none that failed"
             raise InputError("nothing of this instance failed", f"{status.entry.id}, instance {name}", found, failed)
 

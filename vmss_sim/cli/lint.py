@@ -103,8 +103,11 @@ def _findings(what: str, instances: Path | None) -> list[tuple[str, Finding]]:
     from vmss_sim.study.forecast import lint_choices  # noqa: PLC0415
 
     path = files.find_scenario(what)
+    snapshot = path.suffix.lower() == ".json" and files.is_snapshot(path)
+    if not snapshot:
+        options.refuse_idle({"--instances": instances}, what, "a scale set as Azure returns it beside it")
     if path.suffix.lower() == ".json":
-        if not files.is_snapshot(path):
+        if not snapshot:
             return [("plan", one) for one in lint_plan(read_plan(path)[1].plan)]
         reading = files.read_snapshot([path, *([instances] if instances else [])])
         return [("set", one) for one in lint_set(reading.scale_set, reading.gaps)]

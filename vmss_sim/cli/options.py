@@ -184,8 +184,9 @@ class Login:
     def opened(self, store: str | None) -> Store:
         """The store of this name, with this login where it needs one. Raises InputError."""
         from backends import store as stores  # noqa: PLC0415  # heavy imports wait until a command runs
+        from vmss_sim.cli import operating  # noqa: PLC0415  # it needs this module's options
 
-        return opened.until_the_end(stores.open_store(store, stores.Login.of(asdict(self))))
+        return opened.until_the_end(stores.open_store(store, stores.Login.of(asdict(self)), operating.VOICE))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -345,6 +346,15 @@ def scenario_from(scenario: str | None, model: Path | None, beside: Beside) -> t
         )
     made = draft(Options(model=model, **asdict(beside)), Path.cwd())
     return made.scenario, Path.cwd(), str(model)
+
+
+def refuse_idle(given: dict[str, object], found: str, expected: str) -> None:
+    """Raises InputError for options that were given and say nothing here: no option is ignored in silence."""
+    from planner.errors import InputError  # noqa: PLC0415  # heavy imports wait until a command runs
+
+    idle = [name for name, value in given.items() if value]
+    if idle:
+        raise InputError("this says nothing here", ", ".join(idle), found, expected)
 
 
 def refuse_existing(output: Path | None, *, force: bool) -> None:

@@ -35,6 +35,7 @@ Example:
   vmss-sim show plan.json
 """
 
+DEADLINE = "10s"
 NEEDS_RUNS = 20
 """Without a forecast, and with windows or freezes: as few as have a 95th percentile."""
 
@@ -129,7 +130,7 @@ def register(app: typer.Typer) -> None:
         ] = None,
         hook_deadline: Annotated[
             str, typer.Option("--hook-deadline", metavar="TIME", help="No answer of a hook by then is a no.")
-        ] = "10s",
+        ] = DEADLINE,
         window: Annotated[
             list[str] | None,
             typer.Option(
@@ -184,6 +185,14 @@ def register(app: typer.Typer) -> None:
         known = known_strategies()
         setup = choose(snapshot.setup_of(which, azure, scenario, beside), [strategy], params or (), known)
         hooks = instance_hooks(health_hook, drain_hook, verify_hook, hook_deadline, replaces=health_hook_replaces)
+        if hooks is None:
+            options.refuse_idle(
+                {"--hook-deadline": hook_deadline != DEADLINE},
+                "no hook",
+                "--health-hook, --drain-hook or --verify-hook",
+            )
+        if not (window or freeze):
+            options.refuse_idle({"--on-window-close": on_window_close != "pause"}, "no window", "--window or --freeze")
         more = dict[str, Any](
             author=operating.user() if author is None else author,
             accept_no_health=accept_no_health,

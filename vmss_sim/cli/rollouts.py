@@ -97,6 +97,8 @@ def _register_looking(app: typer.Typer) -> None:
         from vmss_sim.report import console, status_words  # noqa: PLC0415
         from vmss_sim.report import status as report  # noqa: PLC0415
 
+        if every:
+            options.refuse_idle({"ROLLOUT": rollout}, f"--all and {rollout}", "one of them")
         kept = login.opened(store)
         if every:
             entries = kept.rollouts()
@@ -170,7 +172,20 @@ def _register_looking(app: typer.Typer) -> None:
 def _register_asking(app: typer.Typer) -> None:
     """What is asked of the rollout as a whole."""
 
-    def add(name: str, *, drives: bool) -> None:
+    @app.command("pause", help=_help("pause"))
+    @options.spread
+    def pause(
+        rollout: operating.Name = None,
+        store: operating.StoreName = None,
+        reason: operating.Reason = None,
+        *,
+        login: options.Login,
+    ) -> None:
+        from planner.rollout import Asked  # noqa: PLC0415  # heavy imports wait until a command runs
+
+        asking.ask(Asked.PAUSE, login.opened(store), rollout, reason or "")
+
+    def add(name: str) -> None:
         @app.command(name, help=_help(name))
         @options.spread
         def asked(
@@ -190,13 +205,13 @@ def _register_asking(app: typer.Typer) -> None:
                 rollout,
                 reason or "",
                 yes=yes,
-                drives=drives,
+                drives=True,
                 reach=reach,
                 running=running,
             )
 
-    for name in ("pause", "resume", "abort", "release"):
-        add(name, drives=name != "pause")
+    for name in ("resume", "abort", "release"):
+        add(name)
 
     @app.command("rollback", help=_help("rollback"))
     @options.spread

@@ -11,7 +11,9 @@ def register(app: typer.Typer) -> None:
     """Add the command."""
 
     @app.command("scenarios")
-    def scenarios(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False) -> None:
+    def scenarios(
+        as_json: Annotated[bool, typer.Option("--json", help="Print JSON (docs/simulate-json.md).")] = False,
+    ) -> None:
         """List the bundled scenarios."""
         import msgspec  # noqa: PLC0415  # heavy imports wait until a command runs
 

@@ -163,11 +163,10 @@ def afterwards_of(status: Status) -> tuple[str, ...]:
             plain(f"this rollout is over; {status.since.rollout} of the same set followed and {came}. How it is now:"),
             look,
         )
-    left = now.old if now.state.back else now.on_target  # on its way back what is on target is as before
-    if not (left or failed):
+    if not (now.on_target or failed):
         return ()
     where = "not back yet" if now.state.back else "on target"
-    stays = f"{where}, and left so: {names(left, 20)}" if left else f"nothing is {where}"
+    stays = f"{where}, and left so: {names(now.on_target, 20)}" if now.on_target else f"nothing is {where}"
     if failed:
         stays += f"; failed: {names(failed, 20)}"
     if way_back.nothing_to_do(status.plan, now):

@@ -15,7 +15,7 @@ from rich.text import Text
 from planner.lint.wording import instances
 from planner.phases import Phase
 from planner.planfile import Forecast
-from planner.rollout import Opening
+from planner.rollout import Note, Opening
 from planner.standing import Standing
 from vmss_sim.report import windows
 from vmss_sim.report.choices import (
@@ -154,8 +154,13 @@ def document(status: Status) -> dict[str, Any]:
             }
             for one in now.unheard
         ],
-        "decisions": [{"rule": one.rule, "text": one.text, "instances": list(one.ids)} for one in now.notes],
+        "decisions": [_note(one) for one in now.notes],
+        "by_others": [_note(one) for one in now.others],
     }
+
+
+def _note(one: Note) -> dict[str, Any]:
+    return {"rule": one.rule, "text": one.text, "instances": list(one.ids)}
 
 
 def _last(status: Status) -> dict[str, Any] | None:
@@ -209,17 +214,15 @@ def render(console: Console, status: Status) -> None:
             _row(console, "failed", f"and {len(now.failed) - LISTED} more (--json lists all)")
         _row(console, "a new one", f"would boot {now.model_gives}")
         over = now.state.phase is Phase.ENDED
-        moved = (
-            over
-            and now.state.ending in ("abort", "stop", "drift")
-            and (now.failed or (now.old if now.state.back else now.on_target))
-        )
+        moved = over and now.state.ending in ("abort", "stop", "drift") and (now.failed or now.on_target)
         as_before = "nothing: mode and repairs are as before" if moved else "nothing: all is as before"
         none = as_before if over else "nothing is changed for the time of the rollout"
         changed = temporary_of(status)
         if changed and over:  # nobody looks any more: somebody may have put it back since
             changed += f" (as of {when(now.at_ms)}, when vmss-sim last looked)"
         _row(console, "still so" if over else "temporary", changed or none)
+        for note in now.others[-LISTED:]:
+            _row(console, "by others", plain(note.text))
         if now.asked:
             _row(console, "asked", heard_of(now.asked[-1]))
         for request in now.unheard[:LISTED]:

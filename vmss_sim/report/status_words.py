@@ -133,9 +133,9 @@ def executor_of(status: Status) -> str:
 
 def counts_of(now: Standing) -> str:
     """How many instances are where, with their ids where they are few."""
+    back = (("as before", now.old), ("not yet back", now.on_target))
     groups = (
-        ("as before" if now.state.back else "on target", now.on_target),
-        ("not yet back" if now.state.back else "old", now.old),
+        *(back if now.state.back else (("on target", now.on_target), ("old", now.old))),
         ("in flight", now.in_flight),
         ("failed", tuple(one.id for one in now.failed)),
         ("skipped", now.skipped),

@@ -74,7 +74,7 @@ def _script_back(plan: Plan, now: Standing, reach: str) -> str:
     undo = isinstance(change, GuestPatch) and change.undo is not None
     taken = {name for batch in state.sequence or () for name in batch.take}
     failed = tuple(one.id for one in now.failed)
-    mine = (*now.old, *failed) if state.back else (*now.on_target, *failed)
+    mine = (*now.on_target, *failed)
     ids = ",".join(name for name in mine if not state.back or name in taken)
     whence = "its undo (`vmss-sim show PLAN.JSON` prints it)" if undo else "what undoes it (this plan has no undo)"
     scope = plan.scale_set.id or plan.scale_set.name
