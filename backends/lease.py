@@ -143,9 +143,10 @@ class Lease:
 
     def check(self) -> None:
         """Raises LeaseLost unless this executor can be sure that it holds the lease. One that ran out is asked for once more: where nobody
-        took it while the store could not be reached, the store still grants it.
+        took it while the store could not be reached, the store still grants it. A renewal that is under way is waited for, so long that it may
+        find the store answering again: nothing is sent meanwhile.
         """
-        if not self._lost and self._unsure and self._renewing.acquire(timeout=self._beat_s):
+        if not self._lost and self._unsure and self._renewing.acquire(timeout=2 * self._beat_s):
             try:
                 if self._unsure:
                     self._renew()

@@ -10,7 +10,7 @@ Rules this module decides:
 3. What it leads to is said in the words of the machine's rules; nothing is decided here.
 4. From look to look only what nobody else tells is noted (`NOTICED`), and only what cannot be the rollout's own: not what its command in flight
    takes down or the platform moves for it, no instance that it ever worked on, except that it is gone, another VM, protected or old
-   again; not what it added or deleted, whenever that shows. Health, the model and what is waited for are told by the machine's own rules.
+   again; not what it added or deleted, nor to whom the model is applied that it wrote, whenever that shows. Health, the model and what is waited for are told by the machine's own rules.
 """
 
 from __future__ import annotations
@@ -112,13 +112,16 @@ def noticed(
 
 
 def _alike(before: ScaleSet, now: ScaleSet, name: str, *, written: bool) -> bool:
-    """Is it the same in all that is noted? Most that changes is health, and, where the model was written, whether it is applied: by the thousand."""
+    """Is it the same in all that is noted? Most that changes is health, and, where the model was written, whether it is applied: by the thousand. That
+    it is may show in a later look than the model, so by itself that counts only of an instance that somebody was seen at work on.
+    """
     was, one = before.instances.get(name), now.instances.get(name)
     if was is None or one is None:
         return was is one
     deleting = Provisioning.DELETING
+    late = one.latest_model is True and was.provisioning is not Provisioning.UPDATING
     return was is one or (
-        (written or was.latest_model is one.latest_model)
+        (written or late or was.latest_model is one.latest_model)
         and (was.provisioning is deleting) is (one.provisioning is deleting)
         and _NOTED(was) == _NOTED(one)
     )

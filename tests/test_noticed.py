@@ -12,14 +12,17 @@ from hypothesis import given
 from backends import driver
 from backends.driver import Driver
 from backends.journal import MemoryJournal
+from backends.protocol import Seen
+from backends.simulated import SimulatedBackend
 from planner import moved
 from planner.build import Request, build
-from planner.model import UpgradeMode
-from planner.rollout import Rollout
+from planner.change import PropertyChange
+from planner.model import ScaleSet, UpgradeMode
+from planner.rollout import Asked, Rollout
 from planner.trace import Turn, replay
 from tests.azure_inprocess import of_scenario
 from tests.commands import vmss_sim
-from tests.fleet import OLD, Act, Case, Fleet, Run, act, at, cases, examples, others_act
+from tests.fleet import OLD, Act, Ask, Case, Fleet, Run, act, at, cases, examples, others_act
 from tests.test_apply import Desk, desk
 from tests.test_rollout_properties import ran
 from vmss_sim.study.replicate import plan_for
@@ -65,6 +68,36 @@ def test_each_is_noted_once(acts: tuple[Act, ...], told: list[tuple[str, tuple[s
     assert sorted(noted(run)) == sorted(told)
     left_out = told[0][0] == "drift-protected" if told else False
     assert run.state.ending == ("finish-with-exceptions" if left_out else "finish")
+
+
+@pytest.mark.parametrize("ahead", [(), (4,)])
+def test_that_the_model_is_applied_may_show_late(ahead: tuple[int, ...], monkeypatch: pytest.MonkeyPatch) -> None:
+    """On its way back it writes the model first: then those it never touched have the latest again, in the next look only."""
+    real, shown = SimulatedBackend.observe, list[ScaleSet]()
+
+    def observe(self: SimulatedBackend) -> Seen:
+        seen = real(self)
+        now = seen.scale_set
+        late = bool(shown) and shown[-1].model.image != now.model.image
+        shown.append(now)
+        if not late:
+            return msgspec.structs.replace(seen, changed=None)
+        flags = {name: one.latest_model for name, one in shown[-2].instances.items()}
+        old = {name: msgspec.structs.replace(one, latest_model=flags.get(name)) for name, one in now.instances.items()}
+        return msgspec.structs.replace(seen, scale_set=msgspec.structs.replace(now, instances=old), changed=None)
+
+    monkeypatch.setattr(SimulatedBackend, "observe", observe)
+    case = CASE.but(fleet=Fleet(size=8, ahead=ahead), asks=(Ask(400_000, Asked.ROLLBACK),), poll_ms=10_000)
+    run = case.run()
+    assert (noted(run), run.state.ending) == ([], "rollback")
+
+
+@pytest.mark.parametrize("poll_ms", [0, 10_000])
+def test_an_upgrade_to_the_same_image_is_noted(poll_ms: int) -> None:
+    """Nothing but the flag tells that it ended, and that the instance was at work before."""
+    change = PropertyChange(path="properties.virtualMachineProfile.licenseType", value="RHEL_BYOS")
+    run = CASE.but(change=change, acts=(UPGRADE,), poll_ms=poll_ms).run()
+    assert noted(run) == [("drift-at-target", ("5",))]
 
 
 def test_what_it_means_is_said() -> None:

@@ -263,6 +263,38 @@ def test_a_lease_knows_by_its_own_clock_when_it_cannot_be_sure() -> None:
         lease.check()
 
 
+class Renewing:
+    """The lock, while the thread's own renewal is under way for `takes` s more, and succeeds."""
+
+    def __init__(self, lease: Lease, takes: float) -> None:
+        self.lease, self.takes = lease, takes
+
+    def acquire(self, *, timeout: float) -> bool:
+        if timeout >= self.takes:
+            self.lease._renewed = self.lease._clock()
+        return timeout >= self.takes
+
+    def release(self) -> None:
+        """Nobody else waits."""
+
+
+def test_a_renewal_under_way_is_waited_for() -> None:
+    """A store that answers again: the attempt before that still waits for its answer (5 s), then comes the next one, 3 s later. Who gave that up ended a
+    rollout that had waited so far.
+    """
+    now = [0.0]
+    held = Scripted()
+    lease = Lease(held, clock=lambda: now[0])
+    held.error = OSError("no answer")
+    now[0] = 60.0
+    lease._renewing = Renewing(lease, 5 + 3 + 1)  # type: ignore[assignment]
+    lease.check()
+    now[0] = 120.0
+    lease._renewing = Renewing(lease, 60)  # type: ignore[assignment]
+    with pytest.raises(LeaseLost, match="could not be renewed for 24 s"):
+        lease.check()
+
+
 def test_the_last_word_is_said_under_the_lease_and_keeps_nobody_from_letting_go() -> None:
     done: list[str] = []
     held = Scripted()

@@ -27,7 +27,7 @@ FIRST_S, MOST_S = 30.0, 90.0
 SAYS_S, AGAIN_S = 3.0, 15.0
 LONGEST_S = 8.0
 RENEWAL: dict[str, Any] = {"retry_total": 1, "connection_timeout": 5, "read_timeout": 5}
-"""Of one request: two attempts and a second between them are over before the lease runs out."""
+"""Of one request: two attempts and three seconds between them are over before the lease runs out."""
 
 
 class Patience:
