@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import tempfile
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from tests.kills.grounds import GROUNDS, attributed
 from tests.kills.run import once, run, table
 from tests.kills.tales import SAYS, TABLE, Tale, here, tale_of
 from tests.kills.telling import Left, Telling, plainly, tell
+from tests.test_resume import TIGHT
 from tests.test_rollout_properties import one_at_a_time
 from vmss_sim.world.faults import Fault
 
@@ -120,6 +122,41 @@ def test_a_set_that_is_sick_and_repaired_comes_to_the_same_end_unless_it_was_rep
         telling.place.world.repair_service.log.append((0, "2", "replace"))
 
     _told(tmp_path, SICK, repaired, kills=1, expected=wrong, at=14)
+
+
+WAITS = Tale(
+    "one waits for the floor, and too much fails",
+    TIGHT.but(fleet=Fleet(size=5, update_domains=5, unknown=(4,), repairs=True)),
+)
+
+
+def test_who_waited_for_the_floor_when_too_much_failed_is_not_compared_and_all_others_are(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Killed between its words and its deed at the last rung of 0: the next one finds that 2 serves again, and takes 4 too, so it comes back healed.
+    Without a death it is as it was, and once repairs are back the platform replaces it.
+    """
+    whole = tell("loopback", WAITS, tmp_path, 0, random.Random(0), None)
+    expected = whole.footprint
+
+    def strict(telling: Telling) -> None:
+        begun, vms = expected["begun"], expected["vms"]
+        for wrong in (
+            {"mode": "rolling"},
+            {"ending": "stop"},
+            {"begun": begun + Counter({("0", "upgrade"): 1})},
+            {"vms": {**vms, "1": vms["2"]}},
+            {"gone": [*expected["gone"], ("3", 0)]},
+        ):
+            with pytest.raises(AssertionError, match=f"another end than without a death: .'{next(iter(wrong))}'"):
+                telling.judged(whole._replace(footprint={**expected, **wrong}))
+        with monkeypatch.context() as context, pytest.raises(AssertionError, match="another end than without a death"):
+            context.setattr("tests.kills.judging.held_back", lambda _run: set())
+            telling.judged(whole)
+
+    left = _told(tmp_path, WAITS, strict, kills=1, expected=whole, at=26).footprint
+    assert (left["begun"]["4", "upgrade"], set(left["vms"])) == (2, set("01234"))
+    assert (expected["begun"]["4", "upgrade"], set(expected["vms"])) == (0, set("01235"))
 
 
 LEFT_STALE = Tale(

@@ -46,7 +46,7 @@ from tests.fleet import (
     fault,
     plan_or_none,
 )
-from tests.test_rollout_properties import bounded, keeps_the_floor, safe
+from tests.test_rollout_properties import bounded, held_back, keeps_the_floor, safe
 from vmss_sim.world.faults import Fault
 
 
@@ -193,6 +193,27 @@ def footprint(run: Run) -> dict[str, Any]:
         "ending": run.state.ending,
         "phase": run.state.phase,
     }
+
+
+def differences(run: Run, left: dict[str, Any], expected: dict[str, Any], apart: set[str]) -> dict[str, Any]:
+    """Where two footprints differ. apart: the VMs that are not compared, nor whoever came after the plan where the platform replaced one of them."""
+    gone = {name for one in (left, expected) for name, _ in one["gone"]}
+    known = run.plan.scale_set.instances
+    others = [name for one in (left, expected) for name in one["vms"] if name not in known] if apart & gone else []
+    found = {}
+    for part in left:
+        one, other = (_but(footprint[part], part, {*apart, *others}) for footprint in (left, expected))
+        if one != other:
+            found[part] = (one, other)
+    return found
+
+
+def _but(what: Any, part: str, apart: set[str]) -> Any:
+    if part == "gone":
+        return [one for one in what if one[0] not in apart]
+    if part == "begun":
+        return Counter({key: count for key, count in what.items() if key[0] not in apart})
+    return {name: vm for name, vm in what.items() if name not in apart} if part == "vms" else what
 
 
 TWO = Fleet(size=2)
@@ -528,7 +549,42 @@ def test_whoever_takes_over_brings_it_to_the_same_end(case: Case, deaths: list[t
     run, _ = Story(case, in_memory()).told(deaths)
     for one in (whole, run):  # whoever stops at a failure does not wait for what is still starting
         one.world.run(one.world.now + 3_600_000, stop_on_wake=False)
-    assert footprint(run) == footprint(whole)
+    apart = held_back(run)
+    assert apart is None or not differences(run, footprint(run), footprint(whole), apart)
+
+
+TIGHT = Case(
+    fleet=Fleet(size=5, update_domains=5, unknown=(4,)),
+    strategy="per-fd",
+    parameters={"max_failed": 0, "retries": 2, "on_failure": "rollback-all"},
+    more={"floor": 2},
+    fails={0: (1, 2, 3), 2: (1,)},
+    becomes="dead",
+)
+"""Of its first batch, 0, 2 and 4, the floor lets two go. 0 fails for the last time while 2 does not serve yet, and 4 was not touched."""
+
+
+def test_whom_the_floor_let_wait_when_too_much_failed_has_come_as_far_as_time_let_it() -> None:
+    """Who is away for a while finds that 2 serves again, and takes 4 with what is left of the ladder of 0: all others are as without a death."""
+    expected = footprint(Story(TIGHT, in_memory()).told([])[0])
+    assert not {key for key in expected["begun"] if key[0] == "4"}
+    taken = 0
+    for _, run, when in lives(TIGHT):
+        left = footprint(run)
+        assert held_back(run) == {"4"}, when
+        assert not differences(run, left, expected, {"4"}), when
+        other = set(differences(run, left, expected, set()))
+        assert other in (set(), {"vms", "begun"}), when
+        taken += bool(other)
+        wrong = {**left, "begun": left["begun"] + Counter({("0", "upgrade"): 1})}
+        assert set(differences(run, wrong, expected, {"4"})) == {"begun"}
+    assert taken
+
+
+def test_who_waited_and_is_given_up_on_the_way_back_decides_about_all() -> None:
+    case = TIGHT.but(fails={**TIGHT.fails, 4: (2, 3, 4)})
+    ends = {(run.state.ending, held_back(run) is None) for _, run, _ in lives(case)}
+    assert ends == {("rollback", False), ("stop", True)}
 
 
 @examples(40)

@@ -15,6 +15,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from planner.amount import follow
+from planner.buckets import UNTOUCHED
 from planner.change import STAGES, Action, CurrentModel, GuestPatch, PropertyChange
 from planner.commands import Kind, Status
 from planner.model import HealthSource, UpgradeMode
@@ -155,6 +156,35 @@ def taken_for_lost(run: Run) -> set[str]:
     return lost
 
 
+def held_back(run: Run) -> set[str] | None:
+    """The VMs of which only time says how far they had come when it stopped, or turned around, because too much failed: the floor let them wait
+    in the batch that it happened in, and their turn comes when others of it serve again, which does not wait for the executor. None: one of them
+    was taken, and was given up on the way back, where that decides about all others too.
+    """
+    stages, at = len(STAGES[run.plan.resolved.action]), (False, 0)
+    held, waited = set[str](), set[str]()
+    for record in run.turns():
+        rules, state = {note.rule for note in record.notes}, record.state
+        if "too-many-failed" in rules and state.phase is not Phase.PAUSED:
+            waited |= held
+        if at != (state.back, state.batch):
+            at, held = (state.back, state.batch), set()
+        if "floor-holds" in rules:
+            for name in _members(run, state, state.batch).difference(*(one.ids for one in record.commands)):
+                memory = state.memory.get(name, UNTOUCHED)
+                done = memory.stage >= stages and not memory.failed
+                if not (done or memory.quarantined or memory.skipped):
+                    held.add(name)
+    given_up = {name for name, memory in run.state.memory.items() if memory.quarantined}
+    return None if run.state.back and waited & given_up else waited
+
+
+def _members(run: Run, state: State, batch: int) -> set[str]:
+    """A batch's instances, with those that took the place of some."""
+    batches = state.sequence if state.sequence is not None else (*run.plan.batches, *state.extra)
+    return {*batches[batch].take, *(name for name, at in state.substitutes.joined.items() if at == batch)}
+
+
 def leaves_alone(run: Run, case: Case) -> None:
     """Protected instances, and those no batch names."""
     plan = run.plan
@@ -168,15 +198,13 @@ def leaves_alone(run: Run, case: Case) -> None:
 
 def goes_in_order(run: Run) -> None:
     """Batches one after another, never back to one that is done; a command stays inside its batch."""
-    plan, last = run.plan, {False: 0, True: 0}
+    last = {False: 0, True: 0}
     for command, state in run.commands().values():
         if command.batch is None:
             continue
         assert command.batch >= last[state.back]
         last[state.back] = command.batch
-        batches = state.sequence if state.sequence is not None else (*plan.batches, *state.extra)
-        joined = {name for name, at in state.substitutes.joined.items() if at == command.batch}
-        assert set(command.ids) <= {*batches[command.batch].take, *state.surge.fresh, *joined}
+        assert set(command.ids) <= _members(run, state, command.batch) | state.surge.fresh.keys()
 
 
 def one_at_a_time(run: Run) -> None:

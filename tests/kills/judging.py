@@ -13,7 +13,9 @@ Rules:
    b. an operation failed, left everything as it was, and its answer died with the executor: it cannot be told from a request that was lost, and is
       tried again;
    c. the rollout's deadline passed: time in which nobody is there counts;
-   d. a person had to say whether a restart was done, and said it was: that instance is an exception, so the ending and the mode are not compared, all else is.
+   d. a person had to say whether a restart was done, and said it was: that instance is an exception, so the ending and the mode are not compared, all else is;
+   e. too much failed in a batch of which the floor let some wait: how far these had come by then is a matter of when others serve again, so they are
+      not compared, nor who comes where the platform replaces one of them; all else is, unless one of them is given up on the way back, which may end it.
 4. Where it rests and was released, repairs are as before, and so is the mode, unless that one would move somebody.
 """
 
@@ -30,8 +32,15 @@ from planner.trace import Turn
 from tests.fleet import Run, WatchedWorld, as_before
 from tests.kills.grounds import Ground, attributed
 from tests.kills.tales import Tale
-from tests.test_resume import begun, footprint, replays, sent_as_written
-from tests.test_rollout_properties import bounded, keeps_the_floor, safe, taken_for_lost, the_mode_is_as_said
+from tests.test_resume import begun, differences, footprint, replays, sent_as_written
+from tests.test_rollout_properties import (
+    bounded,
+    held_back,
+    keeps_the_floor,
+    safe,
+    taken_for_lost,
+    the_mode_is_as_said,
+)
 
 LATER_MS = 3_600_000
 """Whoever stops at a failure does not wait for what is still starting."""
@@ -58,11 +67,10 @@ def judged(
     look(place)
     left = footprint(run)
     assert begun(run) == left["begun"]
-    if expected is not None and tale.same and another is not None:
-        differs = {
-            name: (left[name], expected[name]) for name in left if name not in another and left[name] != expected[name]
-        }
-        assert not differs, f"another end than without a death: {differs}"
+    waited = held_back(run)
+    if expected is not None and tale.same and another is not None and waited is not None:
+        differs = differences(run, left, expected, waited)
+        assert not differs.keys() - set(another), f"another end than without a death: {differs}"
     return left
 
 
