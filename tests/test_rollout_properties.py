@@ -156,6 +156,12 @@ def taken_for_lost(run: Run) -> set[str]:
     return lost
 
 
+def repaired_meanwhile(run: Run) -> bool:
+    """Did the platform repair somebody before the rollout had given repairs back, or before now?"""
+    restored_ms = max((one.now for one in run.sent("resume-repairs")), default=run.world.now)
+    return any(when < restored_ms for when, _, _ in run.world.repair_service.log)
+
+
 def held_back(run: Run) -> set[str] | None:
     """The VMs of which only time says how far they had come when it stopped, or turned around, because too much failed: the floor let them wait
     in the batch that it happened in, and their turn comes when others of it serve again, which does not wait for the executor. None: one of them

@@ -37,6 +37,7 @@ from tests.test_rollout_properties import (
     bounded,
     held_back,
     keeps_the_floor,
+    repaired_meanwhile,
     safe,
     taken_for_lost,
     the_mode_is_as_said,
@@ -121,10 +122,9 @@ def went_back(run: Run, place: Ground) -> None:
 def other_end(run: Run) -> tuple[str, ...] | None:
     """Rule 3: what of the footprint is not compared; None: nothing is."""
     assert run.state.phase is Phase.ENDED
-    lost, world = taken_for_lost(run), run.world
-    restored_ms = max((one.now for one in run.sent("resume-repairs")), default=world.now)
+    lost = taken_for_lost(run)
     if (
-        any(when < restored_ms for when, _, _ in world.repair_service.log)
+        repaired_meanwhile(run)
         or any(one.in_vain and one.command in lost for one in run.sent())
         or run.state.reason == "the rollout's deadline passed"
     ):
