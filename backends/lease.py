@@ -15,6 +15,7 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from pathlib import Path
 from typing import Protocol
 
 import msgspec
@@ -38,7 +39,9 @@ class LeaseLost(RolloutError):
 
 
 class Holder(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Who holds a scale set's lease. beat_ms: when it was last renewed, on the store's clock (as near as it tells)."""
+    """Who holds a scale set's lease. beat_ms: when it was last renewed, on the store's clock (as near as it tells). space: of the process ids,
+    on its machine; empty where that is not told.
+    """
 
     executor: str
     host: str
@@ -47,6 +50,7 @@ class Holder(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     fence: int
     since_ms: int
     beat_ms: int
+    space: str = ""
 
     def age_ms(self, now_ms: int) -> int:
         """How long ago it was renewed."""
@@ -75,10 +79,19 @@ def me() -> tuple[str, str, int]:
     return f"{user}@{host}:{os.getpid()}", host, os.getpid()
 
 
+def space() -> str:
+    """In which a process id means something: since when this machine runs, and in which container. Empty where the system does not tell."""
+    try:
+        booted = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+        return f"{booted} {os.readlink('/proc/self/ns/pid')}"
+    except (OSError, ValueError):
+        return ""
+
+
 def is_gone(holder: Holder) -> bool:
-    """Did the holder certainly die? Only its own machine can tell; anywhere else the lease has to run out."""
+    """Did the holder certainly die? Only its own machine can tell, and two containers may have one name; anywhere else the lease has to run out."""
     _, host, pid = me()
-    if holder.host != host or holder.pid == pid:
+    if holder.host != host or holder.pid == pid or holder.space != space():
         return False
     try:
         os.kill(holder.pid, 0)

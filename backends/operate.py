@@ -20,7 +20,7 @@ import msgspec
 
 from backends.executor import Executor, Listener, Signals, Why
 from backends.journal import Journal
-from backends.lease import BEAT_S, LASTS_MS, Held, Lease, LeaseLost, is_gone, me
+from backends.lease import BEAT_S, LASTS_MS, Held, Lease, LeaseLost, is_gone, me, space
 from backends.protocol import Backend
 from backends.store import Entry, HeldByAnother, Store, new_entry, now_ms
 from backends.where import Where
@@ -166,7 +166,7 @@ def take(
         try:
             return store.take(entry)
         except HeldByAnother as met:
-            here = met.holder.host == me()[1] and not is_gone(met.holder)
+            here = (met.holder.host, met.holder.space) == (me()[1], space()) and not is_gone(met.holder)
             beats = first is not None and met.holder.beat_ms != first.holder.beat_ms
             if here or beats:
                 raise

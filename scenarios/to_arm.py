@@ -113,6 +113,7 @@ def site(
         location=location,
         name=model.name,
         document=document,
+        unique_id=model.unique_id,  # so that a plan of the real set can be rehearsed
     )
     return made
 

@@ -234,3 +234,19 @@ def test_a_backend_that_does_something_else_would_be_seen(
         emulated = here.emulated()
     with pytest.raises(AssertionError):
         alike(emulated, here.simulated(), times=False)
+
+
+def test_the_plan_that_was_made_of_the_real_set_can_be_rehearsed(
+    rehearsal: Callable[[str], Rehearsal], tmp_path: Path
+) -> None:
+    """The emulated set is that set: the same identity, the same VMs, the same model. So exactly what was vetted is what is rehearsed."""
+    here, files = rehearsal("from-snapshot"), find_scenario("from-snapshot").parents[1] / "snapshots"
+    plan = tmp_path / "vetted.json"
+    done(
+        vmss_sim(
+            "plan", str(files / "web-model.json"), "--instances", str(files / "web-instances.json"), "-s", "per-ud",
+            "--image-version", "22.04.202606010", "--no-forecast", "-o", str(plan),
+        )
+    )  # fmt: skip
+    ran = done(vmss_sim("apply", str(plan), "--yes", "--store", f"file:{tmp_path / 'store'}", *here.reach))
+    assert "What moved" not in ran.out + ran.err

@@ -381,7 +381,7 @@ def test_a_member_without_a_name_is_known_by_what_another_api_version_shows_too(
 
 def test_what_is_kept_secret_is_a_digest() -> None:
     kept = json.dumps(reads(RICH).values)
-    assert reads(RICH).values[f"{PROFILE}.extensionProfile.extensions[script].settings"].startswith("sha256:")
+    assert reads(RICH).values[f"{PROFILE}.extensionProfile.extensions[script].settings"].startswith("digest:")
     for secret in ("TopSecret123", "Zmlyc3Q=", "ssh-rsa", "certificateUrl"):
         assert secret not in kept
     signed = put(RICH, ("properties", "virtualMachineProfile", "licenseType"), "https://a/b?sv=1&sig=TopSecret123")

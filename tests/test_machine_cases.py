@@ -652,6 +652,15 @@ def test_protection_set_during_a_rollout_is_respected() -> None:
     assert run.world.started("5") == 0
 
 
+@pytest.mark.parametrize("protected", [True, False])
+def test_a_mode_that_is_kept_in_the_end_is_told(protected: bool) -> None:
+    acts = (Act(2 * MINUTE, "", (), {}, others_act("5", protected=True)),) if protected else ()
+    run = Case(fleet=Fleet(size=8, mode=UpgradeMode.ROLLING), acts=acts).run()
+    assert run.world.mode == ("manual" if protected else "rolling")
+    told = [note.text for one in run.turns() for note in one.notes if note.rule == "mode-kept"]
+    assert told == ["mode manual stays: in mode rolling the platform would move what is stale"] * protected
+
+
 def test_without_a_health_source_the_operation_says_it() -> None:
     run = Case(fleet=Fleet(source=HealthSource.NONE)).run()
     assert run.state.ending == "finish"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shlex
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ from tests.fleet import Case, Fleet
 from tests.test_apply_emulated import SCENARIO as FOUR
 from vmss_sim.arm.wire import HIDDEN
 from vmss_sim.checks.emulated import Emulated
+from vmss_sim.cli import logs
 
 PROFILE = "properties.virtualMachineProfile"
 SECRET = "TopSecret123"
@@ -186,6 +187,14 @@ def plant(azure: Emulated, monkeypatch: pytest.MonkeyPatch, folder: Path) -> Non
         monkeypatch.setenv(name, value)
 
 
+@pytest.fixture
+def quiet() -> Iterator[None]:
+    """Afterwards: `-vv` stays on in this process, and another test's stderr would hold the log."""
+    yield
+    logs.turn_off()
+
+
+@pytest.mark.usefixtures("quiet")
 def test_nothing_that_a_rollout_leaves_behind_holds_a_secret(
     vmss_emulator: Callable[..., Emulated], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -14,7 +14,7 @@ import pytest
 
 from backends.driver import Driver
 from backends.executor import LOOK_MS, Executor, Signals, Why
-from backends.lease import Holder, Lease, LeaseLost, is_gone, me
+from backends.lease import Holder, Lease, LeaseLost, is_gone, me, space
 from backends.protocol import Wait
 from backends.simulated import SimulatedBackend
 from backends.store import VARIABLE, Approval, Entry, HeldByAnother, Store, find, new_entry, open_store
@@ -205,8 +205,9 @@ def test_a_dead_process_of_this_machine_is_not_waited_for(tmp_path: Path, monkey
     child = subprocess.Popen([sys.executable, "-c", ""])
     child.wait()
     name, host, _ = me()
-    dead = Holder(executor=name, host=host, pid=child.pid, rollout="r", fence=1, since_ms=0, beat_ms=0)
+    dead = Holder(executor=name, host=host, pid=child.pid, rollout="r", fence=1, since_ms=0, beat_ms=0, space=space())
     assert is_gone(dead)
+    assert not is_gone(msgspec.structs.replace(dead, space="4026531836")), "of another container, or before a reboot"
     assert not is_gone(msgspec.structs.replace(dead, pid=1))
     assert not is_gone(msgspec.structs.replace(dead, host="far"))
     store = FileStore(tmp_path)

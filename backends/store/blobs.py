@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from backends.journal import Journal
-from backends.lease import LASTS_MS, Held, Holder, LeaseLost, is_gone, me
+from backends.lease import LASTS_MS, Held, Holder, LeaseLost, is_gone, me, space
 from backends.store import Approval, Entry, HeldByAnother, Login, now_ms
 from backends.store.blob_journal import BlobJournal
 from backends.store.blob_service import (
@@ -177,6 +177,7 @@ class BlobStore:
                 fence=before.fence + 1,
                 since_ms=now,
                 beat_ms=now,
+                space=space(),
             )
             held = _Held(self, blob, lease, mine)
             held.write(held=True)

@@ -17,7 +17,7 @@ from pathlib import Path
 import msgspec
 
 from backends.journal import Journal, SqliteJournal
-from backends.lease import LASTS_MS, Held, Holder, LeaseLost, is_gone, me
+from backends.lease import LASTS_MS, Held, Holder, LeaseLost, is_gone, me, space
 from backends.store import Approval, Entry, HeldByAnother, Login, now_ms
 from planner.errors import InputError
 
@@ -136,7 +136,14 @@ class FileStore:
                     raise HeldByAnother(other, self.lasts_ms - age, age)
             fence = 1 if row is None else int(row[0]) + 1
             mine = Holder(
-                executor=executor, host=host, pid=pid, rollout=entry.id, fence=fence, since_ms=now, beat_ms=now
+                executor=executor,
+                host=host,
+                pid=pid,
+                rollout=entry.id,
+                fence=fence,
+                since_ms=now,
+                beat_ms=now,
+                space=space(),
             )
             db.execute(
                 "INSERT OR REPLACE INTO lease (scale_set, fence, held, body) VALUES (?, ?, 1, ?)",

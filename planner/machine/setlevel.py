@@ -105,10 +105,7 @@ def release(t: Turn) -> bool:
     elif t.step == 1 and plan.scale_set.mode is not plan.work_mode:
         step = {"kind": Kind.SET_MODE, "mode": plan.scale_set.mode}
         if plan.scale_set.mode is not UpgradeMode.MANUAL and not _nothing_stale(t):
-            t.note(
-                "mode-kept",
-                f"mode {plan.work_mode.value} stays: in mode {plan.scale_set.mode.value} the platform would move what is stale",
-            )
+            _mode_kept(t)
             step = None
     else:
         step = None
@@ -126,6 +123,11 @@ def release(t: Turn) -> bool:
     t.put(step_command=f"c{t.next_id}")
     t.send(step.pop("kind"), "an operator releases the set", rule="release", **step)
     return True
+
+
+def _mode_kept(t: Turn) -> None:
+    text = f"mode {t.set.model.mode.value} stays: in mode {t.plan.scale_set.mode.value} the platform would move what is stale"
+    t.note("mode-kept", text)
 
 
 def not_released(t: Turn, reason: str) -> None:
@@ -255,6 +257,9 @@ def _over(t: Turn) -> bool:
     t.put(step=0, step_ended_ms=None, step_command="")
     if t.phase is Phase.FINISHING:
         t.put(phase=move(t.phase, Cause.FINISHED))
+        old = t.plan.scale_set.mode
+        if t.set.model.mode is t.plan.work_mode is not old is not UpgradeMode.MANUAL and not _nothing_stale(t):
+            _mode_kept(t)
         t.note("ended", f"{t.ending}: {t.reason}" if t.reason else t.ending)
         return False
     if t.plan.handed is not None and not t.back:

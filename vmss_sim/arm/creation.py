@@ -44,8 +44,9 @@ def host(
     subscription: str | None = None,
     name: str | None = None,
     document: dict[str, Any] | None = None,
+    unique_id: str = "",
 ) -> ArmSet:
-    """Put the set of a scenario behind the endpoint. document: the resource, whole; made up where it is not given."""
+    """Put the set of a scenario behind the endpoint. document: the resource, whole; made up where it is not given, as is the unique id."""
     name = name or config.name
     document = document or model_document.of(config, name=name, location=location, given=None)
     one = ArmSet(
@@ -56,7 +57,7 @@ def host(
         world=World(config, draws, faults, simpy.Environment(initial_time=site.now_ms)),
         document={key: value for key, value in document.items() if key not in ("name", "id", "type")},
         epoch=site.epoch,
-        unique_id=site.guid("unique", group.lower(), name.lower()),
+        unique_id=unique_id or site.guid("unique", group.lower(), name.lower()),
         tenant=site.tenant,
     )
     one.document = changes.whole(one)
