@@ -243,7 +243,10 @@ def test_unmanaged_images_are_an_endpoint_s_own_business() -> None:
         plan = planned()
         _uri(arm)
         assert codes(arm, plan) == ["VS512"]
-        assert codes(arm, plan, cloud=None, endpoint="https://management.azure.com", audience="https://a") == []
+        assert (
+            codes(arm, plan, cloud=None, endpoint="https://management.local.azurestack.external", audience="https://a")
+            == []
+        )
 
 
 @pytest.mark.parametrize("strategy", ["one-by-one", "batch", "ramp", "per-ud", "selected"])
