@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from planner.change import CurrentModel
+from planner.change import Action, CurrentModel
 from planner.machine import handover
 from planner.model import UpgradeMode
 from planner.rollout import Asked
@@ -52,12 +52,18 @@ BACK = next(one for one in TABLE if one.name == "rolled back")
 
 
 def _told(
-    folder: Path, tale: Tale, spoil: Any = None, kills: int = 0, expected: Left | None = None, at: int = 32
+    folder: Path,
+    tale: Tale,
+    spoil: Any = None,
+    kills: int = 0,
+    expected: Left | None = None,
+    at: int = 32,
+    luck: int = 1,
 ) -> Left:
     """A tale, spoilt right before it is judged."""
     with GROUNDS["loopback"](tale.case, folder) as place:
         here = Path(tempfile.mkdtemp(dir=folder))
-        telling = Telling(place, tale, here, kills, random.Random(1), 5)
+        telling = Telling(place, tale, here, kills, random.Random(luck), 5)
         telling.kill = lambda _words: {"KILL_AT_WRITE": str(at)} if telling.hits < kills else {}  # type: ignore[method-assign]
         telling.to_the_end()
         if spoil is not None:
@@ -157,6 +163,43 @@ def test_who_waited_for_the_floor_when_too_much_failed_is_not_compared_and_all_o
     left = _told(tmp_path, WAITS, strict, kills=1, expected=whole, at=26).footprint
     assert (left["begun"]["4", "upgrade"], set(left["vms"])) == (2, set("01234"))
     assert (expected["begun"]["4", "upgrade"], set(expected["vms"])) == (0, set("01235"))
+
+
+BROKEN_OFF = Tale(
+    "the way back is broken off",
+    Case(
+        fleet=Fleet(size=2, update_domains=1, image="latest"),
+        action=Action.REIMAGE,
+        strategy="batch",
+        parameters={"size": 2, "max_failed": 0, "retries": 0, "on_failure": "rollback-all"},
+        more={"floor": 0},
+        fails={0: (1, 2, 3, 4)},
+    ),
+)
+
+
+def test_where_a_way_back_is_broken_off_its_batches_are_a_matter_of_time_and_all_else_is_compared(
+    tmp_path: Path,
+) -> None:
+    """Without a death both go back in one batch, since neither serves yet; when somebody comes back later 1 does, so 0 goes first, and fails."""
+    whole = tell("loopback", BROKEN_OFF, tmp_path, 0, random.Random(0), None)
+    expected = whole.footprint
+
+    def strict(telling: Telling) -> None:
+        begun, vms = expected["begun"], expected["vms"]
+        for wrong in (
+            {"ending": "rollback"},
+            {"model": {}},
+            {"begun": begun + Counter({("0", "reimage"): 1})},
+            {"vms": {**vms, "0": vms["1"]}},
+            {"back": [("0",), ("1",)]},  # in the same batches it is compared who moved
+        ):
+            with pytest.raises(AssertionError, match="another end than without a death"):
+                telling.judged(whole._replace(footprint={**expected, **wrong}))
+
+    left = _told(tmp_path, BROKEN_OFF, strict, kills=1, expected=whole, at=12, luck=3).footprint
+    assert (expected["back"], left["back"]) == ([("1", "0")], [("0",), ("1",)])
+    assert (expected["begun"]["1", "reimage"], left["begun"]["1", "reimage"]) == (2, 1)
 
 
 LEFT_STALE = Tale(

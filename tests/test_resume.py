@@ -192,16 +192,23 @@ def footprint(run: Run) -> dict[str, Any]:
         "repairs": place.repairs_suspended,
         "ending": run.state.ending,
         "phase": run.state.phase,
+        "back": [one.take for one in run.state.sequence or ()] if run.state.back else [],
     }
 
 
 def differences(run: Run, left: dict[str, Any], expected: dict[str, Any], apart: set[str]) -> dict[str, Any]:
-    """Where two footprints differ. apart: the VMs that are not compared, nor whoever came after the plan where the platform replaced one of them."""
+    """Where two footprints differ. apart: the VMs that are not compared, nor whoever came after the plan where the platform replaced one of them.
+    The batches of a way back say only where it was broken off: who is out of service when it turns around goes first, and that passes with time, so
+    another batch may meet what breaks it off. Then who was given up is compared, and who was on the way is not.
+    """
+    if left["back"] != expected["back"] and run.state.back and run.state.ending == "stop":
+        given_up = {name for name, memory in run.state.memory.items() if memory.quarantined}
+        apart = apart | {name for one in (left, expected) for take in one["back"] for name in take} - given_up
     gone = {name for one in (left, expected) for name, _ in one["gone"]}
     known = run.plan.scale_set.instances
     others = [name for one in (left, expected) for name in one["vms"] if name not in known] if apart & gone else []
     found = {}
-    for part in left:
+    for part in left.keys() - {"back"}:
         one, other = (_but(footprint[part], part, {*apart, *others}) for footprint in (left, expected))
         if one != other:
             found[part] = (one, other)

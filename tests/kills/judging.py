@@ -15,7 +15,9 @@ Rules:
    c. the rollout's deadline passed: time in which nobody is there counts;
    d. a person had to say whether a restart was done, and said it was: that instance is an exception, so the ending and the mode are not compared, all else is;
    e. too much failed in a batch of which the floor let some wait: how far these had come by then is a matter of when others serve again, so they are
-      not compared, nor who comes where the platform replaces one of them; all else is, unless one of them is given up on the way back, which may end it.
+      not compared, nor who comes where the platform replaces one of them; all else is, unless one of them is given up on the way back, which may end it;
+   f. the way back was broken off, and went in other batches: who is out of service when it turns around goes first, and that passes with time. Who was
+      given up is compared, and who else was to go back is not (`differences`).
 4. Where it rests and was released, repairs are as before, and so is the mode, unless that one would move somebody.
 """
 
