@@ -143,9 +143,9 @@ def test_an_upgrade_is_not_tried_again_where_it_would_do_nothing() -> None:
 def test_a_skipped_instance_that_had_been_given_up_is_left_out_once() -> None:
     case = Case(fleet=Fleet(size=3), parameters={"retries": 0, "max_failed": 1}, fails={0: (1,)}, more={"floor": 1})
     run = case.run()
-    assert run.state.reason == "1 instances are left out"
+    assert run.state.reason == "1 instance left out: 0"
     later = run.sent("upgrade")[1].now + 1_000
-    assert case.but(asks=(Ask(later, Asked.SKIP, ("0",)),)).run().state.reason == "1 instances are left out"
+    assert case.but(asks=(Ask(later, Asked.SKIP, ("0",)),)).run().state.reason == "1 instance left out: 0"
 
 
 # -- operators, while something is in flight ------------------------------------------------------------------------------
@@ -555,7 +555,7 @@ def test_what_is_left_out_stays_left_out_when_the_rollout_is_ending(asked: Asked
     )
     last = case.run().sent("resume-repairs")[-1].now
     run = case.but(asks=(Ask(last + 500, asked, ("0", "1")),)).run()
-    assert (run.state.ending, run.state.reason) == ("finish-with-exceptions", "1 instances are left out")
+    assert (run.state.ending, run.state.reason) == ("finish-with-exceptions", "1 instance left out: 0")
     assert run.state.memory["0"].quarantined
     assert any(note.rule == f"{asked.value}-refused" for one in run.turns() for note in one.notes)
 

@@ -9,8 +9,9 @@ import msgspec
 from planner.buckets import RESULT_MISSING, UNTOUCHED, Bucket, Memory
 from planner.change import Action, GuestPatch, at_target
 from planner.commands import Kind
+from planner.lint.wording import instances, names
 from planner.machine import back, substitutes, surge, windows
-from planner.model import Service, placement_key
+from planner.model import Service, id_key, placement_key
 from planner.phases import Cause, move
 from planner.plan import OnFailure, Rung
 from planner.scripts import another_try
@@ -388,9 +389,9 @@ def _batches_over(t: Turn) -> bool:
         ending = "rollback"
         reason = t.reason
     else:
-        left = sum(1 for name in t.set.instances if _left_out(t, name))
+        left = sorted((name for name in t.set.instances if _left_out(t, name)), key=id_key)
         ending = "finish-with-exceptions" if left else "finish"
-        reason = f"{left} instances are left out" if left else ""
+        reason = f"{instances(len(left))} left out: {names(left)}" if left else ""
     t.put(
         phase=move(t.phase, Cause.BATCHES_DONE),
         ending=ending,
