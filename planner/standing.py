@@ -25,6 +25,7 @@ from planner.amount import follow
 from planner.buckets import Bucket, Seen
 from planner.change import at_target
 from planner.commands import Command, Kind, Status
+from planner.lint import wording
 from planner.model import HealthSource, Instance, Model, ScaleSet, Service, UpgradeMode, runs, service
 from planner.moved import NOTES
 from planner.phases import Phase
@@ -428,5 +429,5 @@ def temporary(plan: Plan, state: State, scale_set: ScaleSet) -> Iterator[Tempora
     extra = surplus(state.surge, scale_set) if state.surge.fresh else 0
     if extra:
         ours = [name for name, vm_id in state.surge.fresh.items() if is_there(instances, name, vm_id)]
-        text = f"{extra} instances more than the set should have"
+        text = f"{wording.instances(extra)} more than the set should have"
         yield Temporary(change=Change.ADDED, text=text, ids=tuple(ours[-extra:]))

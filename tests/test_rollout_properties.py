@@ -18,6 +18,7 @@ from planner.amount import follow
 from planner.buckets import UNTOUCHED
 from planner.change import STAGES, Action, CurrentModel, GuestPatch, PropertyChange
 from planner.commands import Kind, Status
+from planner.lint.wording import instances
 from planner.model import HealthSource, UpgradeMode
 from planner.phases import Phase
 from planner.plan import Deadlines, MovedBy, OnFailure, Plan, Rung
@@ -452,7 +453,7 @@ def test_one_failure_more_than_tolerated_ends_it_and_not_one_less(fleet: Fleet, 
     if len(failing) > tolerated:
         last = failing[tolerated]
         assert run.state.ending == "stop"
-        assert run.state.reason.startswith(f"{tolerated + 1} instances failed, {tolerated} are tolerated")
+        assert run.state.reason.startswith(f"{instances(tolerated + 1)} failed, {tolerated} are tolerated")
         reached = order[: order.index(last) + 1]
     else:
         assert run.state.ending == ("finish-with-exceptions" if failing else "finish")
@@ -707,7 +708,7 @@ def test_where_too_many_failed_it_can_rest_until_somebody_decides(
     assert run.state.ending == ending
     if not ending:
         assert run.state.phase is Phase.PAUSED
-        assert run.state.reason.startswith("1 instances failed, 0 are tolerated; first: 1")
+        assert run.state.reason.startswith("1 instance failed, 0 are tolerated; first: 1")
         assert [one.ids for one in run.sent("upgrade")] == [("0",), ("3",), ("1",)], "and nothing more is taken"
     if ending != "rollback":
         assert sum("1" in one.ids for one in run.sent("upgrade")) == tries

@@ -8,6 +8,7 @@ import msgspec
 
 from planner.buckets import Bucket
 from planner.change import GuestPatch
+from planner.lint import wording
 from planner.machine import substitutes
 from planner.model import Service
 from planner.phases import Cause, Phase, move
@@ -65,7 +66,7 @@ def roll_back(t: Turn, *, whole: bool, why: str) -> None:
     t.remembered = True
     t.dirty = None
     t.classify()
-    t.note("roll-back", f"{why}; {sum(len(one.take) for one in sequence)} instances go back")
+    t.note("roll-back", f"{why}; {wording.instances(sum(len(one.take) for one in sequence))} to go back")
 
 
 def _out_of_service(t: Turn, names: list[str]) -> list[Batch]:

@@ -9,7 +9,7 @@ import msgspec
 from planner.buckets import RESULT_MISSING, UNTOUCHED, Bucket, Memory
 from planner.change import Action, GuestPatch, at_target
 from planner.commands import Kind
-from planner.lint.wording import instances, names
+from planner.lint import wording
 from planner.machine import back, substitutes, surge, windows
 from planner.model import Service, id_key, placement_key
 from planner.phases import Cause, move
@@ -134,9 +134,7 @@ def _max_failed(t: Turn) -> int:
 
 def _too_many_failed(t: Turn) -> bool:
     first = next(name for name, memory in t.memory.items() if memory.quarantined)
-    reason = (
-        f"{t.given_up} instances failed, {_max_failed(t)} are tolerated; first: {first} ({t.memory[first].quarantined})"
-    )
+    reason = f"{wording.instances(t.given_up)} failed, {_max_failed(t)} are tolerated; first: {first} ({t.memory[first].quarantined})"
     return fail(t, "too-many-failed", reason)
 
 
@@ -391,7 +389,7 @@ def _batches_over(t: Turn) -> bool:
     else:
         left = sorted((name for name in t.set.instances if _left_out(t, name)), key=id_key)
         ending = "finish-with-exceptions" if left else "finish"
-        reason = f"{instances(len(left))} left out: {names(left)}" if left else ""
+        reason = f"{wording.instances(len(left))} left out: {wording.names(left)}" if left else ""
     t.put(
         phase=move(t.phase, Cause.BATCHES_DONE),
         ending=ending,

@@ -24,6 +24,7 @@ from planner.buckets import Memory
 from planner.change import Target, at_target
 from planner.commands import Command, Kind, Outcome, Status
 from planner.effects import touched
+from planner.lint import wording
 from planner.model import Provisioning, RollingUpgrade, Service, UpgradeMode, in_service, service
 from planner.phases import Phase
 from planner.rollout import Ticket
@@ -164,7 +165,7 @@ def _breach(t: Turn) -> str:
         return f"{serving} instances are in service, the floor is {floor}, for longer than {handed.grace_ms // 1000} s"
     seen = ours(t)
     if seen is not None and seen.failed > plan.failures.max_failed.absolute:
-        reason = f"{seen.failed} instances failed in the platform's rollout, {plan.failures.max_failed} are tolerated"
+        reason = f"{wording.instances(seen.failed)} failed in the platform's rollout, {plan.failures.max_failed} are tolerated"
         t.note("platform-failed", reason)
         return reason
     if t.now - t.direction_ms >= plan.deadlines.rollout_ms:

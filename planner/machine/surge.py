@@ -23,6 +23,7 @@ from planner import rollout
 from planner.buckets import Memory
 from planner.change import at_target
 from planner.commands import Command, Kind, Outcome
+from planner.lint import wording
 from planner.machine import setlevel
 from planner.model import Provisioning, Service, id_key
 from planner.phases import Phase
@@ -105,7 +106,7 @@ def _take_in(t: Turn, mine: list[str]) -> None:
             t.remember(name, Memory(stage=len(t.rollout.stages), ended_ms=t.now))
     left = surge.wanted - len(mine)
     t.put(surge=_replace(surge, fresh=fresh, removed=removed, mark=mark, back_from=back_from, wanted=left))
-    t.note("surge-claimed", f"{len(mine)} instances were added", mine)
+    t.note("surge-claimed", f"{wording.instances(len(mine))} added", mine)
 
 
 def settle_addition(t: Turn, command: Command, failed: str, message: str) -> None:
@@ -222,7 +223,7 @@ def left_over(t: Turn) -> None:
     if t.plan.ends[t.ending].added == "removed" and t.spare():
         t.note(
             "surge-left",
-            f"{t.spare()} instances more than before are left: the floor needs them, or they are protected",
+            f"{wording.instances(t.spare())} more than before left: the floor needs them, or they are protected",
         )
         t.worsen(f"{t.spare()} added instances are left")
 
