@@ -25,10 +25,11 @@ pythons:
 	done
 
 # What takes minutes more: the machine and the world under thousands of orders of events, `apply` of a whole rollout of 1000 VMs (each look
-# is half a second of work), Azure's rules broken one by one, and the benchmarks run once (they check themselves).
+# is half a second of work), 60 kills of the crash test on each ground, Azure's rules broken one by one, and the benchmarks run once (they check themselves).
 check: $(VENV)/.test
 	HYPOTHESIS_PROFILE=check $(BIN)/python -m pytest -n 2 tests/test_machine_stateful.py tests/test_world_stateful.py
 	HYPOTHESIS_PROFILE=check $(BIN)/python -m pytest tests/test_apply_every_scenario.py -k a_thousand_vms
+	HYPOTHESIS_PROFILE=check $(BIN)/python -m pytest -n 2 tests/test_kills.py tests/test_azure_equivalence.py -k "again_and_again or alike and thousand"
 	$(BIN)/python -m tests.azure_rules --mutants -j 2
 	$(BIN)/python -m bench.rollout --replications 5
 	$(BIN)/python -m bench.startup

@@ -21,11 +21,13 @@ from tests.kills.grounds import GROUNDS, attributed
 from tests.kills.run import once, run, table
 from tests.kills.tales import SAYS, TABLE, Tale, here, tale_of
 from tests.kills.telling import Left, Telling, plainly, tell
+from tests.test_azure_equivalence import CHECK
 from tests.test_resume import TIGHT
 from tests.test_rollout_properties import one_at_a_time
 from vmss_sim.world.faults import Fault
 
 
+@pytest.mark.skipif(not CHECK, reason="60 kills on each ground take a minute: HYPOTHESIS_PROFILE=check")
 @pytest.mark.parametrize("ground", GROUNDS)
 def test_killed_again_and_again(ground: str, capsys: pytest.CaptureFixture[str]) -> None:
     def says(text: str) -> None:
