@@ -94,14 +94,20 @@ PERFECT = Timings(
 )
 
 
+PROFILE = os.environ.get("HYPOTHESIS_PROFILE", "ci")
+SOAK = PROFILE == "soak"
+CHECK = SOAK or PROFILE == "check"
+"""Is it `make soak`, or at least `make check`: what takes minutes is told there."""
+
+
 def examples(count: int) -> settings:
     """So many examples; twenty times as many under the profile `soak`."""
-    return settings(max_examples=count * (20 if os.environ.get("HYPOTHESIS_PROFILE") == "soak" else 1))
+    return settings(max_examples=count * (20 if SOAK else 1))
 
 
 def lives(count: int, *, check: int, soak: int) -> int:
     """How many lives a state machine lives, by Hypothesis profile."""
-    return {"check": check, "soak": soak}.get(os.environ.get("HYPOTHESIS_PROFILE", "ci"), count)
+    return {"check": check, "soak": soak}.get(PROFILE, count)
 
 
 # -- fleets ------------------------------------------------------------------------------------------------------------

@@ -11,7 +11,6 @@ later (`LATER`).
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -24,11 +23,10 @@ from planner.strategies import STRATEGIES
 from scenarios import build
 from scenarios.files import find_scenario, load
 from tests.commands import vmss_sim
+from tests.fleet import CHECK, SOAK
 from tests.rehearsal import Rehearsal, Story, done
 from vmss_sim.checks.emulated import Emulated
 
-SOAK = os.environ.get("HYPOTHESIS_PROFILE") == "soak"
-CHECK = SOAK or os.environ.get("HYPOTHESIS_PROFILE") == "check"
 SCENARIOS = tuple(sorted(path.stem for path in (Path(build.__file__).parent / "bundled").glob("*.toml")))
 
 TRIED: dict[str, tuple[str, ...]] = {

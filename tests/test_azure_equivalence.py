@@ -4,7 +4,6 @@ the ARM emulator: the same commands, with the same contents, in the same order, 
 
 from __future__ import annotations
 
-import os
 from typing import NamedTuple
 
 import msgspec
@@ -29,13 +28,11 @@ from scenarios import build as scenario_build
 from scenarios.build import Setup
 from tests.azure_arm import backend as arm_backend
 from tests.azure_inprocess import BUNDLED, of_scenario, of_world
-from tests.fleet import Act, Ask, Case, Fleet, at, cases, examples, fault, say
+from tests.fleet import CHECK, SOAK, Act, Ask, Case, Fleet, at, cases, examples, fault, say
 from vmss_sim.study.forecast import as_applied
 from vmss_sim.study.replicate import plan_for, run
 from vmss_sim.world.scale_set import World
 
-SOAK = os.environ.get("HYPOTHESIS_PROFILE") == "soak"
-CHECK = SOAK or os.environ.get("HYPOTHESIS_PROFILE") == "check"
 SCENARIOS = sorted(path.stem for path in BUNDLED.glob("*.toml"))
 ENOUGH = 3
 """Strategies of a scenario that are tried by default, the first and the last among them; all of them under the profile `soak`."""

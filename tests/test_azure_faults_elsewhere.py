@@ -7,7 +7,6 @@ The checks are those of `test_azure_faults.py`: ground truth, by no code of the 
 from __future__ import annotations
 
 import itertools
-import os
 from collections import Counter
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -24,12 +23,11 @@ from planner.phases import Phase
 from planner.plan import Plan
 from planner.rollout import Asked, Rollout, State
 from tests.azure_inprocess import Emulated, of_world
-from tests.fleet import NEW, Case, Fleet
+from tests.fleet import NEW, SOAK, Case, Fleet
 from tests.test_azure_faults import WIRE, WORLD, Wire, _writes
 from vmss_sim.arm.http import Request as Sent
 from vmss_sim.world.faults import Fault
 
-SOAK = os.environ.get("HYPOTHESIS_PROFILE") == "soak"
 USUAL = ("reply lost", "409", "500, done")
 """Troubles that every place meets in CI: done and not told, refused, and done behind an error."""
 SIZE, FLOOR = 4, 2

@@ -30,7 +30,7 @@ from planner.phases import Phase
 from planner.planfile import encode
 from planner.rollout import Rollout
 from tests.commands import vmss_sim
-from tests.fleet import Case, Fleet, Run
+from tests.fleet import SOAK, Case, Fleet, Run
 from tests.loopback import HANGS_S, Place, Started, served, start
 from tests.test_resume import footprint, sent_as_written
 from tests.test_rollout_properties import keeps_the_floor, safe
@@ -42,7 +42,6 @@ HELD = Case(
     more={"floor": 1},
 )
 """Mode and repairs are changed for the time of it; one instance needs a second try."""
-SOAK = os.environ.get("HYPOTHESIS_PROFILE") == "soak"
 
 
 class Story:

@@ -15,13 +15,12 @@ from planner.change import Action, CurrentModel
 from planner.machine import handover
 from planner.model import UpgradeMode
 from planner.rollout import Asked
-from tests.fleet import NEW, Ask, Case, Done, Fleet, image, world_image
+from tests.fleet import CHECK, NEW, Ask, Case, Done, Fleet, image, world_image
 from tests.kills import KILLS, SEED
 from tests.kills.grounds import GROUNDS, attributed
 from tests.kills.run import once, run, table
 from tests.kills.tales import SAYS, TABLE, Tale, here, tale_of
 from tests.kills.telling import Left, Telling, plainly, tell
-from tests.test_azure_equivalence import CHECK
 from tests.test_resume import TIGHT
 from tests.test_rollout_properties import one_at_a_time
 from vmss_sim.world.faults import Fault
@@ -132,6 +131,12 @@ def test_a_set_that_is_sick_and_repaired_comes_to_the_same_end_unless_it_was_rep
     _told(tmp_path, SICK, repaired, kills=1, expected=wrong, at=14)
 
 
+def _is_found(telling: Telling, whole: Left, part: str, wrong: Any, where: str = "") -> None:
+    """A planted difference from the end without a death."""
+    with pytest.raises(AssertionError, match=f"another end than without a death: {where}"):
+        telling.judged(whole._replace(footprint={**whole.footprint, part: wrong}))
+
+
 WAITS = Tale(
     "one waits for the floor, and too much fails",
     TIGHT.but(fleet=Fleet(size=5, update_domains=5, unknown=(4,), repairs=True)),
@@ -149,15 +154,14 @@ def test_who_waited_for_the_floor_when_too_much_failed_is_not_compared_and_all_o
 
     def strict(telling: Telling) -> None:
         begun, vms = expected["begun"], expected["vms"]
-        for wrong in (
-            {"mode": "rolling"},
-            {"ending": "stop"},
-            {"begun": begun + Counter({("0", "upgrade"): 1})},
-            {"vms": {**vms, "1": vms["2"]}},
-            {"gone": [*expected["gone"], ("3", 0)]},
+        for part, wrong in (
+            ("mode", "rolling"),
+            ("ending", "stop"),
+            ("begun", begun + Counter({("0", "upgrade"): 1})),
+            ("vms", {**vms, "1": vms["2"]}),
+            ("gone", [*expected["gone"], ("3", 0)]),
         ):
-            with pytest.raises(AssertionError, match=f"another end than without a death: .'{next(iter(wrong))}'"):
-                telling.judged(whole._replace(footprint={**expected, **wrong}))
+            _is_found(telling, whole, part, wrong, f".'{part}'")
         with monkeypatch.context() as context, pytest.raises(AssertionError, match="another end than without a death"):
             context.setattr("tests.kills.judging.held_back", lambda _run: set())
             telling.judged(whole)
@@ -189,15 +193,11 @@ def test_where_a_way_back_is_broken_off_its_batches_are_a_matter_of_time_and_all
 
     def strict(telling: Telling) -> None:
         begun, vms = expected["begun"], expected["vms"]
-        for wrong in (
-            {"ending": "rollback"},
-            {"model": {}},
-            {"begun": begun + Counter({("0", "reimage"): 1})},
-            {"vms": {**vms, "0": vms["1"]}},
-            {"back": [("0",), ("1",)]},  # in the same batches it is compared who moved
-        ):
-            with pytest.raises(AssertionError, match="another end than without a death"):
-                telling.judged(whole._replace(footprint={**expected, **wrong}))
+        _is_found(telling, whole, "ending", "rollback")
+        _is_found(telling, whole, "model", {})
+        _is_found(telling, whole, "begun", begun + Counter({("0", "reimage"): 1}))
+        _is_found(telling, whole, "vms", {**vms, "0": vms["1"]})
+        _is_found(telling, whole, "back", [("0",), ("1",)])  # in the same batches it is compared who moved
 
     left = _told(tmp_path, BROKEN_OFF, strict, kills=1, expected=whole, at=12, luck=3).footprint
     assert (expected["back"], left["back"]) == ([("1", "0")], [("0",), ("1",)])

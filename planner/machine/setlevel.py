@@ -257,8 +257,9 @@ def _over(t: Turn) -> bool:
     t.put(step=0, step_ended_ms=None, step_command="")
     if t.phase is Phase.FINISHING:
         t.put(phase=move(t.phase, Cause.FINISHED))
-        old = t.plan.scale_set.mode
-        if t.set.model.mode is t.plan.work_mode is not old is not UpgradeMode.MANUAL and not _nothing_stale(t):
+        mode, old = t.set.model.mode, t.plan.scale_set.mode
+        changed = mode is t.plan.work_mode and mode is not old
+        if changed and old is not UpgradeMode.MANUAL and not _nothing_stale(t):
             _mode_kept(t)
         t.note("ended", f"{t.ending}: {t.reason}" if t.reason else t.ending)
         return False
